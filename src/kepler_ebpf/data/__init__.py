@@ -1,0 +1,1 @@
+"""Tables shipped with the package; each CSV names its source in ``README.md`` beside it."""

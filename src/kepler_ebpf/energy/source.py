@@ -1,0 +1,56 @@
+"""What the rest of the collector knows of an energy meter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Component = Literal["package", "core", "uncore", "dram", "platform", "gpu"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One thing whose energy is counted: a RAPL zone, a GPU, a modelled package.
+
+    ``index`` is the physical package (socket) the energy belongs to, so that it is shared among what ran there;
+    for a GPU it is the device's index. ``source`` is the label users see (``rapl-powercap``, ``rapl-perf``, ``hwmon``,
+    ``nvml``, ``model``). ``zone`` is the value of the ``package`` label where a package has several zones of one
+    component (dies); ``uuid`` and ``model`` are a GPU's.
+    """
+
+    component: Component
+    index: int
+    source: str
+    zone: str = ""
+    uuid: str = ""
+    model: str = ""
+
+
+class EnergySource(Protocol):
+    """Cumulative joules per domain, refreshed in place by :meth:`read`.
+
+    ``domains`` only ever grows: a domain keeps its index for life. A domain that vanished merely stops advancing.
+
+    ``joules``: float64[n], used since the source was opened; never falls.
+    ``time_ns``: int64[n], CLOCK_MONOTONIC of the latest good reading.
+
+    A failed reading leaves both as they were, so the next good one covers the gap and no energy is lost. Where the
+    energy of a gap cannot be known (counter reset, more wraps than can be told), ``joules`` stays and ``time_ns``
+    advances. Either is counted in ``faults`` by reason (``EIO``, ``reset``, ``gap``, …) and logged once.
+    """
+
+    name: str
+    domains: tuple[Domain, ...]
+    joules: NDArray[np.float64]
+    time_ns: NDArray[np.int64]
+    faults: Counter[str]
+
+    def read(self) -> None:
+        """Refresh ``joules`` and ``time_ns``. Never raises."""
+
+    def close(self) -> None:
+        """Release descriptors."""

@@ -1,0 +1,1 @@
+"""The Prometheus endpoint: a thin view over an immutable snapshot."""

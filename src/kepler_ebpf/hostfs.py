@@ -1,0 +1,32 @@
+"""The host's pseudo file systems, wherever they are mounted.
+
+Every reader takes a :class:`HostFS` and never names ``/proc`` or ``/sys`` itself: in a container they are the host's,
+mounted elsewhere; in a test they are a folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class HostFS:
+    """Roots of the host's ``/proc``, ``/sys`` and ``/sys/fs/cgroup``."""
+
+    proc: Path = Path("/proc")
+    sys: Path = Path("/sys")
+    cgroup: Path = Path("/sys/fs/cgroup")
+
+
+def read_text(path: Path | str, limit: int = 65536) -> str:
+    """At most ``limit`` bytes of a pseudo file, stripped; undecodable bytes are replaced.
+
+    Raises OSError as ``open`` and ``read`` do.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit).decode("utf-8", "replace").strip()
+    finally:
+        os.close(fd)

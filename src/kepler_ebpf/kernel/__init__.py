@@ -1,0 +1,1 @@
+"""The kernel side: loading the BPF programs and reading the rows they keep."""

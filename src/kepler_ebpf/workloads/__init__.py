@@ -1,0 +1,1 @@
+"""From cgroup ids to the names operators know."""
