@@ -1,0 +1,94 @@
+"""Starts the loader process and receives the descriptors of everything it attached."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+
+from ..errors import KeplerError
+
+_DEADLINE_SECONDS = 60.0
+_SHOWN_OUTPUT_BYTES = 32768
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Descriptors of what is attached, by name; closing them detaches and frees it all.
+
+    ``maps``, ``programs`` and ``links`` map names to descriptors. ``seconds`` and ``peak_bytes`` are what loading cost.
+    """
+
+    maps: dict[str, int]
+    programs: dict[str, int]
+    links: dict[str, int]
+    seconds: float
+    peak_bytes: int
+
+    def close(self) -> None:
+        for fd in (*self.links.values(), *self.programs.values(), *self.maps.values()):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def load_programs(defines: dict[str, int]) -> Loaded:
+    """Compile, load and attach the programs with these C definitions.
+
+    Raises KeplerError with the loader's reason, and with the compiler's or verifier's own output where it said more.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, tempfile.TemporaryFile() as output:
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "kepler_ebpf.kernel.loader", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            ours.settimeout(_DEADLINE_SECONDS)
+            ours.sendall(json.dumps({"defines": defines}).encode())
+            answer = json.loads(ours.recv(65536) or b"{}")
+            received = _receive(ours, len(answer.get("names", ())))
+        except (OSError, ValueError) as error:
+            process.kill()
+            raise KeplerError(f"the BPF loader did not answer: {error}{_said(output)}") from error
+        finally:
+            process.wait()
+        if "names" not in answer:
+            reason = answer.get("error", f"the BPF loader ended with status {process.returncode}")
+            raise KeplerError(f"{reason}{_said(output)}")
+    named = dict(zip(answer["names"], received))
+
+    def kind(prefix: str) -> dict[str, int]:
+        return {name[len(prefix) :]: fd for name, fd in named.items() if name.startswith(prefix)}
+
+    return Loaded(kind("map:"), kind("program:"), kind("link:"), answer["seconds"], answer["peak_bytes"])
+
+
+def _receive(channel: socket.socket, count: int) -> list[int]:
+    received: list[int] = []
+    while len(received) < count:
+        data, descriptors, _, _ = socket.recv_fds(channel, 1, 253)
+        received += descriptors
+        if not data:
+            break
+    if len(received) != count:
+        for fd in received:
+            os.close(fd)
+        raise OSError(f"{len(received)} of {count} descriptors arrived")
+    for fd in received:
+        os.set_inheritable(fd, False)
+    return received
+
+
+def _said(output: tempfile._TemporaryFileWrapper[bytes]) -> str:
+    output.seek(0)
+    text = output.read(_SHOWN_OUTPUT_BYTES).decode("utf-8", "replace").strip()
+    return f"\n{text}" if text else ""

@@ -1,0 +1,164 @@
+"""bpf(2) and perf_event_open(2), for which the C library has no wrappers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from typing import Any
+
+# Numbers from the kernel's system call tables; arm64 and riscv64 share the generic one.
+_NUMBERS = {
+    "x86_64": (321, 298),
+    "aarch64": (280, 241),
+    "riscv64": (280, 241),
+    "ppc64le": (361, 319),
+    "s390x": (351, 331),
+}
+_BPF, _PERF_EVENT_OPEN = _NUMBERS.get(platform.machine(), (-1, -1))
+
+_MAP_LOOKUP_ELEM = 1
+_MAP_UPDATE_ELEM = 2
+_MAP_DELETE_ELEM = 3
+_PROG_TEST_RUN = 10
+_OBJ_GET_INFO_BY_FD = 15
+_MAP_LOOKUP_AND_DELETE_ELEM = 21
+_TEST_RUN_ON_CPU = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _syscall(number: int, *args: Any) -> int:
+    if number < 0:
+        raise OSError(38, f"no system call number known for {platform.machine()}")
+    result: int = _libc.syscall(ctypes.c_long(number), *args)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+class _MapElement(ctypes.Structure):
+    _fields_ = (
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    )
+
+
+class _TestRun(ctypes.Structure):
+    _fields_ = (
+        ("prog_fd", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("data_in", ctypes.c_uint64),
+        ("data_out", ctypes.c_uint64),
+        ("repeat", ctypes.c_uint32),
+        ("duration", ctypes.c_uint32),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_uint64),
+        ("ctx_out", ctypes.c_uint64),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+        ("unused", ctypes.c_uint32),
+    )
+
+
+class _ObjectInfo(ctypes.Structure):
+    _fields_ = (("bpf_fd", ctypes.c_uint32), ("info_len", ctypes.c_uint32), ("info", ctypes.c_uint64))
+
+
+class _PerfEventAttr(ctypes.Structure):
+    # Only the first version's 64 bytes are used (PERF_ATTR_SIZE_VER0).
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_events", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+    )
+
+
+def _bpf(command: int, attr: ctypes.Structure) -> int:
+    return _syscall(_BPF, ctypes.c_int(command), ctypes.byref(attr), ctypes.c_uint(ctypes.sizeof(attr)))
+
+
+class Element:
+    """One key and one value of a map, with the buffers that the kernel reads and writes.
+
+    ``key_bytes`` 0 is a queue or a stack: :meth:`update` pushes, :meth:`take` pops.
+    """
+
+    def __init__(self, map_fd: int, key_bytes: int, value_bytes: int) -> None:
+        self.key = ctypes.create_string_buffer(max(key_bytes, 1))
+        self.value = ctypes.create_string_buffer(value_bytes)
+        key_address = ctypes.addressof(self.key) if key_bytes else 0
+        self._attr = _MapElement(map_fd, key_address, ctypes.addressof(self.value), 0)
+
+    def update(self) -> None:
+        """Write the value under the key, or push it. Raises OSError."""
+        _bpf(_MAP_UPDATE_ELEM, self._attr)
+
+    def lookup(self) -> bool:
+        """Read the value under the key; False where there is none. Raises OSError."""
+        return self._found(_MAP_LOOKUP_ELEM)
+
+    def delete(self) -> bool:
+        """Remove the key; False where it was not there. Raises OSError."""
+        return self._found(_MAP_DELETE_ELEM)
+
+    def take(self) -> bool:
+        """Pop the next value; False where the queue or stack is empty. Raises OSError."""
+        return self._found(_MAP_LOOKUP_AND_DELETE_ELEM)
+
+    def _found(self, command: int) -> bool:
+        try:
+            _bpf(command, self._attr)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+class TestRun:
+    """Runs a raw tracepoint program once on a CPU of our choice (Linux kernel commit 1b4d60ec162f, in v5.10)."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    def __init__(self, program_fd: int) -> None:
+        self._attr = _TestRun(prog_fd=program_fd, flags=_TEST_RUN_ON_CPU)
+
+    def __call__(self, cpu: int) -> None:
+        """Run it on ``cpu``. Raises OSError, ENXIO where that CPU is offline."""
+        self._attr.cpu = cpu
+        _bpf(_PROG_TEST_RUN, self._attr)
+
+
+def object_info(fd: int, size: int = 256) -> bytes:
+    """The kernel's ``bpf_prog_info``, ``bpf_map_info`` or ``bpf_btf_info`` of a descriptor. Raises OSError."""
+    buffer = ctypes.create_string_buffer(size)
+    attr = _ObjectInfo(fd, size, ctypes.addressof(buffer))
+    _bpf(_OBJ_GET_INFO_BY_FD, attr)
+    return buffer.raw[: attr.info_len]
+
+
+def perf_event_open(event_type: int, config: int, cpu: int, read_format: int = 0) -> int:
+    """Descriptor of an event counted on ``cpu`` for all tasks. Raises OSError (perf_event_open(2))."""
+    attr = _PerfEventAttr(type=event_type, size=64, config=config, read_format=read_format)
+    cloexec = 8  # PERF_FLAG_FD_CLOEXEC
+    return _syscall(
+        _PERF_EVENT_OPEN,
+        ctypes.byref(attr),
+        ctypes.c_int(-1),
+        ctypes.c_int(cpu),
+        ctypes.c_int(-1),
+        ctypes.c_ulong(cloexec),
+    )
