@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +54,7 @@ class Accounting:
     ) -> None:
         """Load and attach everything. ``rows``, ``cgroup_rows``: capacities. Raises KeplerError."""
         self.topology = topology
+        self._fs = fs
         events = {
             name: descriptors
             for name, event in (("cycle", cycles), ("miss", misses))
@@ -75,14 +79,11 @@ class Accounting:
             raise
         maps = self.loaded.maps
         try:
-            self.processes = Table(
-                map_rows(maps["rows"], layout.ROW, rows), "tgid", packages, Element(maps["free_rows"], 0, 4)
-            )
+            self._free_rows = Element(maps["free_rows"], 0, 4)
+            self._free_cgroups = Element(maps["free_cgroups"], 0, 4)
+            self.processes = Table(map_rows(maps["rows"], layout.ROW, rows), "tgid", packages, self._free_rows)
             self.cgroups = Table(
-                map_rows(maps["cgroups"], layout.CGROUP, cgroup_rows),
-                "taken",
-                2 * packages,
-                Element(maps["free_cgroups"], 0, 4),
+                map_rows(maps["cgroups"], layout.CGROUP, cgroup_rows), "taken", 2 * packages, self._free_cgroups
             )
             self.cpus = map_rows(maps["cpus"], layout.CPU, topology.cpus)
             self._totals = map_rows(maps["totals"], layout.TOTALS, 1)
@@ -93,19 +94,19 @@ class Accounting:
             self._close_slice = TestRun(self.loaded.programs["close_slice"])
             for name, descriptors in events.items():
                 counters.attach_event(maps[f"{name}_counters"], topology.online, descriptors)
-            self._start(fs)
+            self._start()
         except OSError as error:
             self.close()
             raise KeplerError(f"cannot set up the BPF maps: {error}") from error
 
-    def _start(self, fs: HostFS) -> None:
+    def _start(self) -> None:
         packages = np.arange(self.topology.packages)
         self.processes.rows["package"][packages] = packages
         self.cgroups.rows["package"][packages] = packages
         self.cgroups.rows["package"][packages + len(packages)] = packages
         self.processes.fill_free()
         self.cgroups.fill_free()
-        for tgid in kernel_threads(fs):
+        for tgid in kernel_threads(self._fs):
             struct.pack_into("=I", self._kernel_threads.key, 0, tgid)
             struct.pack_into("=I", self._kernel_threads.value, 0, 1)
             self._kernel_threads.update()
@@ -144,6 +145,49 @@ class Accounting:
             return np.empty(0, np.intp)
         self._known_dead = marked
         return np.flatnonzero(self.processes.rows["dead"][: self.processes.front()] == 1)
+
+    def row_of_process(self, tgid: int) -> int | None:
+        """A row of this process on any package, or None where it has not run since the collector started."""
+        for package in range(self.topology.packages):
+            struct.pack_into("=II", self._row_of.key, 0, tgid, package)
+            if self._row_of.lookup():
+                return int(struct.unpack_from("=I", self._row_of.value)[0])
+        return None
+
+    def adopt_process(self, tgid: int) -> int | None:
+        """Make a row for a process that has not run since we started, because it uses a GPU, say.
+
+        None where it is gone or no row is free.
+        """
+        try:
+            comm = read_text(self._fs.proc / str(tgid) / "comm").encode()[:15]
+            cgroup_id = cgroup_id_of(self._fs, tgid)
+        except (OSError, ValueError):
+            return None
+        if not self._free_rows.take():
+            return None
+        index = int(struct.unpack_from("=I", self._free_rows.value)[0])
+        row = self.processes.rows
+        row["start_ns"][index] = time.monotonic_ns()
+        row["comm"][index] = comm
+        row["cgroup_row"][index] = self._cgroup_row(cgroup_id)
+        struct.pack_into("=II", self._row_of.key, 0, tgid, 0)
+        struct.pack_into("=I", self._row_of.value, 0, index)
+        self._row_of.update()
+        row["tgid"][index] = tgid
+        return index
+
+    def _cgroup_row(self, cgroup_id: int) -> int:
+        struct.pack_into("=QQ", self._cgroup_of.key, 0, cgroup_id, 0)
+        if not self._cgroup_of.lookup():
+            if not self._free_cgroups.take():
+                return 0
+            index = int(struct.unpack_from("=I", self._free_cgroups.value)[0])
+            self.cgroups.rows["id"][index] = cgroup_id
+            struct.pack_into("=I", self._cgroup_of.value, 0, index)
+            self._cgroup_of.update()
+            self.cgroups.rows["taken"][index] = 1
+        return int(struct.unpack_from("=I", self._cgroup_of.value)[0])
 
     def retire_process(self, index: int) -> None:
         """Mark a row dead whose process was found gone without an event."""
@@ -190,3 +234,19 @@ def kernel_threads(fs: HostFS) -> Iterator[int]:
             continue  # it ended while we looked
         if flags & _PF_KTHREAD:
             yield int(entry.name)
+
+
+def cgroup_id_of(fs: HostFS, tgid: int) -> int:
+    """The cgroup v2 id of a process: the inode number of its directory. Raises OSError, ValueError without v2."""
+    for line in read_text(fs.proc / str(tgid) / "cgroup").splitlines():
+        if line.startswith("0::"):
+            return os.stat(cgroup2_root(fs) / line[3:].lstrip("/")).st_ino
+    raise ValueError(f"process {tgid} is in no cgroup v2")
+
+
+def cgroup2_root(fs: HostFS) -> Path:
+    """Where the v2 hierarchy is: all of ``fs.cgroup``, or below it on hybrid systems. Raises ValueError."""
+    for root in (fs.cgroup, fs.cgroup / "unified"):
+        if (root / "cgroup.controllers").exists():
+            return root
+    raise ValueError(f"no cgroup v2 hierarchy at {fs.cgroup} or {fs.cgroup}/unified")

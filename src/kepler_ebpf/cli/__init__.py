@@ -1,0 +1,50 @@
+"""One file per verb, each with its help (the docstring), ``add_arguments`` and ``run``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from .. import __version__
+from ..errors import KeplerError, UsageError
+from . import doctor, serve
+
+_VERBS = {"serve": serve, "doctor": doctor}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="kepler-ebpf",
+        description="Per-process, container and pod energy from eBPF, RAPL and NVML.",
+        epilog="Without a verb: serve.",
+    )
+    parser.add_argument("--version", action="version", version=f"kepler-ebpf {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name, module in _VERBS.items():
+        text = (module.__doc__ or "").strip()
+        verb = verbs.add_parser(name, help=text.splitlines()[0], description=text)
+        module.add_arguments(verb)
+    return parser
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Parse and run. A bad end is one line on standard error and the error's exit code."""
+    arguments = list(arguments)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
+        arguments.insert(0, "serve")
+    try:
+        parsed = _parser().parse_args(arguments)
+        return _VERBS[parsed.verb].run(parsed, environment)
+    except KeplerError as error:
+        print(f"kepler-ebpf: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0

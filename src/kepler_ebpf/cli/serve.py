@@ -1,0 +1,50 @@
+"""Run the collector and serve its metrics (the default verb).
+
+Samples the kernel's books and the energy meters, and serves Prometheus metrics until SIGTERM or SIGINT.
+Every option is also a variable; a flag wins over its variable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from collections.abc import Mapping
+
+from ..assembly import assemble
+from ..config import add_flags, from_arguments
+from ..exporter.server import Endpoint
+from ..logs import set_up_logging
+from ..pages import SitePages
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Serve until told to stop. Raises UsageError and KeplerError."""
+    config = from_arguments(arguments, environment)
+    set_up_logging(config.log_level, config.log_format)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    pages = SitePages()
+    # The port first: where it is taken, nothing needs to be loaded into the kernel.
+    endpoint = Endpoint(config.listen, pages, web_config=config.web_config)
+    try:
+        with assemble(config) as collector:
+            pages.serve(collector)
+            collector.start()
+            endpoint.start()
+            log.info("serving http://%s/metrics", ", ".join(endpoint.addresses))
+            stop.wait()
+            log.info("stopping")
+            endpoint.stop()
+            collector.stop()
+    finally:
+        endpoint.stop()
+    return 0

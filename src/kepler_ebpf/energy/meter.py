@@ -1,0 +1,83 @@
+"""All energy sources as one row of columns: what each domain used since the sample before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .source import Component, Domain, EnergySource
+
+NODE_COMPONENTS: tuple[Component, ...] = ("package", "dram", "gpu")
+"""The components that make up a node's energy: they do not overlap. Core and uncore are inside package, and platform
+contains package, so these three are never added."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``joules``: float64[d], used by each domain since its previous good reading; 0 where there is none.
+    ``seconds``: float64[d], the time that covers; 0 where there is no new reading."""
+
+    joules: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+
+class Meter:
+    """Reads every source and takes the differences.
+
+    ``domains`` only grows; ``component`` and ``index`` are its columns (a position in ``COMPONENTS``; package or GPU).
+    """
+
+    COMPONENTS: tuple[Component, ...] = ("package", "core", "uncore", "dram", "platform", "gpu")
+
+    def __init__(self, sources: Sequence[EnergySource]) -> None:
+        self.sources = tuple(sources)
+        self.domains: tuple[Domain, ...] = ()
+        self._order: list[tuple[int, int]] = []
+        self._lengths = [0] * len(self.sources)
+        for source in self.sources:
+            source.read()
+        self._adopt()
+        self._joules, self._time_ns = self._gather()
+
+    def _adopt(self) -> None:
+        """Append domains that sources have come to offer; a domain keeps its place for life."""
+        for number, source in enumerate(self.sources):
+            for position in range(self._lengths[number], len(source.domains)):
+                self._order.append((number, position))
+                self.domains += (source.domains[position],)
+            self._lengths[number] = len(source.domains)
+        self.component = np.array([self.COMPONENTS.index(d.component) for d in self.domains], np.intp)
+        self.index = np.array([d.index for d in self.domains], np.intp)
+        starts = np.concatenate(([0], np.cumsum(self._lengths)))
+        self._take = np.array([starts[number] + position for number, position in self._order], np.intp)
+
+    def _gather(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        if not self.sources:
+            return np.zeros(0), np.zeros(0, np.int64)
+        joules = np.concatenate([source.joules for source in self.sources])
+        time_ns = np.concatenate([source.time_ns for source in self.sources])
+        return joules[self._take], time_ns[self._take]
+
+    def read(self) -> Interval:
+        """Refresh all sources. Never raises: a source that cannot be read counts its own faults."""
+        for source in self.sources:
+            source.read()
+        if any(len(source.domains) != length for source, length in zip(self.sources, self._lengths)):
+            known = len(self.domains)
+            self._adopt()
+            joules, time_ns = self._gather()
+            # What a domain had counted before we met it is not ours.
+            self._joules = np.concatenate((self._joules, joules[known:]))
+            self._time_ns = np.concatenate((self._time_ns, time_ns[known:]))
+        else:
+            joules, time_ns = self._gather()
+        interval = Interval(joules - self._joules, (time_ns - self._time_ns) * 1e-9)
+        self._joules, self._time_ns = joules, time_ns
+        return interval
+
+    def close(self) -> None:
+        for source in self.sources:
+            source.close()

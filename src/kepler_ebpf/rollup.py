@@ -1,0 +1,96 @@
+"""Which workload each cgroup row counts for: rows of the kernel's table → groups of the container level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernel.accounting import Accounting
+from .workloads.identity import Workload
+
+OVERFLOW = Workload(kind="system", container="overflow")
+KERNEL = Workload(kind="kernel", container="kernel")
+
+
+@dataclass
+class Group:
+    """One workload: its latest known labels, and when its last cgroup went (seconds, monotonic; None: it lives)."""
+
+    workload: Workload
+    cgroups: set[int] = field(default_factory=set)
+    born: float = 0.0
+    died: float | None = None
+
+
+class Groups:
+    """Groups by number; numbers of groups that are gone are used again.
+
+    ``of_row``: intp[cgroup rows], the group of each row of the kernel's cgroup table, -1 where not yet known.
+    """
+
+    def __init__(self, accounting: Accounting, identify: Callable[[int], Workload]) -> None:
+        self._rows = accounting.cgroups.rows
+        self._identify = identify
+        self._packages = accounting.topology.packages
+        self.groups: list[Group | None] = []
+        self._number_of: dict[object, int] = {}
+        self.of_row = np.full(len(self._rows), -1, np.intp)
+        for package in range(self._packages):
+            self.of_row[package] = self._number(OVERFLOW)
+            self.of_row[self._packages + package] = self._number(KERNEL)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def of(self, rows: NDArray[np.intp], now: float) -> NDArray[np.intp]:
+        """The group of each row. A row seen for the first time is looked up by its cgroup's id."""
+        numbers = self.of_row[rows]
+        for position in np.flatnonzero(numbers < 0).tolist():
+            row = int(rows[position])
+            cgroup_id = int(self._rows["id"][row])
+            number = self._number(self._identify(cgroup_id), now)
+            group = self.groups[number]
+            assert group is not None
+            group.cgroups.add(row)
+            group.died = None
+            self.of_row[row] = numbers[position] = number
+        return numbers
+
+    def release_row(self, row: int, now: float) -> None:
+        """The row's cgroup is gone: its group dies with its last row."""
+        number = int(self.of_row[row])
+        self.of_row[row] = -1
+        if number < 0:
+            return
+        group = self.groups[number]
+        if group is not None:
+            group.cgroups.discard(row)
+            if not group.cgroups and group.workload.container_id:
+                group.died = now
+
+    def remove(self, number: int) -> None:
+        """Forget a group whose series has gone; its number is free."""
+        group = self.groups[number]
+        assert group is not None
+        del self._number_of[group.workload.key]
+        self.groups[number] = None
+
+    def living(self) -> list[tuple[int, Group]]:
+        """All groups there are, with their numbers, the dead that still have series included."""
+        return [(number, group) for number, group in enumerate(self.groups) if group is not None]
+
+    def _number(self, workload: Workload, now: float = 0.0) -> int:
+        number = self._number_of.get(workload.key)
+        if number is None:
+            group = Group(workload, born=now)
+            try:
+                number = self.groups.index(None)
+                self.groups[number] = group
+            except ValueError:
+                number = len(self.groups)
+                self.groups.append(group)
+            self._number_of[workload.key] = number
+        return number
