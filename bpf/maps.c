@@ -29,9 +29,16 @@ struct cgroup_key {
 BPF_HASH(row_of, struct row_key, u32, ROWS);
 BPF_HASH(cgroup_of, struct cgroup_key, u32, CGROUPS);
 
-/* tgids of kernel threads, and of processes whose number was reused before their own free event came. */
-BPF_HASH(kernel_threads, u32, u32, ROWS);
-BPF_HASH(early_reuse, u32, u32, 1024);
+/* Kernel threads: by tgid those that user space found at the start, by address of the task those born since. */
+BPF_HASH(kernel_threads, u64, u32, ROWS);
+
+/* Leaders that have exited, by address of the task, until the kernel frees them: whose rows to retire then. */
+struct identity {
+	u64 start_ns;
+	u32 tgid;
+	u32 unused;
+};
+BPF_HASH(exited_leaders, u64, struct identity, ROWS);
 
 /* Cgroups that came and went since user space last looked; when full, the oldest make way. */
 BPF_QUEUESTACK("queue", cgroup_events, struct cgroup_event, 2048, 0);

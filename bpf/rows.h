@@ -10,6 +10,10 @@
  * Words are written one by one, so a reader may see one field of a slice and not yet the next.
  */
 
+/* Bits of row.flags. */
+#define KERNEL_THREAD 1  /* lives in the root cgroup but is nobody's container */
+#define LEADER_EXITED 2  /* the first thread is done: a leader that runs under this tgid is a new process */
+
 /* One process on one package (socket). The first 64 bytes, a cache line, are all that a slice touches. */
 struct row {
 	__u64 alone_ns;   /* on a CPU whose hyperthread sibling was idle */
@@ -17,13 +21,13 @@ struct row {
 	__u64 cycles;     /* 0 without a hardware counter */
 	__u64 misses;     /* last-level cache misses, 0 without a hardware counter */
 	__u64 switches;   /* slices ended by the scheduler */
-	__u64 start_ns;   /* CLOCK_MONOTONIC when its first slice began: tgid and start together are an identity */
 	__u64 cgroup_id;  /* cgroup v2 id at its latest slice */
 	__u32 cgroup_row; /* where that cgroup's sums are kept */
 	__u32 tgid;       /* 0: the row is free, or an overflow row; written last when a row is taken */
 	__u32 package;
+	__u32 flags;
+	__u64 start_ns;   /* CLOCK_MONOTONIC when its first slice began: tgid and start together are an identity */
 	__u32 dead;       /* the process is gone: user space books what is left, then recycles the row */
-	__u32 kernel;     /* a kernel thread */
 	__u32 unused;
 	char comm[16];
 	__u64 pad[4];     /* whole cache lines */

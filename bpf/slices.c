@@ -7,6 +7,8 @@
  * neither kernel headers nor offsets. In sched_switch `current` is still the task being switched out.
  */
 
+#define KERNEL_NAMING_SLICES 4
+
 /* How many cycles or misses since the slice began, scaled up where the counter had to share the hardware. */
 static __always_inline u64 counted(struct bpf_perf_event_value *now, u64 value, u64 enabled, u64 running)
 {
@@ -39,6 +41,37 @@ static __always_inline void count_overflow(u32 of_cgroups)
 		__sync_fetch_and_add(of_cgroups ? &sums->cgroup_overflow_slices : &sums->row_overflow_slices, 1);
 }
 
+static __always_inline int is_kernel_thread(u64 tgid)
+{
+	u64 task = bpf_get_current_task();
+
+	return kernel_threads.lookup(&task) || kernel_threads.lookup(&tgid);
+}
+
+/*
+ * Mark the rows of this process dead and forget its number; where `start_ns` is not 0, only if they are of the process
+ * that began then.
+ */
+static __always_inline void retire(u32 tgid, u64 start_ns)
+{
+	u32 zero = 0;
+	struct totals *sums = totals.lookup(&zero);
+
+#pragma unroll
+	for (u32 package = 0; package < PACKAGES; package++) {
+		struct row_key key = {.tgid = tgid, .package = package};
+		u32 *index = row_of.lookup(&key);
+		struct row *row = index ? rows.lookup(index) : NULL;
+
+		if (!row || (start_ns && row->start_ns != start_ns))
+			continue;
+		row->dead = 1;
+		row_of.delete(&key);
+		if (sums)
+			__sync_fetch_and_add(&sums->dead_rows, 1);
+	}
+}
+
 /* The row of this process on this package: taken from the free rows at its first slice. */
 static __always_inline u32 row_index(u32 tgid, u32 package, u64 since)
 {
@@ -65,7 +98,7 @@ static __always_inline u32 row_index(u32 tgid, u32 package, u64 since)
 			row->start_ns = first->start_ns;
 	}
 	row->package = package;
-	row->kernel = kernel_threads.lookup(&tgid) ? 1 : 0;
+	row->flags = is_kernel_thread(tgid) ? KERNEL_THREAD : 0;
 	row->cgroup_id = 0;
 	bpf_get_current_comm(&row->comm, sizeof(row->comm));
 	if (row_of.insert(&key, &index) != 0) {
@@ -135,11 +168,26 @@ static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 now, u6
 	row = rows.lookup(&index);
 	if (!row)
 		return;
+	if (row->flags) {
+		u64 task = bpf_get_current_task();
+
+		if (row->flags & LEADER_EXITED && (u32)id == id >> 32 && !exited_leaders.lookup(&task)) {
+			/* Not the old leader on its way out, but a new owner of its number. */
+			retire(id >> 32, 0);
+			index = row_index(id >> 32, cpu->package, since);
+			row = rows.lookup(&index);
+			if (!row)
+				return;
+		} else if (row->flags & KERNEL_THREAD && row->switches < KERNEL_NAMING_SLICES) {
+			/* A kernel thread is named by its maker, after it has begun to run. */
+			bpf_get_current_comm(&row->comm, sizeof(row->comm));
+		}
+	}
 	if (index < PACKAGES)
 		count_overflow(0);
 	/* Overflow rows are shared by everyone, so they remember no cgroup. */
 	if (index < PACKAGES || row->cgroup_id != cgroup_id) {
-		cgroup_row = cgroup_index(cgroup_id, cpu->package, row->kernel, since);
+		cgroup_row = cgroup_index(cgroup_id, cpu->package, row->flags & KERNEL_THREAD, since);
 		if (index >= PACKAGES && cgroup_row >= PACKAGES) {
 			row->cgroup_row = cgroup_row;
 			row->cgroup_id = cgroup_id;

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _MAX_EVENTS_PER_CALL = 4096
+KERNEL_THREAD = 1  # bit of row.flags (bpf/rows.h)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Accounting:
             self._totals = map_rows(maps["totals"], layout.TOTALS, 1)
             self._cgroup_of = Element(maps["cgroup_of"], 16, 4)
             self._row_of = Element(maps["row_of"], 8, 4)
-            self._kernel_threads = Element(maps["kernel_threads"], 4, 4)
+            self._kernel_threads = Element(maps["kernel_threads"], 8, 4)
             self._cgroup_events = Element(maps["cgroup_events"], 0, layout.CGROUP_EVENT.itemsize)
             self._close_slice = TestRun(self.loaded.programs["close_slice"])
             for name, descriptors in events.items():
@@ -107,13 +108,14 @@ class Accounting:
         self.processes.fill_free()
         self.cgroups.fill_free()
         for tgid in kernel_threads(self._fs):
-            struct.pack_into("=I", self._kernel_threads.key, 0, tgid)
+            struct.pack_into("=Q", self._kernel_threads.key, 0, tgid)
             struct.pack_into("=I", self._kernel_threads.value, 0, 1)
             self._kernel_threads.update()
         self.cpus["package"] = self.topology.package
         self.cpus["sibling"] = self.topology.sibling
         self._known_dead = 0
         self.cpus["enabled"] = 1
+        self.close_slices()  # opens the first slice on every CPU
 
     def close(self) -> None:
         """Detach and free everything."""
@@ -122,11 +124,11 @@ class Accounting:
 
     def close_slices(self) -> None:
         """End the open slice on every CPU that runs something; idle CPUs are left asleep."""
-        for cpu in np.flatnonzero((self.cpus["idle"] == 0) & (self.cpus["since_ns"] != 0)).tolist():
+        for cpu in np.flatnonzero(self.cpus["idle"] == 0).tolist():
             try:
                 self._close_slice(cpu)
             except OSError:
-                continue  # the CPU went offline: nothing runs there
+                self.cpus["idle"][cpu] = 1  # offline: nothing runs there until a switch says otherwise
 
     def sample(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did since the last call."""

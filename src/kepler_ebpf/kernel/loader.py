@@ -27,7 +27,13 @@ _MS_REC_PRIVATE = 0x4000 | 0x40000
 _TRACEFS = Path("/sys/kernel/tracing")
 _DESCRIPTORS_PER_MESSAGE = 200  # SCM_MAX_FD is 253
 
-RAW_TRACEPOINTS = {"on_switch": "sched_switch", "on_exit": "sched_process_exit"}
+RAW_TRACEPOINTS = {
+    "on_fork": "sched_process_fork",
+    "on_rename": "task_rename",
+    "on_exit": "sched_process_exit",
+    "on_free": "sched_process_free",
+    "on_switch": "sched_switch",
+}
 RUN_BY_HAND = ("close_slice",)
 
 
@@ -57,16 +63,6 @@ def provide_tracefs() -> None:
     check("mounting it", libc.mount(b"tracefs", bytes(_TRACEFS), b"tracefs", 0, None))
 
 
-def rename_is_dynamic() -> bool:
-    """Whether this kernel's task_rename event carries the new name as a dynamic string."""
-    for root in (_TRACEFS, Path("/sys/kernel/debug/tracing")):
-        try:
-            return "__data_loc char[] newcomm" in (root / "events/task/task_rename/format").read_text()
-        except OSError:
-            continue
-    return False
-
-
 def load(defines: dict[str, int]) -> dict[str, int]:
     """Compile, load and attach. Returns descriptors by name.
 
@@ -83,8 +79,6 @@ def load(defines: dict[str, int]) -> dict[str, int]:
         ) from error
 
     provide_tracefs()
-    if rename_is_dynamic():
-        defines = {**defines, "RENAME_DATA_LOC": 1}
     text = "".join(f'#line 1 "bpf/{name}"\n{bpf_source(name)}' for name in SOURCES)
     text += '#line 1 "layout assertions"\n' + assertions(STRUCTS)
     flags = [f"-D{name}={value}" for name, value in sorted(defines.items())]

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.kernel.accounting import Accounting, cgroup2_root
+from kepler_ebpf.kernel.topology import read_topology
+from tests.needs import require
+
+FS = HostFS()
+
+
+@pytest.fixture()
+def accounting() -> Iterator[Callable[..., Accounting]]:
+    """Opens the kernel side with the options a test asks for, and closes it after."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    opened: list[Accounting] = []
+
+    def start(rows: int = 32768, cgroup_rows: int = 1024, **options: object) -> Accounting:
+        opened.append(Accounting(FS, read_topology(FS), rows, cgroup_rows, **options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture()
+def cgroup() -> Iterator[Callable[[str], str]]:
+    """Makes cgroups in the v2 hierarchy and removes them after."""
+    require(os.geteuid() == 0, "making cgroups needs root")
+    root = cgroup2_root(FS)
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        path = str(root / f"kepler-test-{os.getpid()}-{name}")
+        os.mkdir(path)
+        made.append(path)
+        return path
+
+    yield make
+    for path in reversed(made):
+        os.rmdir(path)

@@ -1,0 +1,72 @@
+"""The C structs and the numpy dtypes are one and the same."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from kepler_ebpf.kernel import layout
+from kepler_ebpf.kernel.accounting import Accounting
+from kepler_ebpf.kernel.syscalls import object_info
+
+
+def test_counters_of_a_slice_share_one_cache_line() -> None:
+    assert layout.ROW.fields is not None
+    assert all(layout.ROW.fields[name][1] < 64 for name in ("alone_ns", "shared_ns", "cycles", "cgroup_id", "cgroup_row"))
+    assert layout.ROW.itemsize % 64 == layout.CGROUP.itemsize % 64 == layout.CPU.itemsize % 64 == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["__u32 a;\n__u64 b;", "__u64 a;\n__u32 b;", "long a;", "__u64 a, b;"],
+    ids=["padding inside", "padding at the end", "unknown type", "two fields a line"],
+)
+def test_a_layout_that_could_be_misread_is_refused(body: str) -> None:
+    with pytest.raises(ValueError):
+        layout.parse_structs(f"struct bad {{\n{body}\n}};\n")
+
+
+@pytest.mark.kernel
+def test_loaded_maps_have_the_size_of_the_dtypes(accounting: Callable[..., Accounting]) -> None:
+    maps = accounting().loaded.maps
+    for name, dtype in (
+        ("rows", layout.ROW),
+        ("cgroups", layout.CGROUP),
+        ("cpus", layout.CPU),
+        ("totals", layout.TOTALS),
+        ("cgroup_events", layout.CGROUP_EVENT),
+    ):
+        # struct bpf_map_info: type, id, key_size, value_size
+        assert struct.unpack_from("=4I", object_info(maps[name]))[3] == dtype.itemsize, name
+
+
+@pytest.mark.kernel
+def test_fields_hold_what_their_names_say(accounting: Callable[..., Accounting]) -> None:
+    """A value written by the kernel's C is found by numpy under the same name, for a row we know all about."""
+    books = accounting()
+    books.close_slices()
+    row = books.row_of_process(os.getpid())
+    assert row is not None
+    mine = books.processes.rows[row]
+    assert mine["comm"] == open("/proc/self/comm", "rb").read().strip()[:15]
+    assert mine["alone_ns"] + mine["shared_ns"] > 0
+    assert mine["package"] == 0
+    assert mine["dead"] == 0
+    assert mine["flags"] == 0
+    assert abs(int(mine["start_ns"]) - time.monotonic_ns()) < 60e9
+    cgroup = books.cgroups.rows[mine["cgroup_row"]]
+    assert cgroup["id"] == mine["cgroup_id"]
+    assert cgroup["taken"] == 1
+    assert np.all(books.cpus["enabled"] == 1)
+
+
+def test_a_drifted_layout_does_not_compile() -> None:
+    """The assertions that the loader appends name every field at its offset."""
+    text = layout.assertions(layout.STRUCTS)
+    assert "offsetof(struct row, cgroup_row) == 48" in text
+    assert text.count("_Static_assert") == sum(1 + len(d.names or ()) for d in layout.STRUCTS.values())
