@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
-from typing import Mapping
 
 LINKS = {
     "/metrics": "energy of this node's processes and containers, for Prometheus",
@@ -21,7 +21,7 @@ _PAGE = """<!DOCTYPE html>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }}
 h1 small {{ font-weight: normal; opacity: .65 }}
-th {{ text-align: left; font-weight: 600; padding: .1rem 1.5rem .1rem 0; vertical-align: top; white-space: nowrap }}
+th {{ text-align: left; padding: .1rem 1.5rem .1rem 0; vertical-align: top; white-space: nowrap }}
 td {{ overflow-wrap: anywhere }}
 </style>
 </head>

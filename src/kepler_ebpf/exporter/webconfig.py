@@ -15,8 +15,9 @@ import os
 import re
 import secrets
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from kepler_ebpf.errors import KeplerError, UsageError
 
@@ -32,7 +33,7 @@ _CLIENT_AUTH = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _BCRYPT_PASSWORD_BYTES = 72  # what bcrypt looks at; some versions of the library refuse longer ones
 _MAX_FILE_BYTES = 1 << 20
 
@@ -40,13 +41,13 @@ _MAX_FILE_BYTES = 1 << 20
 class Users:
     """Names and bcrypt hashes, and which password of each has been verified already.
 
-    bcrypt is slow on purpose, a scrape every second is not: the last good password of each user is remembered as
-    a digest under a key that lives only in this object.
+    bcrypt is slow on purpose, a scrape every second is not: the last good password of each user is
+    remembered as a digest under a key that lives only in this object.
     """
 
     def __init__(self, hashes: Mapping[str, bytes]) -> None:
         self._hashes = dict(hashes)
-        # What the password of an unknown user is checked against, so that the time taken does not tell who exists.
+        # What the password of an unknown user is checked against, so that the time does not tell who exists.
         self._decoy = max(self._hashes.values(), key=lambda hashed: hashed[4:6])
         self._key = secrets.token_bytes(32)
         self._verified: dict[str, bytes] = {}
@@ -57,7 +58,7 @@ class Users:
         return known is not None and hmac.compare_digest(known, self._digest(name, password))
 
     def verify(self, name: str, password: bytes) -> bool:
-        """Whether ``password`` is that of ``name``; takes as long as bcrypt does (50 ms and up at cost 10)."""
+        """Whether ``password`` is that of ``name``; takes bcrypt's time (50 ms and up at cost 10)."""
         import bcrypt
 
         hashed = self._hashes.get(name)
@@ -75,7 +76,7 @@ class Users:
 
 
 class Security:
-    """What one reading of the file asks for: ``tls`` (``None``: plain HTTP) and ``users`` (``None``: anybody)."""
+    """What the file asks for: ``tls`` (``None``: plain HTTP) and ``users`` (``None``: anybody)."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, users: Users | None = None) -> None:
         self.tls = tls
@@ -85,45 +86,35 @@ class Security:
 class WebConfig:
     """The file, read again whenever it or a file it names changes.
 
-    Raises :class:`UsageError` where it is invalid at first, :class:`KeplerError` where a library is missing. What
-    becomes invalid later is logged once and counted in ``reload_errors``; the last valid reading goes on.
+    Raises :class:`UsageError` where it is invalid at first, :class:`KeplerError` where a library is missing.
+    What becomes invalid later is logged once and counted in ``reload_errors``; the last valid one goes on.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.reload_errors = 0
-        self._watched = [self.path]
+        self._seen: dict[Path, tuple[int, ...] | None] = {}
         self._security = self._load()
-        self._seen = self._state()
 
     def current(self) -> Security:
         """The valid security settings of now; the same object for as long as nothing has changed."""
-        seen = self._state()
-        if seen != self._seen:
+        if any(_signature(path) != seen for path, seen in self._seen.items()):
             try:
                 self._security = self._load()
+                log.info("web configuration %s read again", self.path)
             except KeplerError as error:
                 self.reload_errors += 1
                 log.error("%s; the previous web configuration stays in force", error)
-            else:
-                log.info("web configuration %s read again", self.path)
-            # The files to watch may be others now. What changed while they were read shows at the next call,
-            # unless it is a newly named file.
-            self._seen = seen if len(seen) == len(self._watched) else self._state()
         return self._security
 
-    def _state(self) -> list[tuple[int, ...] | None]:
-        return [_signature(path) for path in self._watched]
-
     def _load(self) -> Security:
-        self._watched = [self.path]
+        self._seen = {self.path: _signature(self.path)}
         document = _read(self.path)
         _known_keys(self.path, "", document, _SECTIONS)
-        tls = document.get("tls_server_config")
-        users = document.get("basic_auth_users")
+        tls, users = document.get("tls_server_config"), document.get("basic_auth_users")
         return Security(
             None if tls is None else self._tls(_mapping(self.path, "tls_server_config", tls)),
-            _users(self.path, _mapping(self.path, "basic_auth_users", users)) if users else None,
+            None if users is None else _users(self.path, _mapping(self.path, "basic_auth_users", users)),
         )
 
     def _tls(self, section: dict[Any, Any]) -> ssl.SSLContext:
@@ -137,7 +128,7 @@ class WebConfig:
         try:
             # An encrypted key would otherwise ask for its password on the terminal.
             context.load_cert_chain(cert, key, password="")
-        except (ssl.SSLError, OSError) as error:
+        except OSError as error:
             right = f"a readable PEM certificate and its unencrypted key ({_reason(error)})"
             raise self._bad("cert_file and key_file", f"{cert}, {key}", right) from None
         policy = self._choice(section, "client_auth_type", "NoClientCert", _CLIENT_AUTH)
@@ -148,7 +139,7 @@ class WebConfig:
             authority = self._file(section, "client_ca_file")
             try:
                 context.load_verify_locations(authority)
-            except (ssl.SSLError, OSError) as error:
+            except OSError as error:
                 right = f"a readable PEM file of certificate authorities ({_reason(error)})"
                 raise self._bad("client_ca_file", authority, right) from None
         context.verify_mode = _CLIENT_AUTH[policy]
@@ -165,7 +156,7 @@ class WebConfig:
         if not isinstance(value, str) or not value or "\0" in value:
             raise self._bad(key, value, "the path of a PEM file")
         path = self.path.parent / value
-        self._watched.append(path)
+        self._seen[path] = _signature(path)  # before it is read: a change in between shows next time
         return path
 
     def _bad(self, key: str, value: object, right: str) -> UsageError:
@@ -204,17 +195,23 @@ def _mapping(path: Path, name: str, value: object) -> dict[Any, Any]:
 def _known_keys(path: Path, prefix: str, section: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in section:
         if key not in known:
-            raise UsageError(f"{path}: unknown key {prefix}{str(key)[:80]!r}, must be one of {', '.join(known)}")
+            raise UsageError(
+                f"{path}: unknown key {prefix}{str(key)[:80]!r}, must be one of {', '.join(known)}"
+            )
 
 
-def _users(path: Path, section: dict[Any, Any]) -> Users:
+def _users(path: Path, section: dict[Any, Any]) -> Users | None:
+    if not section:
+        return None
     try:
         import bcrypt  # noqa: F401  (say now, not at the first request, that it is missing)
     except ImportError:
         raise _missing_extra(path, "bcrypt") from None
     for name, hashed in section.items():
         if not isinstance(name, str) or not name or ":" in name:  # RFC 7617: a colon ends the user-id
-            raise UsageError(f"{path}: basic_auth_users: name {str(name)[:80]!r} must be a text without a colon")
+            raise UsageError(
+                f"{path}: basic_auth_users: name {str(name)[:80]!r} must be a text without a colon"
+            )
         # The value stays unsaid: it may be the password itself.
         if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
             right = "a bcrypt hash ($2y$10$…, as `htpasswd -nBC 10 NAME` prints)"

@@ -1,0 +1,245 @@
+"""The HTTP endpoint: /metrics, /healthz, /readyz and a landing page, over HTTP or HTTPS.
+
+Why not ``http.server`` or cheroot: both give a connection a thread from its first byte, so a handful of
+clients that send half a header keep every other one waiting. Here one event loop owns all connections: a
+silent client costs a descriptor and a small task, no thread, and the non-blocking socket calls are the same
+with and without TLS. A response is sent from the one ``bytes`` object all scrapers share (asyncio's own
+streams would copy it per client, and keep 256 KiB per TLS connection), which is what fits 200 scrapers into
+a process of 64 MiB. Two helper threads do what takes long: rendering with compression, and bcrypt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from kepler_ebpf.exporter.http1 import (
+    Connection,
+    Request,
+    Response,
+    accepts_gzip,
+    credentials,
+    head_of,
+    parse_head,
+)
+from kepler_ebpf.exporter.listen import bind, parse_listen, shown
+from kepler_ebpf.exporter.webconfig import Security, WebConfig
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 512
+# A request has to arrive, a handshake to end and a response to be taken within Prometheus' scrape timeout.
+PATIENCE_SECONDS = 10.0
+# A scraper may keep its connection for its next scrape.
+KEEP_ALIVE_SECONDS = 120.0
+# Answered without a password (not without a client certificate): the kubelet's probes have none, and a status
+# is no secret. Prometheus exempts its own probes likewise.
+_OPEN_PATHS = ("/healthz", "/readyz")
+
+
+class Pages(Protocol):
+    """What the endpoint serves. All but :meth:`metrics` are called in the event loop: they must not block."""
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Body and content type for an ``Accept`` header; the same object while the snapshot is the same.
+
+        Called from one thread at a time.
+        """
+
+    def alive(self) -> tuple[bool, str]:
+        """Whether the collector works, and one line saying so or why not."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether there is something to serve, and one line saying so or why not."""
+
+    def landing(self) -> str:
+        """The HTML of ``/``."""
+
+
+class Endpoint:
+    """Serves ``pages`` at every address of ``listen``, from :meth:`start` to :meth:`stop`.
+
+    ``web`` gives TLS and passwords. At most :data:`MAX_CONNECTIONS` clients are held: beyond, the one
+    that has kept the endpoint waiting longest for its request gives way. Raises :class:`UsageError` for an
+    address that does not parse.
+    """
+
+    def __init__(
+        self,
+        listen: str | Sequence[str],
+        pages: Pages,
+        web: WebConfig | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._wanted = [parse_listen(value) for value in ([listen] if isinstance(listen, str) else listen)]
+        self._pages = pages
+        self._web = web
+        self._open = Security()
+        self._patience = patience_seconds
+        self._listeners: list[socket.socket] = []
+        self._clients: set[asyncio.Task[None]] = set()
+        # Those whose request has not arrived, longest wait first.
+        self._awaited: dict[asyncio.Task[None], None] = {}
+        self._compressed: dict[str, tuple[bytes, bytes]] = {}
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listening socket, the real port where 0 was asked for."""
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    def start(self) -> None:
+        """Listen, and serve in a thread; :class:`KeplerError` naming the address where that cannot be."""
+        try:
+            for host, port in self._wanted:
+                self._listeners += bind(host, port)
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._loop = asyncio.new_event_loop()
+        self._stopping = self._loop.create_future()
+        self._render = ThreadPoolExecutor(1, "http-render")
+        self._passwords = ThreadPoolExecutor(1, "http-passwords")
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+        self._thread.start()
+        log.info("listening on %s", ", ".join(shown(*address) for address in self.addresses))
+
+    def stop(self) -> None:
+        """Drop every client and close the sockets, well within a second; nothing to do where nothing runs."""
+        if not self._listeners:
+            return
+        self._loop.call_soon_threadsafe(self._end)
+        self._thread.join(1.0)
+        self._close_listeners()
+
+    def _end(self) -> None:
+        if not self._stopping.done():
+            self._stopping.set_result(None)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _serve(self) -> None:
+        self._loop.run_until_complete(self._until_stopped())
+        self._loop.close()
+        for pool in (self._render, self._passwords):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _until_stopped(self) -> None:
+        acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
+        await self._stopping
+        tasks = [*acceptors, *self._clients]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = await self._loop.sock_accept(listener)
+            except OSError as error:  # no descriptors left, or the client is gone already
+                log.warning("cannot accept a connection: %s", error.strerror)
+                self._make_room()
+                await asyncio.sleep(0.1)
+                continue
+            if len(self._clients) >= MAX_CONNECTIONS and not self._make_room():
+                client.close()
+                continue
+            task = self._loop.create_task(self._client(client))
+            self._clients.add(task)
+            self._awaited[task] = None
+            task.add_done_callback(self._forget)
+
+    def _make_room(self) -> bool:
+        """Drop who has been silent longest; False where every client is being answered."""
+        oldest = next(iter(self._awaited), None)
+        if oldest is None:
+            return False
+        del self._awaited[oldest]
+        oldest.cancel()
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._clients.discard(task)
+        self._awaited.pop(task, None)
+
+    async def _client(self, client: socket.socket) -> None:
+        connection = Connection(client, self._loop)
+        with contextlib.suppress(OSError, asyncio.TimeoutError, asyncio.CancelledError), connection:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._converse(connection)
+
+    async def _converse(self, connection: Connection) -> None:
+        security = self._security()
+        if security.tls is not None:
+            await asyncio.wait_for(connection.secure(security.tls), self._patience)
+        keep, wait = True, self._patience
+        task = asyncio.current_task()
+        assert task is not None
+        while keep:
+            self._awaited[task] = None
+            head = await asyncio.wait_for(connection.receive_head(), wait)
+            self._awaited.pop(task, None)
+            if (
+                not head or self._security() is not security
+            ):  # the rules have changed: let the client come anew
+                return
+            request = parse_head(head)
+            if isinstance(request, Response):
+                keep, response, method = False, request, ""
+            else:
+                keep, method = request.keep_alive, request.method
+                response = await self._answer(request, security)
+            payload = head_of(response, keep), b"" if method == "HEAD" else response.body
+            await asyncio.wait_for(connection.send(*payload), self._patience)
+            wait = KEEP_ALIVE_SECONDS
+
+    def _security(self) -> Security:
+        return self._open if self._web is None else self._web.current()
+
+    async def _answer(self, request: Request, security: Security) -> Response:
+        try:
+            users = security.users
+            if users is not None and request.path not in _OPEN_PATHS:
+                name, password = credentials(request.headers.get("authorization", ""))
+                if not users.remembers(name, password) and not await self._loop.run_in_executor(
+                    self._passwords, users.verify, name, password
+                ):
+                    challenge = 'WWW-Authenticate: Basic realm="kepler-ebpf", charset="UTF-8"'
+                    return Response(401, b"Unauthorized\n", headers=(challenge,))
+            return await self._page(request)
+        except Exception:
+            log.exception("cannot answer a request")
+            return Response(500, b"Internal Server Error\n")
+
+    async def _page(self, request: Request) -> Response:
+        if request.path not in ("/", "/metrics", *_OPEN_PATHS):
+            return Response(404, b"Not Found\n")
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, b"Method Not Allowed\n", headers=("Allow: GET, HEAD",))
+        if request.path == "/metrics":
+            return await self._loop.run_in_executor(self._render, self._metrics, request.headers)
+        if request.path == "/":
+            return Response(200, self._pages.landing().encode(), "text/html; charset=utf-8")
+        good, line = self._pages.alive() if request.path == "/healthz" else self._pages.ready()
+        return Response(200 if good else 503, line.encode() + b"\n")
+
+    def _metrics(self, headers: Mapping[str, str]) -> Response:
+        """Runs in the one rendering thread, so each body is compressed once however many ask for it."""
+        body, content_type = self._pages.metrics(headers.get("accept", ""))
+        vary = "Vary: Accept, Accept-Encoding"
+        if not accepts_gzip(headers.get("accept-encoding", "")):
+            return Response(200, body, content_type, (vary,))
+        original, compressed = self._compressed.get(content_type, (None, b""))
+        if original is not body:
+            compressed = gzip.compress(body, compresslevel=1, mtime=0)
+            self._compressed[content_type] = (body, compressed)
+        return Response(200, compressed, content_type, (vary, "Content-Encoding: gzip"))
