@@ -155,11 +155,12 @@ def test_1000_half_open_connections_delay_nobody(pages: FakePages) -> None:
         endpoint.stop()
 
 
-def test_cuts_off_who_never_finishes_a_request(pages: FakePages) -> None:
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\n\r\n"])
+def test_cuts_off_who_never_finishes_a_request(pages: FakePages, before: bytes) -> None:
     endpoint = Endpoint("127.0.0.1:0", pages, patience_seconds=0.3)
     endpoint.start()
     with socket.create_connection(endpoint.addresses[0], timeout=30) as client:
-        client.sendall(b"GET / HTTP/1.1\r\n")
+        client.sendall(before + b"GET / HTTP/1.1\r\n")
         with suppress(ConnectionError):
             for _ in range(600):  # a byte now and then buys no time
                 client.sendall(b"X")
@@ -224,6 +225,17 @@ def test_ipv6(pages: FakePages, listen: str) -> None:
         with socket.create_connection((host, port), timeout=30) as client:
             client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert client.recv(12) == b"HTTP/1.1 200"
+    endpoint.stop()
+
+
+def test_a_host_name_listens_on_each_of_its_addresses(pages: FakePages) -> None:
+    endpoint = Endpoint("localhost:0", pages)
+    endpoint.start()
+    for address in endpoint.addresses:
+        with socket.create_connection(address, timeout=30) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+    assert endpoint.addresses
     endpoint.stop()
 
 

@@ -51,7 +51,7 @@ class Connection:
     def __init__(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = client
         self._loop = loop
-        self._received = b""
+        self.received = b""
         client.setblocking(False)
 
     def __enter__(self) -> Connection:
@@ -72,16 +72,20 @@ class Connection:
         self._socket = secured
         await self._retry(secured.do_handshake)
 
+    async def receive(self) -> bool:
+        """Wait for the next bytes; False where the client has gone."""
+        data = await self._retry(self._socket.recv, 4096)
+        self.received += data
+        return bool(data)
+
     async def receive_head(self) -> bytes:
         """A request up to its empty line, or as much as is too much; empty where the client has gone."""
-        while b"\r\n\r\n" not in self._received:
-            if len(self._received) > _MAX_HEADER_BYTES:
-                return self._received
-            data = await self._retry(self._socket.recv, 4096)
-            if not data:
+        while b"\r\n\r\n" not in self.received:
+            if len(self.received) > _MAX_HEADER_BYTES:
+                return self.received
+            if not await self.receive():
                 return b""
-            self._received += data
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
         return head + b"\r\n"
 
     async def send(self, *parts: bytes) -> None:

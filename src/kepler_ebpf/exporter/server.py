@@ -136,10 +136,14 @@ class Endpoint:
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
         await self._stopping
-        tasks = [*acceptors, *self._clients]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for acceptor in acceptors:
+            acceptor.cancel()
+        await asyncio.gather(*acceptors, return_exceptions=True)
+        while self._clients:
+            for client in self._clients:
+                client.cancel()
+            # Again after a while: before Python 3.12 wait_for() loses a cancellation that meets its result.
+            await asyncio.wait(self._clients, timeout=0.1)
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -186,7 +190,10 @@ class Endpoint:
         assert task is not None
         while keep:
             self._awaited[task] = None
-            head = await asyncio.wait_for(connection.receive_head(), wait)
+            # Idle between requests is fine, slow within one is not.
+            if not connection.received and not await asyncio.wait_for(connection.receive(), wait):
+                return
+            head = await asyncio.wait_for(connection.receive_head(), self._patience)
             self._awaited.pop(task, None)
             if (
                 not head or self._security() is not security
