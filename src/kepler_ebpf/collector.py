@@ -156,9 +156,10 @@ class Collector:
         now = self._clock()
         seconds = now - self._published_at
         number = self.snapshot.number + 1 if self.snapshot else 1
-        if now - self._swept_at > _SWEEP_SECONDS:
+        thorough = now - self._swept_at > _SWEEP_SECONDS
+        self._accounting.sweep(everyone=thorough)
+        if thorough:
             self._swept_at = now
-            self._sweep()
         containers = self._containers(seconds, now)
         processes = self._processes(seconds, now)
         snapshot = Snapshot(
@@ -259,14 +260,6 @@ class Collector:
 
     def _container_id_of(self, cgroup_id: int) -> str:
         return self._names.identify(cgroup_id).container_id if cgroup_id else ""
-
-    def _sweep(self) -> None:
-        """Find rows whose process ended without our hearing of it: no event is lost in normal running."""
-        rows = self._accounting.processes.rows
-        for index in self._accounting.processes.used().tolist():
-            tgid = int(rows["tgid"][index])
-            if not rows["dead"][index] and not (self._config.procfs / str(tgid)).exists():
-                self._accounting.retire_process(index)
 
     def _health(self) -> Health:
         accounting, ledger = self._accounting, self._sampler.ledger

@@ -145,6 +145,7 @@ def run_forker(books: Accounting, path: str, count: int) -> tuple[_Seen, float]:
         time.sleep(0.1)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     time.sleep(0.3)  # free events come after an RCU grace period
+    books.sweep()
     for _ in range(3):
         seen.sample()
     return seen, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _MAX_EVENTS_PER_CALL = 4096
-KERNEL_THREAD = 1  # bit of row.flags (bpf/rows.h)
+KERNEL_THREAD, LEADER_EXITED = 1, 2  # bits of row.flags (bpf/rows.h)
 
 
 @dataclass(frozen=True)
@@ -191,13 +191,22 @@ class Accounting:
             self.cgroups.rows["taken"][index] = 1
         return int(struct.unpack_from("=I", self._cgroup_of.value)[0])
 
-    def retire_process(self, index: int) -> None:
-        """Mark a row dead whose process was found gone without an event."""
-        row = self.processes.rows[index]
-        struct.pack_into("=II", self._row_of.key, 0, int(row["tgid"]), int(row["package"]))
-        if self._row_of.delete():
-            self.processes.rows["dead"][index] = 1
-            self._known_dead = -1
+    def sweep(self, everyone: bool = False) -> None:
+        """Mark rows dead whose process ended without the kernel telling us.
+
+        About one free event in two thousand does not reach us (measured on Linux 6.18 under a storm of forks), so each
+        process whose leader is known to have exited is looked for in /proc; with ``everyone``, every process is.
+        """
+        end = self.processes.front()
+        flags, dead = self.processes.rows["flags"][:end], self.processes.rows["dead"][:end]
+        suspects = self.processes.used() if everyone else np.flatnonzero((flags & LEADER_EXITED) * (dead == 0))
+        for index in suspects.tolist():
+            row = self.processes.rows[index]
+            if not row["dead"] and not (self._fs.proc / str(row["tgid"])).exists():
+                struct.pack_into("=II", self._row_of.key, 0, int(row["tgid"]), int(row["package"]))
+                self._row_of.delete()
+                self.processes.rows["dead"][index] = 1
+                self._known_dead = -1
 
     def retire_cgroup(self, index: int) -> None:
         """Let no new slice find this cgroup's row; recycle it later, when running slices have ended."""

@@ -103,6 +103,7 @@ class Element:
         self.value = ctypes.create_string_buffer(value_bytes)
         key_address = ctypes.addressof(self.key) if key_bytes else 0
         self._attr = _MapElement(map_fd, key_address, ctypes.addressof(self.value), 0)
+        self._key_attr = _MapElement(map_fd, key_address, 0, 0)  # deleting allows no more than a key
 
     def update(self) -> None:
         """Write the value under the key, or push it. Raises OSError."""
@@ -110,19 +111,20 @@ class Element:
 
     def lookup(self) -> bool:
         """Read the value under the key; False where there is none. Raises OSError."""
-        return self._found(_MAP_LOOKUP_ELEM)
+        return self._found(_MAP_LOOKUP_ELEM, self._attr)
 
     def delete(self) -> bool:
         """Remove the key; False where it was not there. Raises OSError."""
-        return self._found(_MAP_DELETE_ELEM)
+        return self._found(_MAP_DELETE_ELEM, self._key_attr)
 
     def take(self) -> bool:
         """Pop the next value; False where the queue or stack is empty. Raises OSError."""
-        return self._found(_MAP_LOOKUP_AND_DELETE_ELEM)
+        return self._found(_MAP_LOOKUP_AND_DELETE_ELEM, self._attr)
 
-    def _found(self, command: int) -> bool:
+    @staticmethod
+    def _found(command: int, attr: _MapElement) -> bool:
         try:
-            _bpf(command, self._attr)
+            _bpf(command, attr)
         except FileNotFoundError:
             return False
         return True
