@@ -37,4 +37,4 @@ class SitePages:
     def landing(self) -> str:
         snapshot = self._collector.snapshot if self._collector else None
         facts = dict(snapshot.info) if snapshot else {}
-        return landing_page(__version__, facts)
+        return landing_page("kepler-ebpf", __version__, facts)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ..assembly import assemble
 from ..config import add_flags, from_arguments
 from ..exporter.server import Endpoint
+from ..exporter.webconfig import WebConfig
 from ..logs import set_up_logging
 from ..pages import SitePages
 
@@ -33,17 +34,16 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     pages = SitePages()
-    # The port first: where it is taken, nothing needs to be loaded into the kernel.
-    endpoint = Endpoint(config.listen, pages, web_config=config.web_config)
+    web = WebConfig(config.web_config) if config.web_config else None
+    # The port first: where it is taken, nothing is loaded into the kernel.
+    endpoint = Endpoint(config.listen, pages, web)
+    endpoint.start()
     try:
         with assemble(config) as collector:
-            pages.serve(collector)
             collector.start()
-            endpoint.start()
-            log.info("serving http://%s/metrics", ", ".join(endpoint.addresses))
+            pages.serve(collector)
             stop.wait()
             log.info("stopping")
-            endpoint.stop()
             collector.stop()
     finally:
         endpoint.stop()

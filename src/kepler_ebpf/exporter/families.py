@@ -56,7 +56,9 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
         float(node.component_watts.sum()),
     )
     yield _gauge(
-        "kepler_node_power_max_watts", "Highest power of any one sample in the publication interval.", node.max_watts
+        "kepler_node_power_max_watts",
+        "Highest power of any one sample in the publication interval.",
+        node.max_watts,
     )
     yield _counter(
         "kepler_node_energy_joules",
@@ -64,7 +66,10 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
         float(node.joules.sum()),
     )
     for component, name, watts, there in zip(
-        ("packages", "DRAM", "GPUs"), ("cpu", "dram", "gpu"), node.component_watts.tolist(), node.has_component
+        ("packages", "DRAM", "GPUs"),
+        ("cpu", "dram", "gpu"),
+        node.component_watts.tolist(),
+        node.has_component,
     ):
         if there:
             text = f"Power of the {component}, mean over the publication interval."
@@ -76,7 +81,11 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
     )
     for name, text, column in (
         ("idle", "Energy that the node would have used idle, not charged to any workload.", node.idle_joules),
-        ("unattributed", "Energy beyond idle that no workload can be charged with.", node.unattributed_joules),
+        (
+            "unattributed",
+            "Energy beyond idle that no workload can be charged with.",
+            node.unattributed_joules,
+        ),
     ):
         yield from _labelled(
             CounterMetricFamily,
@@ -96,7 +105,9 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
         ("package",),
         [((package,), watts) for package, watts in node.idle_watts.items()],
     )
-    family = GaugeMetricFamily("kepler_node_info", "The machine and what its energy figures come from.", labels=tuple(info))
+    family = GaugeMetricFamily(
+        "kepler_node_info", "The machine and what its energy figures come from.", labels=tuple(info)
+    )
     family.add_metric(tuple(info.values()), 1)
     yield family
 
@@ -132,7 +143,10 @@ def _containers(snapshot: Snapshot) -> Iterator[Metric]:
     labels = [(w.container_id, w.container, w.pod, w.namespace) for w in containers.workloads]
 
     def family(
-        kind: type[GaugeMetricFamily] | type[CounterMetricFamily], name: str, text: str, values: Iterable[float]
+        kind: type[GaugeMetricFamily] | type[CounterMetricFamily],
+        name: str,
+        text: str,
+        values: Iterable[float],
     ) -> Iterator[Metric]:
         return _labelled(kind, f"kepler_container_{name}", text, _CONTAINER_LABELS, zip(labels, values))
 
@@ -144,13 +158,25 @@ def _containers(snapshot: Snapshot) -> Iterator[Metric]:
         (package + dram + gpu).tolist(),
     )
     metered = {zone.domain.component for zone in snapshot.zones}
-    for name, column in (("package", package), ("core", core), ("uncore", uncore), ("dram", dram), ("gpu", gpu)):
+    for name, column in (
+        ("package", package),
+        ("core", core),
+        ("uncore", uncore),
+        ("dram", dram),
+        ("gpu", gpu),
+    ):
         if name in metered:
             yield from family(
-                CounterMetricFamily, f"{name}_joules", f"Energy of the container, {name} part.", column.tolist()
+                CounterMetricFamily,
+                f"{name}_joules",
+                f"Energy of the container, {name} part.",
+                column.tolist(),
             )
     yield from family(
-        GaugeMetricFamily, "power_watts", "Power of the container, mean over the interval.", containers.watts.tolist()
+        GaugeMetricFamily,
+        "power_watts",
+        "Power of the container, mean over the interval.",
+        containers.watts.tolist(),
     )
     yield from family(
         GaugeMetricFamily,
@@ -198,14 +224,23 @@ def _pods(containers: Containers) -> Iterator[Metric]:
         )
     ):
         yield from _labelled(
-            kind, f"kepler_pod_{name}", text, _POD_LABELS, [(pod, values[position]) for pod, values in sums.items()]
+            kind,
+            f"kepler_pod_{name}",
+            text,
+            _POD_LABELS,
+            [(pod, values[position]) for pod, values in sums.items()],
         )
 
 
 def _processes(processes: tuple[Process, ...], counts_cycles: bool) -> Iterator[Metric]:
     labels = [(p.pid, p.comm, p.container_id) for p in processes]
     for kind, name, text, values in (
-        (GaugeMetricFamily, "power_watts", "Power of the process, mean over the interval.", [p.watts for p in processes]),
+        (
+            GaugeMetricFamily,
+            "power_watts",
+            "Power of the process, mean over the interval.",
+            [p.watts for p in processes],
+        ),
         (CounterMetricFamily, "joules", "Energy of the process.", [p.joules for p in processes]),
         (CounterMetricFamily, "cpu_time_seconds", "CPU time of the process.", [p.seconds for p in processes]),
         (CounterMetricFamily, "cpu_cycles", "CPU cycles of the process.", [p.cycles for p in processes]),
@@ -219,8 +254,14 @@ def _health(health: Health) -> Iterator[Metric]:
     build.add_metric((__version__,), 1)
     yield build
     yield _counter("kepler_ebpf_samples", "Samples taken.", health.samples)
-    yield _counter("kepler_ebpf_late_samples", "Samples left out because the one before took too long.", health.late_samples)
-    yield _gauge("kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds)
+    yield _counter(
+        "kepler_ebpf_late_samples",
+        "Samples left out because the one before took too long.",
+        health.late_samples,
+    )
+    yield _gauge(
+        "kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds
+    )
     yield _gauge(
         "kepler_ebpf_configured_sample_interval_seconds",
         "Time between samples as configured: the effective one is longer where samples cost more than the CPU budget.",
@@ -239,7 +280,13 @@ def _health(health: Health) -> Iterator[Metric]:
             ("table",),
             health.overflow_slices,
         ),
-        (GaugeMetricFamily, "books_gap_ratio", "How far a level's books are from closing.", ("level",), health.gap_ratio),
+        (
+            GaugeMetricFamily,
+            "books_gap_ratio",
+            "How far a level's books are from closing.",
+            ("level",),
+            health.gap_ratio,
+        ),
         (
             CounterMetricFamily,
             "books_gap_exceeded",
@@ -265,11 +312,22 @@ def _health(health: Health) -> Iterator[Metric]:
         samples = [((key,), float(value)) for key, value in values.items()]
         yield from _labelled(kind, f"kepler_ebpf_{name}", text, labels, samples)
     for name, text, labels, errors in (
-        ("source_errors", "Readings that an energy source could not give.", ("source", "reason"), health.source_errors),
+        (
+            "source_errors",
+            "Readings that an energy source could not give.",
+            ("source", "reason"),
+            health.source_errors,
+        ),
         ("name_errors", "Look-ups of names that failed.", ("provider", "reason"), health.name_errors),
     ):
         yield from _labelled(
-            CounterMetricFamily, f"kepler_ebpf_{name}", text, labels, [(k, float(v)) for k, v in errors.items()]
+            CounterMetricFamily,
+            f"kepler_ebpf_{name}",
+            text,
+            labels,
+            [(k, float(v)) for k, v in errors.items()],
         )
     yield _gauge("kepler_ebpf_loader_seconds", "Time the BPF loader took at start.", health.loader_seconds)
-    yield _gauge("kepler_ebpf_loader_peak_bytes", "Most memory the BPF loader used.", health.loader_peak_bytes)
+    yield _gauge(
+        "kepler_ebpf_loader_peak_bytes", "Most memory the BPF loader used.", health.loader_peak_bytes
+    )

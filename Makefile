@@ -1,0 +1,48 @@
+# Every target installs what it needs. On a machine of your own: `make run`, then http://localhost:9102/metrics
+
+SHELL := /bin/bash
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=KEPLER_LISTEN)
+VENV := .venv
+BIN := $(VENV)/bin
+ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
+
+.PHONY: help setup run test lint bench study doctor clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## bcc from the distribution, everything else into .venv (leaves .venv/bin/kepler-ebpf)
+
+$(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
+	$(SUDO) deploy/install-packages run
+	/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed deploy/install-packages
+	$(SUDO) deploy/install-packages test
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,test,dev,study]'
+	@touch $@
+
+run: setup  ## start the collector: metrics at http://localhost:9102/metrics
+	$(ROOT_ENV) $(BIN)/kepler-ebpf serve
+
+doctor: setup  ## what this machine offers
+	$(ROOT_ENV) $(BIN)/kepler-ebpf doctor
+
+test: $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
+	$(SUDO) env CI=$(CI) $(BIN)/pytest -q $(TESTS)
+
+lint: $(VENV)/.installed-dev  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+bench: $(VENV)/.installed-dev  ## speed and memory, as a table and as benchmarks/results.json
+	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json
+
+study: $(VENV)/.installed-dev  ## the accuracy study on a simulated machine: every figure of docs/accuracy.md
+	$(BIN)/python benchmarks/study.py --write docs/accuracy.md
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

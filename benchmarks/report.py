@@ -1,0 +1,37 @@
+"""Figures with their goals, as a table and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value. ``goal``: the most it may be, None where there is none."""
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.goal is None:
+            return ""
+        return "met" if self.value <= self.goal else "NOT MET"
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def table(figures: list[Figure]) -> str:
+    """Aligned columns: name, value, goal, verdict, note."""
+    rows = [("what", "measured", "goal", "", "")]
+    for figure in figures:
+        goal = "" if figure.goal is None else f"≤ {figure.goal:g} {figure.unit}"
+        rows.append((figure.name, f"{figure.value:.3g} {figure.unit}", goal, figure.verdict, figure.note))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]).rstrip() for row in rows
+    )

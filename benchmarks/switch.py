@@ -1,0 +1,104 @@
+"""In-kernel cost of one context switch, by the kernel's own count, beside programs that do nothing or read the clock.
+
+All three are attached at once, so that they see the same switches on the same machine at the same moment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.kernel.accounting import Accounting
+from kepler_ebpf.kernel.stats import program_stats
+from kepler_ebpf.kernel.topology import read_topology
+
+from .report import Figure
+
+_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+_ROUNDS = 7
+
+_REFERENCE = """
+import os, socket, sys
+os.environ["BCC_KERNEL_SOURCE"] = sys.argv[2]
+from bcc import BPF
+bpf = BPF(text='''
+int empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }
+BPF_ARRAY(last, u64, 1);
+int clock_only(struct bpf_raw_tracepoint_args *ctx) {
+    u32 zero = 0;
+    u64 *at = last.lookup(&zero);
+    if (at) *at = bpf_ktime_get_ns();
+    return 0;
+}''')
+fds = []
+for name in (b"empty", b"clock_only"):
+    fds.append(bpf.load_func(name, BPF.RAW_TRACEPOINT).fd)
+    bpf.attach_raw_tracepoint(tp=b"sched_switch", fn_name=name)
+    break_here = bpf.raw_tracepoint_fds.pop(b"sched_switch")
+    fds.append(break_here)
+socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"."], fds)
+os._exit(0)
+"""
+
+
+@contextmanager
+def _reference_programs() -> Iterator[dict[str, int]]:
+    """Programs that do nothing, and that read the clock, attached to sched_switch."""
+    ours, theirs = socket.socketpair()
+    sources = Path(__file__).parent.parent / "bpf"
+    subprocess.run(
+        [sys.executable, "-c", _REFERENCE, str(theirs.fileno()), str(sources)],
+        pass_fds=[theirs.fileno()],
+        check=True,
+    )
+    _, fds, _, _ = socket.recv_fds(ours, 1, 4)
+    ours.close()
+    theirs.close()
+    try:
+        yield {"empty": fds[0], "clock_only": fds[2]}
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _cost_ns(programs: dict[str, int]) -> dict[str, float]:
+    """Nanoseconds per run of each program during one round of switches."""
+    seconds, runs = program_stats(programs)
+    subprocess.run(["perf", "bench", "sched", "pipe", "-l", "60000"], check=True, capture_output=True)
+    seconds_after, runs_after = program_stats(programs)
+    return {
+        name: (seconds_after[name] - seconds.get(name, 0.0)) * 1e9 / (runs_after[name] - runs.get(name, 0))
+        for name in programs
+    }
+
+
+def measure() -> list[Figure]:
+    """Medians over interleaved rounds, and the ratio to the empty program, round by round."""
+    before = _STATS.read_text()
+    fs = HostFS()
+    accounting = Accounting(fs, read_topology(fs), 32768, 1024)
+    try:
+        _STATS.write_text("1")
+        with _reference_programs() as reference:
+            programs = {"on_switch": accounting.loaded.programs["on_switch"], **reference}
+            _cost_ns(programs)  # warm up
+            rounds = [_cost_ns(programs) for _ in range(_ROUNDS)]
+    finally:
+        _STATS.write_text(before)
+        accounting.close()
+    median = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+    ratio = statistics.median(one["on_switch"] / one["empty"] for one in rounds)
+    counted = "with a PMU" if accounting.cycles else "no PMU here"
+    return [
+        Figure("switch: empty program", median["empty"], "ns", note="perf bench sched pipe, kernel.bpf_stats_enabled"),
+        Figure("switch: one clock read", median["clock_only"], "ns"),
+        Figure("switch: ours", median["on_switch"], "ns", note=counted),
+        Figure("switch: ours / empty", ratio, "×", 4.5, f"median of {_ROUNDS} rounds"),
+    ]

@@ -1,0 +1,172 @@
+"""Say what this machine offers, what follows, and how to mend what is missing.
+
+Exit code 0 if ``serve`` would work here, 1 if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..config import add_flags, from_arguments
+from ..energy.nvml import inspect as inspect_nvml
+from ..energy.powercap import inspect_zones
+from ..errors import KeplerError
+from ..hostfs import HostFS, read_text
+from ..kernel import counters
+from ..kernel.accounting import Accounting, cgroup2_root
+from ..kernel.topology import read_topology
+
+OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
+_CAPABILITIES = {
+    1: "DAC_OVERRIDE",
+    2: "DAC_READ_SEARCH",
+    19: "SYS_PTRACE",
+    21: "SYS_ADMIN",
+    24: "SYS_RESOURCE",
+    38: "PERFMON",
+    39: "BPF",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table; ``BROKEN`` means that ``serve`` would not start."""
+
+    what: str
+    state: str
+    seen: str
+    follows: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Print the table. Returns 1 where ``serve`` would not work."""
+    fs = from_arguments(arguments, environment).fs
+    findings: list[Finding] = []
+    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _gpus, _cgroups):
+        findings += check(fs)
+    print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
+    broken = [finding.what for finding in findings if finding.state == BROKEN]
+    print(f"\nserve would {'NOT work here: ' + ', '.join(broken) if broken else 'work here.'}")
+    return 1 if broken else 0
+
+
+def table(findings: list[Finding], width: int, colour: bool) -> str:
+    """The findings in aligned columns, folded to ``width`` characters."""
+    names = max(len(finding.what) for finding in findings) + 2
+    states = max(len(finding.state) for finding in findings) + 2
+    paint = {OK: "\033[32m", POORER: "\033[33m", BROKEN: "\033[31m"} if colour else {}
+    lines = []
+    for finding in findings:
+        text = finding.seen + (f" → {finding.follows}" if finding.follows else "")
+        room = max(width - names - states, 30)
+        folded = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+        state = paint.get(finding.state, "") + finding.state.ljust(states) + ("\033[0m" if colour else "")
+        lines.append(f"{finding.what:<{names}}{state}{folded[0]}")
+        lines += [" " * (names + states) + line for line in folded[1:]]
+    return "\n".join(lines)
+
+
+def _capabilities(fs: HostFS) -> Iterator[Finding]:
+    status = dict(line.split(":", 1) for line in read_text("/proc/self/status").splitlines() if ":" in line)
+    held = int(status["CapEff"], 16)
+    names = [name for bit, name in _CAPABILITIES.items() if held >> bit & 1]
+    admin, bpf, perfmon = (held >> bit & 1 for bit in (21, 39, 38))
+    if admin or (bpf and perfmon):
+        yield Finding("capabilities", OK, ", ".join(names))
+    else:
+        yield Finding(
+            "capabilities",
+            BROKEN,
+            f"user {os.geteuid()}, " + (", ".join(names) or "none that count"),
+            "run as root, or with CAP_BPF and CAP_PERFMON",
+        )
+
+
+def _bpf(fs: HostFS) -> Iterator[Finding]:
+    """Not asked but tried: everything is loaded and attached as ``serve`` would."""
+    try:
+        topology = read_topology(fs)
+        accounting = Accounting(fs, topology, 1024, 1024, cycles=None, misses=None)
+    except KeplerError as error:
+        yield Finding("BPF", BROKEN, " ".join(str(error).split()))
+        return
+    seconds, peak = accounting.loaded.seconds, accounting.loaded.peak_bytes / 2**20
+    accounting.close()
+    yield Finding("BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)")
+    threads = sum(cpu != sibling for cpu, sibling in enumerate(topology.sibling))
+    yield Finding(
+        "CPUs",
+        OK,
+        f"{len(topology.online)} online, {topology.packages} package(s), "
+        + ("hyperthreads share cores" if threads else "no hyperthreads"),
+    )
+
+
+def _tracefs(fs: HostFS) -> Iterator[Finding]:
+    if any(os.path.isdir(f"{root}/events/sched") for root in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")):
+        yield Finding("tracefs", OK, "mounted")
+    else:
+        yield Finding("tracefs", OK, "not mounted", "the loader mounts it for itself alone (needs CAP_SYS_ADMIN)")
+
+
+def _counters(fs: HostFS) -> Iterator[Finding]:
+    cpus = read_topology(fs).online
+    for event, otherwise in (
+        (counters.CYCLES, "CPU time takes the place of cycles; the cycles families are absent"),
+        (counters.LLC_MISSES, "DRAM energy is shared like package energy"),
+    ):
+        descriptors = counters.open_event(event, cpus)
+        if descriptors is None:
+            yield Finding(f"PMU {event.name}", POORER, "not counted on this machine", otherwise)
+        else:
+            counters.close_all(descriptors)
+            yield Finding(f"PMU {event.name}", OK, f"counted on {len(cpus)} CPUs")
+
+
+def _powercap(fs: HostFS) -> Iterator[Finding]:
+    zones = inspect_zones(fs)
+    if not zones:
+        yield Finding(
+            "powercap",
+            POORER,
+            f"no RAPL zone below {fs.sys}/class/powercap",
+            "usual in virtual machines: power is a model's (kepler_node_info says so); on bare metal, modprobe intel_rapl_msr",
+        )
+    for zone in zones:
+        if zone.readable:
+            yield Finding(f"powercap {zone.name}", OK, f"{zone.path}")
+        else:
+            yield Finding(
+                f"powercap {zone.name}",
+                POORER,
+                f"{zone.path}: {zone.reason}",
+                "run as root, or with CAP_DAC_READ_SEARCH: energy_uj is readable by root alone (CVE-2020-8694)",
+            )
+
+
+def _gpus(fs: HostFS) -> Iterator[Finding]:
+    for line in inspect_nvml():
+        yield Finding("NVML", OK, line)
+
+
+def _cgroups(fs: HostFS) -> Iterator[Finding]:
+    try:
+        root = cgroup2_root(fs)
+    except ValueError as error:
+        yield Finding("cgroup v2", BROKEN, str(error), "mount cgroup2: containers are told apart by its ids")
+        return
+    hybrid = root != fs.cgroup
+    controllers = read_text(root / "cgroup.controllers") or "none"
+    yield Finding("cgroup v2", OK, f"{root} ({'hybrid, ' if hybrid else ''}controllers: {controllers})")
+
+

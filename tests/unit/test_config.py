@@ -1,0 +1,103 @@
+"""Every option: flag over variable over default; bad values end in one line that names them."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kepler_ebpf.config import OPTIONS, Config, add_flags, from_arguments, parse_duration
+from kepler_ebpf.errors import UsageError
+
+
+def parse(flags: list[str], environment: dict[str, str]) -> Config:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return from_arguments(parser.parse_args(flags), environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("1m", 60), ("1m30s", 90), ("0.5s", 0.5), ("10ms", 0.01), ("1h", 3600)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 s", "1s garbage", "1d", "1e3s", "٣s", "1s\n", "0x10ms", "1,5s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
+
+
+@given(st.text(max_size=12))
+def test_garbage_is_refused_in_one_line(text: str) -> None:
+    try:
+        config = parse([], {"KEPLER_SAMPLE_INTERVAL": text})
+    except UsageError as error:
+        assert "KEPLER_SAMPLE_INTERVAL" in str(error)
+        assert repr(text) in str(error)
+        assert "\n" not in str(error)
+        assert error.exit_code == 2
+    else:
+        assert 0.01 <= config.sample_interval <= 60
+
+
+def test_defaults() -> None:
+    config = parse([], {})
+    assert (config.sample_interval, config.metrics_interval, config.listen) == (0.1, 5.0, ":9102")
+    assert (config.process_metrics, config.idle_policy, config.rows, config.cpu_budget) == (100, "none", 32768, 0.05)
+
+
+def test_flag_over_variable_over_default() -> None:
+    environment = {"KEPLER_METRICS_INTERVAL": "30s", "KEPLER_SAMPLE_INTERVAL": "1s"}
+    config = parse(["--sample-interval", "10ms"], environment)
+    assert (config.sample_interval, config.metrics_interval) == (0.01, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAMPLE_INTERVAL", "1ms"),
+        ("SAMPLE_INTERVAL", "61s"),
+        ("METRICS_INTERVAL", "fast"),
+        ("PROCFS", "/nowhere"),
+        ("PROCESS_METRICS", "-3"),
+        ("PROCESS_METRICS", "some"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("IDLE_POLICY", "fair"),
+        ("ROWS", "1e3"),
+        ("ROWS", "10"),
+        ("HYPERTHREAD_RATIO", "nan"),
+        ("CPU_BUDGET", "much"),
+        ("WEB_CONFIG", "/nowhere/web.yml"),
+        ("MODEL_IDLE_WATTS", "-5"),
+    ],
+)
+def test_bad_values_name_the_variable_the_value_and_what_would_do(name: str, value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse([], {f"KEPLER_{name}": value})
+    message = str(caught.value)
+    assert message.startswith(f"KEPLER_{name}: {value!r} will not do: expected ")
+    assert "\n" not in message
+
+
+def test_a_bad_flag_is_named_as_a_flag() -> None:
+    with pytest.raises(UsageError, match=r"^--sample-interval: '5' will not do"):
+        parse(["--sample-interval", "5"], {})
+
+
+def test_publication_cannot_be_more_frequent_than_samples() -> None:
+    with pytest.raises(UsageError, match="KEPLER_METRICS_INTERVAL"):
+        parse(["--sample-interval", "10s", "--metrics-interval", "1s"], {})
+
+
+def test_help_names_every_variable_and_default() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = " ".join(parser.format_help().split())
+    for option in OPTIONS:
+        assert option.variable in text.replace("- ", "-")
+        assert f"default {option.default}" in text or not option.default
