@@ -39,11 +39,11 @@ struct cgroup {
 	__u64 shared_ns;
 	__u64 cycles;
 	__u64 misses;
-	__u64 switches;
 	__u64 start_ns;
 	__u64 id;         /* 0: free, or a reserved row (overflow, kernel threads) */
 	__u32 package;
 	__u32 taken;      /* written last when a row is taken */
+	__u64 pad;        /* a whole cache line */
 };
 
 /* One CPU: the slice that is open on it now. Written by that CPU alone. */

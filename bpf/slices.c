@@ -140,27 +140,19 @@ static __always_inline u32 cgroup_index(u64 id, u32 package, u32 kernel, u64 sin
 	return index;
 }
 
-/* Book the slice since..now of the current task. */
-static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 now, u64 cycles, u64 misses, u32 switched)
+/* Book the slice that the current task began at `since`; `shared` is the time its sibling was busy meanwhile. */
+static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 elapsed, u64 shared, u64 cycles, u64 misses,
+				 u32 switched)
 {
-	u32 sibling_index = cpu->sibling, index, cgroup_row;
 	u64 cgroup_id = bpf_get_current_cgroup_id();
-	u64 elapsed = now - since, shared = 0;
-	struct cpu *sibling;
+	u32 index, cgroup_row;
 	struct cgroup *cgroup;
 	struct row *row;
 
 	cpu->busy_ns += elapsed;
-	sibling = cpus.lookup(&sibling_index);
-	if (sibling && sibling != cpu) {
-		u64 busy = busy_until(sibling, now);
-
-		/* The two clocks of a torn read may disagree by a slice: never below zero, never above the slice. */
-		if (busy > cpu->sibling_busy_ns)
-			shared = busy - cpu->sibling_busy_ns;
-		if (shared > elapsed)
-			shared = elapsed;
-	}
+	/* The two clocks of a torn read may disagree by a slice: never above the slice. */
+	if (shared > elapsed)
+		shared = elapsed;
 	elapsed -= shared;
 
 	/* A dying task's number may have a new owner already: its last slice goes where its exit event said. */
@@ -218,8 +210,6 @@ static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 now, u6
 		__sync_fetch_and_add(&cgroup->alone_ns, elapsed);
 	if (shared)
 		__sync_fetch_and_add(&cgroup->shared_ns, shared);
-	if (switched)
-		__sync_fetch_and_add(&cgroup->switches, 1);
 #ifdef CYCLES
 	__sync_fetch_and_add(&cgroup->cycles, cycles);
 #endif
@@ -232,7 +222,7 @@ static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 now, u6
 static __always_inline void end_slice(struct cpu *cpu, u32 switched)
 {
 	u64 now = bpf_ktime_get_ns(), since = cpu->since_ns, id = bpf_get_current_pid_tgid();
-	u64 cycles = 0, misses = 0;
+	u64 cycles = 0, misses = 0, shared = 0;
 	u32 sibling_index = cpu->sibling;
 	struct cpu *sibling;
 #ifdef CYCLES
@@ -256,16 +246,21 @@ static __always_inline void end_slice(struct cpu *cpu, u32 switched)
 	}
 #endif
 	cpu->since_ns = now;
+	sibling = cpus.lookup(&sibling_index);
+	if (sibling && sibling != cpu) {
+		u64 busy = busy_until(sibling, now);
+
+		if (busy > cpu->sibling_busy_ns)
+			shared = busy - cpu->sibling_busy_ns;
+		cpu->sibling_busy_ns = busy;
+	}
 	if ((u32)id == 0) {
 		/* pid 0: this CPU's idle task. The next switches will know it by its address. */
 		cpu->idle_task = bpf_get_current_task();
 		cpu->idle = 1;
 	} else if (since && now > since) {
-		book(cpu, id, since, now, cycles, misses, switched);
+		book(cpu, id, since, now - since, shared, cycles, misses, switched);
 	}
-	sibling = cpus.lookup(&sibling_index);
-	if (sibling && sibling != cpu)
-		cpu->sibling_busy_ns = busy_until(sibling, now);
 }
 
 /* sched:sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next, ...) */
