@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,17 +12,15 @@ import numpy as np
 
 from .collector import Collector, Names
 from .config import Config
-from .energy.choose import choose_sources
+from .energy.choose import Choice, choose_sources
 from .energy.idle import IdleFloor
 from .energy.meter import Meter
-from .energy.microarchitecture import cpu_identity
-from .energy.source import Domain
-from .hostfs import HostFS
+from .energy.microarchitecture import read_processor
 from .kernel.accounting import Accounting
 from .kernel.topology import read_topology
 from .rollup import Groups
-from .sampler import Floor, Sampler
-from .workloads.resolver import Workloads, open_workloads
+from .sampler import Sampler
+from .workloads.resolver import Workloads
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +29,57 @@ log = logging.getLogger(__name__)
 def assemble(config: Config) -> Iterator[Collector]:
     """A collector ready to start; everything it holds is released at the end. Raises KeplerError."""
     fs = config.fs
-    topology = read_topology(fs)
     with ExitStack() as stack:
-        accounting = Accounting(fs, topology, config.rows, config.cgroup_rows)
+        accounting = Accounting(fs, read_topology(fs), config.rows, config.cgroup_rows)
         stack.callback(accounting.close)
-        choice = choose_sources(config, topology, accounting.busy_seconds)
+        choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
+        for note in choice.notes:
+            log.warning("%s", note)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
-        for line in choice.notes:
-            log.info("%s", line)
-        workloads = open_workloads(fs, config)
+        workloads = Workloads(fs, config.system_slices == "on")
         stack.callback(workloads.close)
         groups = Groups(accounting, workloads.identify)
         sampler = Sampler(
             accounting,
             meter,
             groups,
-            floor_of=lambda domain: _floor(config, meter.domains, domain, choice.idle_watts),
-            gpu_use=lambda domain: choice.gpu_use(meter, domain),
+            floor_of=lambda domain: _floor(config, meter, choice, domain),
+            gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
             learn_path=workloads.learn_path,
             idle_policy=config.idle_policy,
             hyperthread_ratio=config.hyperthread_ratio,
         )
-        info = {
-            **cpu_identity(fs),
-            "cpu_architecture": platform.machine(),
-            "power_source": choice.label,
-            "cycles": "pmu" if accounting.cycles else "none",
-            "power_model": choice.model,
-        }
-        yield Collector(config, accounting, meter, sampler, groups, _names(workloads), info)
+        names = Names(
+            identify=workloads.identify,
+            current=lambda workload: workload,
+            working_set=workloads.working_set,
+            faults=dict,
+        )
+        yield Collector(config, accounting, meter, sampler, groups, names, _info(config, accounting, choice))
+
+
+def _floor(config: Config, meter: Meter, choice: Choice, domain: int) -> IdleFloor:
+    """Set by the user, the model's own, or to be learned."""
+    of = meter.domains[domain]
+    if of.component == "package" and config.idle_watts is not None:
+        return IdleFloor(config.idle_watts / sum(d.component == "package" for d in meter.domains))
+    if of.source == "model" and choice.model is not None:
+        return IdleFloor(choice.model.idle_watts(of.index))
+    return IdleFloor()
+
+
+def _info(config: Config, accounting: Accounting, choice: Choice) -> dict[str, str]:
+    processor = read_processor(config.fs)
+    info = {
+        "cpu_vendor": processor.vendor,
+        "cpu_model": processor.name,
+        "cpu_architecture": platform.machine(),
+        "power_source": choice.label,
+        "cycles": "pmu" if accounting.cycles else "none",
+    }
+    if choice.model is not None:
+        error = choice.model.spec.error_ratio
+        info["power_model"] = choice.model.spec.description
+        info["power_model_error_ratio"] = "unknown" if math.isnan(error) else f"{error:.2f}"
+    return info

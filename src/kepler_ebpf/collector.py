@@ -57,10 +57,8 @@ class Names:
     """
 
     identify: Callable[[int], Workload]
-    learn_path: Callable[[int, str], None]
     current: Callable[[Workload], Workload | None]
     working_set: Callable[[Workload], int | None]
-    forget: Callable[[int], None]
     faults: Callable[[], dict[tuple[str, str], int]]
 
 

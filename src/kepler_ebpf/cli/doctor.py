@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..config import add_flags, from_arguments
-from ..energy.nvml import inspect as inspect_nvml
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..hostfs import HostFS, read_text
@@ -52,7 +51,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Print the table. Returns 1 where ``serve`` would not work."""
     fs = from_arguments(arguments, environment).fs
     findings: list[Finding] = []
-    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _gpus, _cgroups):
+    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _cgroups):
         findings += check(fs)
     print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
     broken = [finding.what for finding in findings if finding.state == BROKEN]
@@ -152,11 +151,6 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
                 f"{zone.path}: {zone.reason}",
                 "run as root, or with CAP_DAC_READ_SEARCH: energy_uj is readable by root alone (CVE-2020-8694)",
             )
-
-
-def _gpus(fs: HostFS) -> Iterator[Finding]:
-    for line in inspect_nvml():
-        yield Finding("NVML", OK, line)
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:
