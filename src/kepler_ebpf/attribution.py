@@ -31,7 +31,7 @@ def shares(weights: Floats, package: NDArray[np.intp], packages: int) -> tuple[F
 
     Also returns the sum of weights per package, float64[p]; where it is 0 all shares are 0.
     """
-    total = np.bincount(package, weights, packages)
+    total = np.bincount(package, weights, packages).astype(np.float64)
     inverse = np.divide(1.0, total, out=np.zeros(packages), where=total > 0)
     return weights * inverse[package], total
 

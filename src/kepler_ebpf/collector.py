@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .config import Config
 from .energy.meter import Meter
@@ -51,9 +52,9 @@ class Histogram:
 class Names:
     """How the collector asks who is who; none of these blocks.
 
-    ``identify``: cgroup id → workload. ``current``: a workload with the names known by now, or None while they are being
-    looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``faults``: counted errors by
-    (provider, reason).
+    ``identify``: cgroup id → workload. ``current``: a workload with the names known by now, or None while they are
+    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``faults``: counted
+    errors by (provider, reason).
     """
 
     identify: Callable[[int], Workload]
@@ -164,7 +165,8 @@ class Collector:
             number=number,
             node=self._node(seconds),
             zones=tuple(
-                Zone(domain, joules) for domain, joules in zip(self._meter.domains, self._sampler.domain_joules.tolist())
+                Zone(domain, joules)
+                for domain, joules in zip(self._meter.domains, self._sampler.domain_joules.tolist())
             ),
             containers=containers,
             processes=processes,
@@ -290,6 +292,6 @@ class Collector:
         )
 
 
-def _figures(rows: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _figures(rows: NDArray[np.void]) -> NDArray[np.float64]:
     """Sums of CPU seconds and cycles, float64[2]."""
     return np.array([float((rows["alone_ns"] + rows["shared_ns"]).sum()) * 1e-9, float(rows["cycles"].sum())])

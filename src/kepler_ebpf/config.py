@@ -138,7 +138,9 @@ OPTIONS = (
         duration(0.1, 3600, "a duration from 100ms to 1h, such as 5s"),
         "time between publications: what /metrics shows is at most this old",
     ),
-    Option("listen", ":9102", str, "address to serve on: :9102 is every address, IPv4 and IPv6; 127.0.0.1:9102; [::1]:9102"),
+    Option(
+        "listen", ":9102", str, "address to serve on: :9102 is every address, IPv4 and IPv6; 127.0.0.1:9102; [::1]:9102"
+    ),
     Option("procfs", "/proc", folder, "the host's /proc"),
     Option("sysfs", "/sys", folder, "the host's /sys"),
     Option("cgroupfs", "/sys/fs/cgroup", folder, "the host's /sys/fs/cgroup"),
@@ -165,7 +167,8 @@ OPTIONS = (
         "idle-policy",
         "none",
         choice("none", "proportional", "equal"),
-        "who is charged with idle energy: none (it stays with the node), proportional (to use), equal (among all there are)",
+        "who is charged with idle energy: none (it stays with the node), proportional (to use), "
+        "equal (among all there are)",
     ),
     Option(
         "hyperthread-ratio",
@@ -187,10 +190,18 @@ OPTIONS = (
         lambda text: number(float, 0.1, 100, "per cent of one core, such as 5%")(text.rstrip("%")) / 100,
         "most CPU that sampling may use, per cent of one core; beyond it the sample interval stretches",
     ),
-    Option("system-slices", "off", choice("on", "off"), "one workload for each systemd service instead of one for all of them"),
-    Option("kubelet-url", "", str, "where to ask for pods' names, such as https://127.0.0.1:10250; empty: where a service account is mounted"),
-    Option("node-name", "", str, "name of this node, for kubelet look-ups and logs"),
-    Option("web-config", "", existing_file, "TLS and basic authentication of the endpoint (Prometheus web configuration file)"),
+    Option(
+        "system-slices",
+        "off",
+        choice("on", "off"),
+        "one workload for each systemd service instead of one for all of them",
+    ),
+    Option(
+        "web-config",
+        "",
+        existing_file,
+        "TLS and basic authentication of the endpoint (Prometheus web configuration file)",
+    ),
     Option("log-level", "info", choice("debug", "info", "warning", "error"), "what is logged"),
     Option("log-format", "text", choice("text", "json"), "how it is logged"),
 )
@@ -217,8 +228,6 @@ class Config:
     model_max_watts: float | None
     cpu_budget: float
     system_slices: str
-    kubelet_url: str
-    node_name: str
     web_config: Path | None
     log_level: str
     log_format: str

@@ -58,7 +58,8 @@ class Level:
 
     def total(self) -> Floats:
         """All that was ever booked here, float64[components]."""
-        return self.joules.sum(axis=1) + self.exited
+        total: Floats = self.joules.sum(axis=1) + self.exited
+        return total
 
 
 class Ledger:

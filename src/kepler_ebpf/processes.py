@@ -42,9 +42,7 @@ class Shown:
     withheld: Floats
 
 
-def merge(
-    rows: NDArray[np.void], joules: Floats, recent_joules: Floats
-) -> tuple[NDArray[np.void], Floats, Floats]:
+def merge(rows: NDArray[np.void], joules: Floats, recent_joules: Floats) -> tuple[NDArray[np.void], Floats, Floats]:
     """One entry per process where a process has a row on each of several packages.
 
     Returns the first row of each process, its figures, float64[3, n] (joules, seconds, cycles), and recent joules.
@@ -55,8 +53,12 @@ def merge(
     if len(first) == len(rows):
         return rows, figures, recent_joules
     inverse = inverse.reshape(-1)
-    summed = np.stack([np.bincount(inverse, column, len(first)) for column in figures])
-    return rows[first], summed, np.bincount(inverse, recent_joules, len(first))
+    summed = np.zeros((3, len(first)))
+    for column, into in zip(figures, summed):
+        np.add.at(into, inverse, column)
+    recent = np.zeros(len(first))
+    np.add.at(recent, inverse, recent_joules)
+    return rows[first], summed, recent
 
 
 class ProcessSeries:
@@ -129,7 +131,7 @@ class ProcessSeries:
         rows, figures, recent_joules = merge(rows, joules, recent_joules)
         rank = figures[0]
         if len(rank) > self._limit:
-            best = np.argpartition(rank, len(rank) - self._limit)[len(rank) - self._limit :] if self._limit else []
+            best = np.argsort(rank)[len(rank) - self._limit :]
             rows, figures, recent_joules = rows[best], figures[:, best], recent_joules[best]
         watts = recent_joules / seconds if seconds > 0 else np.zeros(len(recent_joules))
         return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,6 +106,8 @@ class Sampler:
         self._clock = clock
         self._packages = accounting.topology.packages
         self._threads = np.maximum(accounting.topology.cpus_per_package(), 1)
+        self.domain_joules: Floats = np.zeros(0)
+        self.power_watts: Floats = np.zeros(0)
         self._adopt_domains()
         self._dying = np.empty(0, np.intp)
         self._gone_cgroups: dict[int, float] = {}
@@ -144,7 +146,7 @@ class Sampler:
         """Start a new publication interval: peaks and means are taken since this moment."""
         self.peak_watts = np.zeros(max(len(self.groups), len(self.seconds)))
         self.node_peak_watts = 0.0
-        self.departed = []
+        self.departed: list[Departed] = []
         self.published_process_joules = self.ledger.levels["process"].joules.sum(axis=0)
 
     def _split_idle(self, joules: Floats, seconds: Floats, utilization: Floats) -> tuple[Floats, Floats]:
@@ -263,19 +265,16 @@ class Sampler:
         self._summed = self._floored
         self._packaged = (self._component == Meter.COMPONENTS.index("package")) & (self._package >= 0)
         self._gpus = np.flatnonzero(self._component == Meter.COMPONENTS.index("gpu"))
-        fresh = len(self.meter.domains) - known
-        pad = np.zeros(fresh)
-        if known:
-            self.domain_joules = np.concatenate((self.domain_joules, pad))
-            self.power_watts = np.concatenate((self.power_watts, pad))
-            self.floor_watts = np.concatenate((self.floor_watts, [f.watts for f in self._floors[known:]]))
-        else:
-            self.domain_joules, self.power_watts = pad.copy(), pad.copy()
-            self.floor_watts = np.array([f.watts for f in self._floors], np.float64)
+        pad = (0, len(self.meter.domains) - known)
+        self.domain_joules = np.pad(self.domain_joules, pad)
+        self.power_watts = np.pad(self.power_watts, pad)
+        self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
 
     def _by_component(self, joules: Floats) -> Floats:
         """Sum over the domains that make up the node: float64[3]."""
-        return np.bincount(self._row[self._summed], joules[self._summed], len(NODE_COMPONENTS))
+        sums = np.zeros(len(NODE_COMPONENTS))
+        np.add.at(sums, self._row[self._summed], joules[self._summed])
+        return sums
 
     def _by_package(self, dynamic: Floats, where: NDArray[np.bool_]) -> Floats:
         """Dynamic joules as float64[components, packages], zero outside of ``where``.

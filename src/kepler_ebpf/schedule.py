@@ -10,8 +10,8 @@ class Schedule:
     """Times are monotonic seconds. ``interval``: the effective one; ``late``: grid points that were missed.
 
     ``budget``: the part of one core that sampling may use. When the smoothed cost of a sample exceeds it, the interval
-    stretches so that it does not; it shrinks back when samples are cheap again. Resolution gives way, correctness never:
-    every sample is attributed over the time that really passed.
+    stretches so that it does not; it shrinks back when samples are cheap again. Resolution gives way, correctness
+    never: every sample is attributed over the time that really passed.
     """
 
     def __init__(self, interval: float, budget: float, now: float) -> None:

@@ -260,9 +260,7 @@ def test_listen_forms(value: str, parsed: tuple[str, int]) -> None:
     assert parse_listen(value) == parsed
 
 
-@pytest.mark.parametrize(
-    "value", ["", "9102", ":", ":http", ":65536", "::1:9102", "[::1]", "a b:1", ":-1", ":٣"]
-)
+@pytest.mark.parametrize("value", ["", "9102", ":", ":http", ":65536", "::1:9102", "[::1]", "a b:1", ":-1", ":٣"])
 def test_listen_errors_name_value_and_form(value: str) -> None:
     with pytest.raises(UsageError, match="HOST:PORT") as error:
         parse_listen(value)
@@ -301,9 +299,7 @@ def test_keeps_only_connections_in_a_known_state(head: bytes, keeps: bool) -> No
     assert request.keep_alive is keeps
 
 
-@pytest.mark.parametrize(
-    "head", [b"\r\n", b"GET /\r\n", b"GET / HTTP/1.1\r\nno colon\r\n", b"get / HTTP/1.1\r\n"]
-)
+@pytest.mark.parametrize("head", [b"\r\n", b"GET /\r\n", b"GET / HTTP/1.1\r\nno colon\r\n", b"get / HTTP/1.1\r\n"])
 def test_bad_heads(head: bytes) -> None:
     response = parse_head(head)
     assert isinstance(response, Response)

@@ -268,9 +268,7 @@ def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["yaml", "bcrypt"])
-def test_a_missing_library_names_the_extra(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
+def test_a_missing_library_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:

@@ -13,7 +13,7 @@ from tests.needs import require
 FS = HostFS()
 
 
-@pytest.fixture()
+@pytest.fixture
 def accounting() -> Iterator[Callable[..., Accounting]]:
     """Opens the kernel side with the options a test asks for, and closes it after."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
@@ -28,7 +28,7 @@ def accounting() -> Iterator[Callable[..., Accounting]]:
         one.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def cgroup() -> Iterator[Callable[[str], str]]:
     """Makes cgroups in the v2 hierarchy and removes them after."""
     require(os.geteuid() == 0, "making cgroups needs root")

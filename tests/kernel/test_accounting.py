@@ -35,9 +35,13 @@ def test_cgroups_agree_with_cpu_stat(accounting: Start, cgroup: Callable[[str], 
     """Three cgroups that compete for the CPUs, one of them with two threads at once, and all the churn of a shell."""
     books = accounting()
     paths = [cgroup(name) for name in ("one", "threads", "shell")]
-    threads = "import threading,time\ndef burn():\n e=time.thread_time()+1.2\n while time.thread_time()<e: sum(range(2000))\n"
+    threads = (
+        "import threading,time\ndef burn():\n e=time.thread_time()+1.2\n while time.thread_time()<e: sum(range(2000))\n"
+    )
     threads += "t=[threading.Thread(target=burn) for _ in range(2)]\n[x.start() for x in t]\n[x.join() for x in t]"
-    shell = "i=0; while [ $i -lt 400 ]; do /bin/true; i=$((i+1)); done; i=0; while [ $i -lt 700000 ]; do i=$((i+1)); done"
+    shell = (
+        "i=0; while [ $i -lt 400 ]; do /bin/true; i=$((i+1)); done; i=0; while [ $i -lt 700000 ]; do i=$((i+1)); done"
+    )
     commands = [spinner(1.5), [sys.executable, "-S", "-c", threads], ["/bin/sh", "-c", shell]]
     running = [in_cgroup(path, command) for path, command in zip(paths, commands)]
     for process in running:
@@ -175,7 +179,9 @@ def test_a_full_table_loses_nothing(accounting: Start, cgroup: Callable[[str], s
 
 def test_a_reused_pid_is_somebody_else(accounting: Start) -> None:
     books = accounting()
-    first = subprocess.Popen([sys.executable, "-S", "-c", "import time\ne=time.process_time()+.3\nwhile time.process_time()<e: pass"])
+    first = subprocess.Popen(
+        [sys.executable, "-S", "-c", "import time\ne=time.process_time()+.3\nwhile time.process_time()<e: pass"]
+    )
     first.wait()
     old = books.processes.rows[books.processes.rows["tgid"] == first.pid].copy()
     assert row_seconds(old) >= 0.3
@@ -231,7 +237,14 @@ def test_a_counter_is_read_at_every_switch(accounting: Start) -> None:
 
 def test_kernel_threads_have_their_own_account(accounting: Start) -> None:
     books = accounting()
-    subprocess.run(["/bin/sh", "-c", "dd if=/dev/zero of=/tmp/kepler-dirty bs=1M count=20 conv=fsync 2>/dev/null; rm /tmp/kepler-dirty"], check=True)
+    subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            "dd if=/dev/zero of=/tmp/kepler-dirty bs=1M count=20 conv=fsync 2>/dev/null; rm /tmp/kepler-dirty",
+        ],
+        check=True,
+    )
     books.close_slices()
     rows = books.processes.rows
     kernel = rows[rows["flags"] & KERNEL_THREAD != 0]
@@ -240,7 +253,9 @@ def test_kernel_threads_have_their_own_account(accounting: Start) -> None:
         flags = int(open(f"/proc/{row['tgid']}/stat").read().rpartition(")")[2].split()[6])
         assert flags & 0x00200000
     package = books.topology.packages
-    assert row_seconds(books.cgroups.rows[package : 2 * package]) == pytest.approx(row_seconds(kernel), rel=0.05, abs=1e-3)
+    assert row_seconds(books.cgroups.rows[package : 2 * package]) == pytest.approx(
+        row_seconds(kernel), rel=0.05, abs=1e-3
+    )
 
 
 def test_cgroups_are_announced(accounting: Start, cgroup: Callable[[str], str]) -> None:

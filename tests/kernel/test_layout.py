@@ -17,7 +17,9 @@ from kepler_ebpf.kernel.syscalls import object_info
 
 def test_counters_of_a_slice_share_one_cache_line() -> None:
     assert layout.ROW.fields is not None
-    assert all(layout.ROW.fields[name][1] < 64 for name in ("alone_ns", "shared_ns", "cycles", "cgroup_id", "cgroup_row"))
+    assert all(
+        layout.ROW.fields[name][1] < 64 for name in ("alone_ns", "shared_ns", "cycles", "cgroup_id", "cgroup_row")
+    )
     assert layout.ROW.itemsize % 64 == layout.CGROUP.itemsize % 64 == layout.CPU.itemsize % 64 == 0
 
 

@@ -53,7 +53,9 @@ def test_nobody_gets_nothing() -> None:
     arrays(np.float64, 4, elements=st.one_of(st.just(np.nan), st.floats(0, 500))),
     arrays(np.float64, 4, elements=st.floats(0, 100)),
 )
-def test_idle_and_dynamic_sum_and_are_never_negative(joules: np.ndarray, floor: np.ndarray, seconds: np.ndarray) -> None:
+def test_idle_and_dynamic_sum_and_are_never_negative(
+    joules: np.ndarray, floor: np.ndarray, seconds: np.ndarray
+) -> None:
     dynamic, idle = split_idle(joules, floor, seconds)
     assert np.all(dynamic >= 0)
     assert np.all(idle >= 0)

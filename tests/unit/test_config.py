@@ -19,13 +19,16 @@ def parse(flags: list[str], environment: dict[str, str]) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("500ms", 0.5), ("1m", 60), ("1m30s", 90), ("0.5s", 0.5), ("10ms", 0.01), ("1h", 3600)]
+    ("text", "seconds"),
+    [("30s", 30), ("500ms", 0.5), ("1m", 60), ("1m30s", 90), ("0.5s", 0.5), ("10ms", 0.01), ("1h", 3600)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "30", "s", "-1s", "1 s", "1s garbage", "1d", "1e3s", "٣s", "1s\n", "0x10ms", "1,5s"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "s", "-1s", "1 s", "1s garbage", "1d", "1e3s", "٣s", "1s\n", "0x10ms", "1,5s"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError):
         parse_duration(text)

@@ -42,7 +42,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         arguments.insert(0, "serve")
     try:
         parsed = _parser().parse_args(arguments)
-        return _VERBS[parsed.verb].run(parsed, environment)
+        code: int = _VERBS[parsed.verb].run(parsed, environment)
+        return code
     except KeplerError as error:
         print(f"kepler-ebpf: {error}", file=sys.stderr)
         return error.exit_code

@@ -101,7 +101,9 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
         return
     seconds, peak = accounting.loaded.seconds, accounting.loaded.peak_bytes / 2**20
     accounting.close()
-    yield Finding("BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)")
+    yield Finding(
+        "BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)"
+    )
     threads = sum(cpu != sibling for cpu, sibling in enumerate(topology.sibling))
     yield Finding(
         "CPUs",
@@ -139,7 +141,8 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
             "powercap",
             POORER,
             f"no RAPL zone below {fs.sys}/class/powercap",
-            "usual in virtual machines: power is a model's (kepler_node_info says so); on bare metal, modprobe intel_rapl_msr",
+            "usual in virtual machines: power is a model's (kepler_node_info says so); "
+            "on bare metal, modprobe intel_rapl_msr",
         )
     for zone in zones:
         if zone.readable:
@@ -162,5 +165,3 @@ def _cgroups(fs: HostFS) -> Iterator[Finding]:
     hybrid = root != fs.cgroup
     controllers = read_text(root / "cgroup.controllers") or "none"
     yield Finding("cgroup v2", OK, f"{root} ({'hybrid, ' if hybrid else ''}controllers: {controllers})")
-
-

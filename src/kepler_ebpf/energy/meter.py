@@ -74,7 +74,7 @@ class Meter:
             self._time_ns = np.concatenate((self._time_ns, time_ns[known:]))
         else:
             joules, time_ns = self._gather()
-        interval = Interval(joules - self._joules, (time_ns - self._time_ns) * 1e-9)
+        interval = Interval(joules - self._joules, (time_ns - self._time_ns).astype(np.float64) * 1e-9)
         self._joules, self._time_ns = joules, time_ns
         return interval
 

@@ -1,4 +1,4 @@
-"""Power without a meter: a model of CPU utilisation, for machines (most virtual ones) that have nothing to measure with.
+"""Power without a meter: a model of CPU utilisation, for machines (most virtual ones) that have nothing to measure.
 
 Idle and full watts per hardware thread are medians over servers of the same microarchitecture, and the curve between
 them is their vendor's (``data/README.md`` names the source, SPEC). Known only so well, a node's power is off by about
@@ -50,9 +50,7 @@ class PowerSpec:
         return threads * (self.idle_watts_per_thread + part * (self.full_watts_per_thread - self.idle_watts_per_thread))
 
 
-def power_spec(
-    fs: HostFS, threads: int, idle_watts: float | None = None, max_watts: float | None = None
-) -> PowerSpec:
+def power_spec(fs: HostFS, threads: int, idle_watts: float | None = None, max_watts: float | None = None) -> PowerSpec:
     """The model for this machine's processor; ``idle_watts`` and ``max_watts``, of the whole node, replace its own."""
     processor = read_processor(fs)
     rows = _table()

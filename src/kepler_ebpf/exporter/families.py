@@ -188,9 +188,7 @@ def _containers(snapshot: Snapshot) -> Iterator[Metric]:
         CounterMetricFamily, "cpu_time_seconds", "CPU time of the container.", containers.seconds.tolist()
     )
     if snapshot.counts_cycles:
-        yield from family(
-            CounterMetricFamily, "cpu_cycles", "CPU cycles of the container.", containers.cycles.tolist()
-        )
+        yield from family(CounterMetricFamily, "cpu_cycles", "CPU cycles of the container.", containers.cycles.tolist())
     yield from _labelled(
         GaugeMetricFamily,
         "kepler_container_memory_working_set_bytes",
@@ -259,9 +257,7 @@ def _health(health: Health) -> Iterator[Metric]:
         "Samples left out because the one before took too long.",
         health.late_samples,
     )
-    yield _gauge(
-        "kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds
-    )
+    yield _gauge("kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds)
     yield _gauge(
         "kepler_ebpf_configured_sample_interval_seconds",
         "Time between samples as configured: the effective one is longer where samples cost more than the CPU budget.",
@@ -311,23 +307,11 @@ def _health(health: Health) -> Iterator[Metric]:
     ):
         samples = [((key,), float(value)) for key, value in values.items()]
         yield from _labelled(kind, f"kepler_ebpf_{name}", text, labels, samples)
-    for name, text, labels, errors in (
-        (
-            "source_errors",
-            "Readings that an energy source could not give.",
-            ("source", "reason"),
-            health.source_errors,
-        ),
+    for name, text, pair, errors in (
+        ("source_errors", "Readings that an energy source could not give.", ("source", "reason"), health.source_errors),
         ("name_errors", "Look-ups of names that failed.", ("provider", "reason"), health.name_errors),
     ):
-        yield from _labelled(
-            CounterMetricFamily,
-            f"kepler_ebpf_{name}",
-            text,
-            labels,
-            [(k, float(v)) for k, v in errors.items()],
-        )
+        counts = [(key, float(value)) for key, value in errors.items()]
+        yield from _labelled(CounterMetricFamily, f"kepler_ebpf_{name}", text, pair, counts)
     yield _gauge("kepler_ebpf_loader_seconds", "Time the BPF loader took at start.", health.loader_seconds)
-    yield _gauge(
-        "kepler_ebpf_loader_peak_bytes", "Most memory the BPF loader used.", health.loader_peak_bytes
-    )
+    yield _gauge("kepler_ebpf_loader_peak_bytes", "Most memory the BPF loader used.", health.loader_peak_bytes)

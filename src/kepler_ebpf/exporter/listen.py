@@ -9,9 +9,7 @@ import socket
 
 from kepler_ebpf.errors import KeplerError, UsageError
 
-_LISTEN = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
-)
+_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 _BACKLOG = 1024  # a burst of clients waits in the kernel instead of being refused
 
 

@@ -42,6 +42,4 @@ def landing_page(title: str, version: str, facts: Mapping[str, object]) -> str:
     """The HTML of ``/``. ``facts`` become rows in their order; every text is escaped."""
     links = (f'<li><a href="{path}">{path}</a> – {escape(what)}</li>' for path, what in LINKS.items())
     rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
-    return _PAGE.format(
-        title=escape(title), version=escape(version), links="\n".join(links), facts="\n".join(rows)
-    )
+    return _PAGE.format(title=escape(title), version=escape(version), links="\n".join(links), facts="\n".join(rows))

@@ -195,9 +195,7 @@ class Endpoint:
                 return
             head = await asyncio.wait_for(connection.receive_head(), self._patience)
             self._awaited.pop(task, None)
-            if (
-                not head or self._security() is not security
-            ):  # the rules have changed: let the client come anew
+            if not head or self._security() is not security:  # the rules have changed: let the client come anew
                 return
             request = parse_head(head)
             if isinstance(request, Response):

@@ -195,9 +195,7 @@ def _mapping(path: Path, name: str, value: object) -> dict[Any, Any]:
 def _known_keys(path: Path, prefix: str, section: dict[Any, Any], known: tuple[str, ...]) -> None:
     for key in section:
         if key not in known:
-            raise UsageError(
-                f"{path}: unknown key {prefix}{str(key)[:80]!r}, must be one of {', '.join(known)}"
-            )
+            raise UsageError(f"{path}: unknown key {prefix}{str(key)[:80]!r}, must be one of {', '.join(known)}")
 
 
 def _users(path: Path, section: dict[Any, Any]) -> Users | None:
@@ -209,9 +207,7 @@ def _users(path: Path, section: dict[Any, Any]) -> Users | None:
         raise _missing_extra(path, "bcrypt") from None
     for name, hashed in section.items():
         if not isinstance(name, str) or not name or ":" in name:  # RFC 7617: a colon ends the user-id
-            raise UsageError(
-                f"{path}: basic_auth_users: name {str(name)[:80]!r} must be a text without a colon"
-            )
+            raise UsageError(f"{path}: basic_auth_users: name {str(name)[:80]!r} must be a text without a colon")
         # The value stays unsaid: it may be the password itself.
         if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
             right = "a bcrypt hash ($2y$10$…, as `htpasswd -nBC 10 NAME` prints)"

@@ -136,9 +136,9 @@ class Accounting:
 
     def busy_seconds(self) -> NDArray[np.float64]:
         """Cumulative CPU seconds spent on anything but the idle task, per package, float64[packages]."""
-        return np.bincount(
-            self.topology.package, self.cpus["busy_ns"] * 1e-9, minlength=self.topology.packages
-        ).astype(np.float64)
+        return np.bincount(self.topology.package, self.cpus["busy_ns"] * 1e-9, minlength=self.topology.packages).astype(
+            np.float64
+        )
 
     def dead(self) -> NDArray[np.intp]:
         """Positions of process rows whose process is gone, given once each."""
@@ -219,7 +219,7 @@ class Accounting:
         for _ in range(_MAX_EVENTS_PER_CALL):
             if not self._cgroup_events.take():
                 return
-            event = np.frombuffer(self._cgroup_events.value, layout.CGROUP_EVENT, 1)[0]
+            event = np.frombuffer(self._cgroup_events.value.raw, layout.CGROUP_EVENT, 1)[0]
             path = event["path"].split(b"\0", 1)[0].decode("utf-8", "replace")
             yield CgroupEvent(int(event["id"]), bool(event["removed"]), path)
 

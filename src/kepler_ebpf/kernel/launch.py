@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import IO
 
 from ..errors import KeplerError
 
@@ -88,7 +89,7 @@ def _receive(channel: socket.socket, count: int) -> list[int]:
     return received
 
 
-def _said(output: tempfile._TemporaryFileWrapper[bytes]) -> str:
+def _said(output: IO[bytes]) -> str:
     output.seek(0)
     text = output.read(_SHOWN_OUTPUT_BYTES).decode("utf-8", "replace").strip()
     return f"\n{text}" if text else ""

@@ -38,9 +38,7 @@ class Table:
     that is non-zero in a row in use. The first ``reserved`` rows are never free.
     """
 
-    def __init__(
-        self, rows: NDArray[np.void], key: str, reserved: int, free_rows: Element | None = None
-    ) -> None:
+    def __init__(self, rows: NDArray[np.void], key: str, reserved: int, free_rows: Element | None = None) -> None:
         self.rows = rows
         self.reserved = reserved
         self._key = rows[key]
@@ -76,8 +74,8 @@ class Table:
     def sample(self) -> Slices:
         """What every row did since the last call, and remember it as the new "before".
 
-        Each word is read once. The kernel may be writing a slice at that moment: what is not seen now is seen next time,
-        and a counter never goes backwards.
+        Each word is read once. The kernel may be writing a slice at that moment: what is not seen now is seen next
+        time, and a counter never goes backwards.
         """
         end = self.front()
         changed = self._changed[:, :end]

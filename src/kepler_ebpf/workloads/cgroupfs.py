@@ -1,87 +1,124 @@
-"""Cgroup ids → paths, through the cgroup file system."""
+"""The cgroup file systems: from a cgroup id to its path, and a cgroup's working set."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import struct
+import threading
 from pathlib import Path
 
-from ..hostfs import HostFS
-from ..kernel.accounting import cgroup2_root
+from ..hostfs import HostFS, read_text
 
-_KERNFS_HANDLE = 0xFE  # FILEID_KERNFS, Linux kernel commit 33c5ac9175195 (in v5.5)
-_WALK_LIMIT = 50_000
+log = logging.getLogger(__name__)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _FileHandle(ctypes.Structure):
-    _fields_ = (("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("id", ctypes.c_uint64))
+# Since Linux kernel commit 33c5ac9175195 ("kernfs: implement custom exportfs ops and fid type") (in v5.5), a handle
+# of this type holds the 64-bit kernfs id, which is what bpf_get_current_cgroup_id() returns.
+_FILEID_KERNFS = 0xFE
+_HANDLE = struct.Struct("=IiQ")
+_MAX_DIRECTORIES = 20_000
 
 
-class CgroupPaths:
-    """Looks ids up in the v2 hierarchy: by file handle where we may (CAP_DAC_READ_SEARCH), else by a walk."""
+class CgroupTree:
+    """Paths of cgroup v2 by id, relative to the hierarchy's root.
+
+    By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise from the latest
+    :meth:`scan`. On a pure v1 machine there is no cgroup2 hierarchy: every process then has the root's id, and
+    nothing but the host can be told (``root`` is None).
+    """
 
     def __init__(self, fs: HostFS) -> None:
-        self._root = str(cgroup2_root(fs))
-        self._mount = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root: Path | None = _v2_root(fs.cgroup)
+        self._root_fd = -1
+        self._scanned: dict[int, str] = {}
+        self._lock = threading.Lock()
+        self.has_handles = False
+        if self.root is None:
+            log.warning("no cgroup2 file system under %s: containers cannot be told apart", fs.cgroup)
+            return
+        self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._open_by_handle_at = ctypes.CDLL(None, use_errno=True).open_by_handle_at
+        self.has_handles = self._by_handle(self.root.stat().st_ino) == "/"
+
+    def path(self, cgroup_id: int) -> str | None:
+        """The path of a living cgroup, ``/`` for the root; None where it is gone or not known yet."""
+        if self.root is None or not 0 < cgroup_id < 1 << 64:
+            return None
+        return self._by_handle(cgroup_id) if self.has_handles else self._scanned.get(cgroup_id)
+
+    def scan(self) -> None:
+        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`; slow, so not for a sample's thread."""
+        if self.root is None:
+            return
+        found: dict[int, str] = {}
+        queue = [""]
+        for relative in queue:
+            try:
+                with os.scandir(f"{self.root}{relative}") as entries:
+                    directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+                found[os.stat(f"{self.root}{relative}").st_ino] = relative or "/"
+            except OSError:
+                continue  # removed while we walked
+            room = _MAX_DIRECTORIES - len(queue)
+            queue.extend(f"{relative}/{entry.name}" for entry in directories[: max(0, room)])
+        self._scanned = found
 
     def close(self) -> None:
-        os.close(self._mount)
+        """Release the root's descriptor; every path is None from then on."""
+        with self._lock:
+            self.root = None
+            if self._root_fd >= 0:
+                os.close(self._root_fd)
+                self._root_fd = -1
 
-    def path_of(self, cgroup_id: int) -> str | None:
-        """Path below the root of the hierarchy, beginning with ``/``; None where there is no such cgroup (any more)."""
-        handle = _FileHandle(8, _KERNFS_HANDLE, cgroup_id)
-        fd = _libc.open_by_handle_at(self._mount, ctypes.byref(handle), os.O_PATH | os.O_CLOEXEC)
-        if fd >= 0:
-            try:
-                return self._below(os.readlink(f"/proc/self/fd/{fd}"))
-            finally:
-                os.close(fd)
-        if ctypes.get_errno() == 116:  # ESTALE: it is gone
-            return None
-        return self._walk(cgroup_id)
-
-    def _below(self, path: str) -> str | None:
-        if path.endswith(" (deleted)"):
-            return None
-        if path == self._root:
-            return "/"
-        return path[len(self._root) :] if path.startswith(self._root + "/") else path
-
-    def _walk(self, cgroup_id: int) -> str | None:
-        for count, (directory, _, _) in enumerate(os.walk(self._root)):
-            if count > _WALK_LIMIT:
+    def _by_handle(self, cgroup_id: int) -> str | None:
+        handle = ctypes.create_string_buffer(_HANDLE.pack(8, _FILEID_KERNFS, cgroup_id), _HANDLE.size)
+        with self._lock:
+            if self._root_fd < 0:
+                return None
+            fd = self._open_by_handle_at(self._root_fd, handle, os.O_PATH | os.O_CLOEXEC)
+            if fd < 0:
                 return None
             try:
-                if os.stat(directory).st_ino == cgroup_id:
-                    return self._below(directory)
+                # Our own descriptors are in our own /proc, wherever the host's is mounted.
+                base, path = (os.readlink(f"/proc/self/fd/{n}") for n in (self._root_fd, fd))
             except OSError:
-                continue
-        return None
+                return None
+            finally:
+                os.close(fd)
+        if path == base:
+            return "/"
+        if not path.startswith(base.rstrip("/") + "/"):
+            return None  # outside of what is mounted here
+        return path[len(base.rstrip("/")) :].removesuffix(" (deleted)")
 
 
 def working_set_bytes(fs: HostFS, path: str) -> int | None:
-    """Memory of a cgroup less its inactive file pages, as the kubelet counts it; None where it cannot be read.
+    """Memory in use less inactive file pages, as the kubelet counts it; None where it cannot be read.
 
-    v2: ``memory.current`` and ``memory.stat``; v1: ``memory.usage_in_bytes`` (cAdvisor's ``setMemoryStats``).
+    ``path`` is relative to the hierarchy's root. A hybrid machine keeps memory on v1, at the same path.
     """
-    for directory, usage_file, inactive_field in (
-        (fs.cgroup / path.lstrip("/"), "memory.current", "inactive_file"),
-        (fs.cgroup / "memory" / path.lstrip("/"), "memory.usage_in_bytes", "total_inactive_file"),
+    relative = path.lstrip("/")
+    for root, usage, inactive in (
+        (fs.cgroup / "memory", "memory.usage_in_bytes", "total_inactive_file"),
+        (fs.cgroup, "memory.current", "inactive_file"),
+        (fs.cgroup / "unified", "memory.current", "inactive_file"),
     ):
         try:
-            usage = int(_read(directory / usage_file))
-            stat = dict(line.split() for line in _read(directory / "memory.stat").splitlines())
-            return max(usage - int(stat[inactive_field]), 0)
-        except (OSError, ValueError, KeyError):
+            used = int(read_text(root / relative / usage))
+            for line in read_text(root / relative / "memory.stat").splitlines():
+                key, _, value = line.partition(" ")
+                if key == inactive:
+                    return max(0, used - int(value))
+        except (OSError, ValueError):
             continue
     return None
 
 
-def _read(path: Path) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 16384).decode("ascii", "replace")
-    finally:
-        os.close(fd)
+def _v2_root(cgroup: Path) -> Path | None:
+    # cgroup.controllers is a file of every cgroup2 directory and of no v1 hierarchy.
+    for root in (cgroup, cgroup / "unified"):
+        if (root / "cgroup.controllers").exists():
+            return root
+    return None

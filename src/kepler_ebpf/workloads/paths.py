@@ -1,62 +1,158 @@
-"""Cgroup paths → container ids, for every runtime that leaves its id there.
-
-The deepest part of the path that names a container wins: a container inside a container (kind, podman in Kubernetes)
-is the inner one.
-"""
+"""Cgroup paths read as what runtimes and the kubelet mean by them. Pure functions on text."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_ID = r"[0-9a-f]{64}"
-_POD = re.compile(r"pod([0-9a-f]{8}[-_](?:[0-9a-f]{4}[-_]){3}[0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$")
-# A path component that names a container, and its runtime. cgroupfs driver: the bare id; systemd: prefix-id.scope.
-_COMPONENTS = (
-    ("docker", re.compile(rf"docker-({_ID})\.scope$")),
-    ("containerd", re.compile(rf"cri-containerd-({_ID})\.scope$")),
-    ("crio", re.compile(rf"crio-({_ID})(?:\.scope)?$")),
-    ("podman", re.compile(rf"libpod-(?:payload-)?({_ID})(?:\.scope)?$")),
-    ("containerd", re.compile(rf"({_ID})$")),
-)
-_CRI_FLAT = re.compile(rf"^.*:cri-containerd:({_ID})$")
-_PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
+MAX_PATH = 4096
+"""Characters of a path that are looked at: PATH_MAX."""
+
+_ID = r"(?P<id>[0-9a-f]{64})"
+_SCOPE = re.compile(rf"(?P<prefix>[A-Za-z][\w.-]*?)[-_]{_ID}(?:\.scope|\.service)?\Z")
+_BARE = re.compile(rf"{_ID}\Z")
+# In a slice's name systemd reads "-" as a level, so the kubelet writes the uid's dashes as underscores.
+_POD_SLICE = re.compile(r"(?:.*-)?kubepods(?:-burstable|-besteffort|-guaranteed)?-pod(?P<uid>\w{1,128})\.slice\Z")
+_POD_DIR = re.compile(r"pod(?P<uid>[0-9A-Za-z][\w-]{0,127})\Z")
+_POD_CHILD = re.compile(r"[0-9A-Za-z][\w.-]{0,252}\Z")
+_MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
+_NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
+_LIBVIRT = re.compile(r"(?P<driver>qemu|lxc)-\d+-(?P<name>.+)\Z")
+_LIBVIRT_DIR = re.compile(r"(?:qemu-\d+-)?(?P<name>.+)\.libvirt-qemu\Z")
+_LXC = re.compile(r"lxc\.(?P<part>payload|monitor)\.(?P<name>.+)\Z")
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_UNIT = re.compile(r".+\.(?:service|scope)\Z")
+_USER = re.compile(r"user-\d+\.slice\Z")
+
+_RUNTIMES = {
+    "docker": "docker",
+    "cri-containerd": "containerd",
+    "nerdctl": "containerd",
+    "crio": "cri-o",
+    "crio-conmon": "cri-o",
+    "libpod": "podman",
+    "libpod-conmon": "podman",
+    "libpod-payload": "podman",
+    "kata": "kata",
+}
 
 
 @dataclass(frozen=True)
 class CgroupIdentity:
-    """What a path tells. All empty for host processes; ``unit`` is then the systemd service, where there is one."""
+    """What a path says: whose processes are in it.
 
-    container_id: str = ""
+    ``container_id`` is empty on the host; LXC, nspawn and virtual machines have their name for id. ``home`` is the
+    container's own cgroup, of which the path may be a descendant. ``helper`` marks a cgroup beside the container
+    that works for it (conmon, the LXC monitor). ``outer_id`` is the container around this one inside the same pod
+    or host. ``unit`` is the systemd unit of a host process.
+    """
+
     runtime: str = ""
+    container_id: str = ""
     pod_uid: str = ""
     unit: str = ""
+    home: str = ""
+    helper: bool = False
+    outer_id: str = ""
+    virtual_machine: bool = False
+
+
+@dataclass(frozen=True)
+class _Match:
+    runtime: str
+    id: str
+    helper: bool = False
+    virtual_machine: bool = False
 
 
 def parse(path: str) -> CgroupIdentity:
-    """The innermost container of a cgroup path (v1 or v2), and the pod it is in."""
-    container_id = runtime = pod_uid = unit = ""
-    for part in path.split("/"):
-        pod = _POD.search(part)
-        if pod:
-            pod_uid = pod.group(1).replace("_", "-")
-            container_id = runtime = ""
-            continue
-        if part.endswith(".service"):
-            unit = part
-        for name, pattern in _COMPONENTS:
-            match = pattern.match(part)
-            if match:
-                container_id, runtime = match.group(1), name
-                break
-        flat = _CRI_FLAT.match(part)
-        if flat:
-            container_id, runtime = flat.group(1), "containerd"
-    if runtime == "containerd" and not pod_uid and re.search(rf"(^|/)docker/{_ID}", path):
-        runtime = "docker"
-    if not container_id and pod_uid:
-        # A test's or another tool's container below a pod, under a name that is no hash (runc).
-        tail = path.rstrip("/").rsplit("/", 1)
-        if len(tail) == 2 and not _POD.search(tail[1]) and _PLAIN.match(tail[1]):
-            container_id, runtime = tail[1], "runc"
-    return CgroupIdentity(container_id, runtime, pod_uid, "" if container_id else unit)
+    """The identity behind a cgroup path of any hierarchy; the deepest container and pod in it win."""
+    parts = [part for part in path[:MAX_PATH].split("/") if part]
+    container: _Match | None = None
+    home = pod_uid = outer_id = unit = before = ""
+    in_kubepods = directly_in_pod = False
+    for depth, part in enumerate(parts, 1):
+        in_kubepods = in_kubepods or "kubepods" in part
+        uid = _pod_uid(part, in_kubepods)
+        # A kubelet on the cgroupfs driver above a runtime on the systemd driver makes one directory of
+        # "kubepods-…-pod<uid>.slice:cri-containerd:<id>".
+        slice_, _, rest = part.partition(":")
+        if rest and not uid:
+            uid = _pod_uid(slice_, True)
+            part = rest.replace(":", "-", 1)
+        if uid:
+            pod_uid, outer_id, container = uid, "", None
+        found = _container(part, before, directly_in_pod) if (not uid or rest) else None
+        if found:
+            outer_id = container.id if container and container.id != found.id else outer_id
+            if not container or container.id != found.id:
+                home = "/" + "/".join(parts[:depth])
+            container = found
+        elif not container:
+            unit = _unit(part, unit)
+        directly_in_pod = bool(uid) and not rest
+        before = part
+    if not container:
+        return CgroupIdentity(pod_uid=pod_uid, unit=unit)
+    return CgroupIdentity(
+        runtime=container.runtime,
+        container_id=container.id,
+        pod_uid=pod_uid,
+        home=home,
+        helper=container.helper,
+        outer_id=outer_id,
+        virtual_machine=container.virtual_machine,
+    )
+
+
+def _pod_uid(part: str, in_kubepods: bool) -> str:
+    if match := _POD_SLICE.match(part):
+        return match["uid"].replace("_", "-")
+    if in_kubepods and (match := _POD_DIR.match(part)):
+        return match["uid"]
+    return ""
+
+
+def _container(part: str, before: str, directly_in_pod: bool) -> _Match | None:
+    if match := _SCOPE.match(part):
+        prefix = match["prefix"]
+        return _Match(_RUNTIMES.get(prefix, prefix[:32]), match["id"], helper=prefix.endswith("conmon"))
+    if match := _BARE.match(part):
+        # Directly below libpod_parent it is podman's pod, whose containers lie one level deeper.
+        return None if before == "libpod_parent" else _Match("docker" if before == "docker" else "", match["id"])
+    if directly_in_pod and _POD_CHILD.match(part) and not part.endswith((".slice", ".mount")):
+        return _Match("", part)
+    return _machine(part, before)
+
+
+def _machine(part: str, before: str) -> _Match | None:
+    """LXC containers, systemd's machines and virtual machines: their name is their id."""
+    if match := _LXC.match(part):
+        return _Match("lxc", match["name"][:253], helper=match["part"] == "monitor")
+    if before in ("lxc", "lxc.payload", "lxc.monitor"):
+        return _Match("lxc", part[:253], helper=before == "lxc.monitor")
+    if before == "buildkit" and _POD_CHILD.match(part):
+        return _Match("buildkit", part)
+    if match := _MACHINE.match(part):
+        name = _unescape(match["name"])
+        if libvirt := _LIBVIRT.match(name):
+            virtual = libvirt["driver"] == "qemu"
+            return _Match("libvirt", libvirt["name"][:253], virtual_machine=virtual)
+        return _Match("nspawn", name[:253])
+    if match := _NSPAWN.match(part):
+        return _Match("nspawn", _unescape(match["name"])[:253])
+    if match := _LIBVIRT_DIR.match(part):
+        return _Match("libvirt", match["name"][:253], virtual_machine=True)
+    return None
+
+
+def _unescape(name: str) -> str:
+    r"""Undo systemd's escaping (``\x2d`` for ``-``), systemd.unit(5)."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), name)
+
+
+def _unit(part: str, unit: str) -> str:
+    """The outermost service or scope; for a user's processes the user's slice, as session scopes never recur."""
+    if unit.endswith((".service", ".scope")) or _USER.match(unit):
+        return unit
+    return part[:253] if _USER.match(part) or _UNIT.match(part) else unit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cachetools import LRUCache
 
 from ..hostfs import HostFS
-from .cgroupfs import CgroupPaths, working_set_bytes
+from .cgroupfs import CgroupTree, working_set_bytes
 from .identity import Workload
 from .paths import parse
 
@@ -21,7 +21,7 @@ class Workloads:
     def __init__(self, fs: HostFS, system_slices: bool = False) -> None:
         self._fs = fs
         self._system_slices = system_slices
-        self._cgroups = CgroupPaths(fs)
+        self._cgroups = CgroupTree(fs)
         self._paths: LRUCache[int, str] = LRUCache(_REMEMBERED_PATHS)
         self._path_of_container: LRUCache[str, str] = LRUCache(_REMEMBERED_PATHS)
 
@@ -33,16 +33,14 @@ class Workloads:
         """The workload of a cgroup; ``system`` for host processes and for cgroups that nobody knows any more."""
         path: str | None = self._paths.get(cgroup_id)
         if path is None:
-            path = self._cgroups.path_of(cgroup_id)
+            path = self._cgroups.path(cgroup_id)
             if path is not None:
                 self._paths[cgroup_id] = path
         found = parse(path or "/")
         if found.container_id:
             assert path is not None
             self._path_of_container.setdefault(found.container_id, path)
-            return Workload(
-                "container", container_id=found.container_id, pod_uid=found.pod_uid, runtime=found.runtime
-            )
+            return Workload("container", container_id=found.container_id, pod_uid=found.pod_uid, runtime=found.runtime)
         if self._system_slices and found.unit:
             return Workload("system", container=found.unit)
         return Workload("system", container="system")

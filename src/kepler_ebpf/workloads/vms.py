@@ -1,0 +1,23 @@
+"""Virtual machines by the command line of their QEMU process."""
+
+from __future__ import annotations
+
+import re
+
+_QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
+
+
+def vm_name(cmdline: bytes) -> str | None:
+    """The guest's name from ``/proc/PID/cmdline``; None where it is no QEMU or was given no name.
+
+    QEMU takes ``-name web``, ``-name guest=web,debug-threads=on`` and writes a comma in a value as two.
+    """
+    arguments = cmdline.split(b"\0")
+    if not _QEMU.match(arguments[0]):
+        return None
+    for option, value in zip(arguments[1:], arguments[2:]):
+        if option in (b"-name", b"--name"):
+            fields = value.replace(b",,", b"\0").split(b",")
+            guest = next((f[6:] for f in fields if f.startswith(b"guest=")), fields[0])
+            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:253] or None
+    return None
