@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -16,28 +16,29 @@ from .energy.choose import Choice, choose_sources
 from .energy.idle import IdleFloor
 from .energy.meter import Meter
 from .energy.microarchitecture import read_processor
+from .kernel import privileges
 from .kernel.accounting import Accounting
 from .kernel.topology import read_topology
 from .rollup import Groups
 from .sampler import Sampler
 from .workloads.resolver import Workloads
 
-log = logging.getLogger(__name__)
-
 
 @contextmanager
-def assemble(config: Config) -> Iterator[Collector]:
-    """A collector ready to start; everything it holds is released at the end. Raises KeplerError."""
+def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
+    """A collector ready to start, and what a user should know of it; all it holds is released at the end.
+
+    Raises KeplerError.
+    """
+    privileges.require()
     fs = config.fs
     with ExitStack() as stack:
         accounting = Accounting(fs, read_topology(fs), config.rows, config.cgroup_rows)
         stack.callback(accounting.close)
         choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
-        for note in choice.notes:
-            log.warning("%s", note)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
-        workloads = Workloads(fs, config.system_slices == "on")
+        workloads = Workloads(fs, system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
         groups = Groups(accounting, workloads.identify)
         sampler = Sampler(
@@ -52,11 +53,12 @@ def assemble(config: Config) -> Iterator[Collector]:
         )
         names = Names(
             identify=workloads.identify,
-            current=lambda workload: workload,
+            current=workloads.current,
             working_set=workloads.working_set,
-            faults=dict,
+            faults=lambda: _name_errors(workloads.faults),
         )
-        yield Collector(config, accounting, meter, sampler, groups, names, _info(config, accounting, choice))
+        collector = Collector(config, accounting, meter, sampler, groups, names, _info(config, accounting, choice))
+        yield collector, choice.notes
 
 
 def _floor(config: Config, meter: Meter, choice: Choice, domain: int) -> IdleFloor:
@@ -67,6 +69,11 @@ def _floor(config: Config, meter: Meter, choice: Choice, domain: int) -> IdleFlo
     if of.source == "model" and choice.model is not None:
         return IdleFloor(choice.model.idle_watts(of.index))
     return IdleFloor()
+
+
+def _name_errors(faults: Counter[str]) -> dict[tuple[str, str], int]:
+    """``provider:reason`` → (provider, reason)."""
+    return {(key.partition(":")[0], key.partition(":")[2]): count for key, count in faults.items()}
 
 
 def _info(config: Config, accounting: Accounting, choice: Choice) -> dict[str, str]:

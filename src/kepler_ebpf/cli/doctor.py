@@ -17,20 +17,11 @@ from ..config import add_flags, from_arguments
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..hostfs import HostFS, read_text
-from ..kernel import counters
+from ..kernel import counters, privileges
 from ..kernel.accounting import Accounting, cgroup2_root
 from ..kernel.topology import read_topology
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
-_CAPABILITIES = {
-    1: "DAC_OVERRIDE",
-    2: "DAC_READ_SEARCH",
-    19: "SYS_PTRACE",
-    21: "SYS_ADMIN",
-    24: "SYS_RESOURCE",
-    38: "PERFMON",
-    39: "BPF",
-}
 
 
 @dataclass(frozen=True)
@@ -76,19 +67,9 @@ def table(findings: list[Finding], width: int, colour: bool) -> str:
 
 
 def _capabilities(fs: HostFS) -> Iterator[Finding]:
-    status = dict(line.split(":", 1) for line in read_text("/proc/self/status").splitlines() if ":" in line)
-    held = int(status["CapEff"], 16)
-    names = [name for bit, name in _CAPABILITIES.items() if held >> bit & 1]
-    admin, bpf, perfmon = (held >> bit & 1 for bit in (21, 39, 38))
-    if admin or (bpf and perfmon):
-        yield Finding("capabilities", OK, ", ".join(names))
-    else:
-        yield Finding(
-            "capabilities",
-            BROKEN,
-            f"user {os.geteuid()}, " + (", ".join(names) or "none that count"),
-            "run as root, or with CAP_BPF and CAP_PERFMON",
-        )
+    capabilities = privileges.held()
+    problem = privileges.missing(capabilities)
+    yield Finding("capabilities", BROKEN if problem else OK, problem or ", ".join(sorted(capabilities)))
 
 
 def _bpf(fs: HostFS) -> Iterator[Finding]:

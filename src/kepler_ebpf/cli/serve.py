@@ -35,16 +35,17 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         signal.signal(number, lambda *_: stop.set())
     pages = SitePages()
     web = WebConfig(config.web_config) if config.web_config else None
-    # The port first: where it is taken, nothing is loaded into the kernel.
     endpoint = Endpoint(config.listen, pages, web)
-    endpoint.start()
-    try:
-        with assemble(config) as collector:
+    with assemble(config) as (collector, notes):
+        endpoint.start()
+        try:
+            for note in notes:
+                log.warning("%s", note)
             collector.start()
             pages.serve(collector)
             stop.wait()
             log.info("stopping")
             collector.stop()
-    finally:
-        endpoint.stop()
+        finally:
+            endpoint.stop()
     return 0

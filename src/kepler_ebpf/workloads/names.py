@@ -1,0 +1,44 @@
+"""What every source of container names has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_NAME = 253
+"""Longest name kept: the longest Kubernetes allows for an object."""
+
+
+@dataclass(frozen=True)
+class ContainerName:
+    """Names of one container; empty where there is none (no pod on plain docker)."""
+
+    container: str
+    pod: str = ""
+    namespace: str = ""
+    pod_uid: str = ""
+
+
+class ProviderError(Exception):
+    """A provider could not answer. ``reason`` is a short word from a bounded set, fit for a metric label."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NameProvider(Protocol):
+    """Somebody who knows containers by id."""
+
+    name: str
+
+    def fetch(self) -> Mapping[str, ContainerName]:
+        """Every container known now, by id. Bounded in time and memory. Raises ProviderError."""
+
+
+def clip(value: object) -> str:
+    """Untrusted text made fit for a label: at most 253 characters, valid UTF-8; empty for what is no text."""
+    if not isinstance(value, str):
+        return ""
+    return value[:MAX_NAME].encode("utf-8", "replace").decode()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.needs import require
+
+COMMAND = [sys.executable, "-m", "kepler_ebpf"]
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Running:
+    """A collector under test."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def get(self, path: str, accept: str = "") -> bytes:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept} if accept else {}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """Every sample of /metrics, by name."""
+        found: dict[str, list[tuple[dict[str, str], float]]] = {}
+        for family in text_string_to_metric_families(self.get("/metrics").decode()):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append((sample.labels, sample.value))
+        return found
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                self.get("/readyz")
+                return
+            except (OSError, urllib.error.URLError):
+                assert self.process.poll() is None, self.log.read_text()
+                time.sleep(0.05)
+        raise AssertionError(f"not ready in 30 s: {self.log.read_text()}")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts collectors as a user would, with flags; they are stopped after the test."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    running: list[Running] = []
+
+    def start(*flags: str, **variables: str) -> Running:
+        port = free_port()
+        log = tmp_path / f"log-{port}"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", *flags],
+                stderr=output,
+                env={**os.environ, "KEPLER_METRICS_INTERVAL": "500ms", **variables},
+            )
+        running.append(Running(process, port, log))
+        running[-1].wait_ready()
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.process.kill()
+        one.process.wait()
