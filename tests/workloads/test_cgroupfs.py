@@ -1,0 +1,68 @@
+"""Cgroup ids to paths on the live kernel, and working sets from both versions' files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.workloads.cgroupfs import CgroupTree, working_set_bytes
+from tests.needs import require
+
+
+@pytest.fixture
+def tree() -> Iterator[CgroupTree]:
+    tree = CgroupTree(HostFS())
+    require(tree.root is not None and os.access(tree.root, os.W_OK), "needs root and a cgroup2 file system")
+    yield tree
+    tree.close()
+
+
+@pytest.mark.parametrize("by_handle", [True, False])
+def test_path_of_a_live_cgroup(tree: CgroupTree, by_handle: bool) -> None:
+    assert tree.root is not None
+    require(not by_handle or tree.has_handles, "needs CAP_DAC_READ_SEARCH")
+    tree.has_handles = by_handle
+    directory = tree.root / f"kepler-test-{os.getpid()}"
+    inner = directory / "inner"
+    inner.mkdir(parents=True)
+    try:
+        cgroup_id = inner.stat().st_ino
+        tree.scan()
+        assert tree.path(cgroup_id) == f"/{directory.name}/inner"
+        assert tree.path(tree.root.stat().st_ino) == "/"
+        inner.rmdir()
+        tree.scan()
+        assert tree.path(cgroup_id) is None
+    finally:
+        for left in (inner, directory):
+            if left.exists():
+                left.rmdir()
+
+
+def test_no_cgroup2_means_no_paths(tmp_path: Path) -> None:
+    tree = CgroupTree(HostFS(cgroup=tmp_path))
+    assert (tree.root, tree.path(1)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("directory", "usage", "stat"),
+    [
+        ("pod/c", "memory.current", "anon 1\ninactive_file 300\n"),
+        ("memory/pod/c", "memory.usage_in_bytes", "inactive_file 9\ntotal_inactive_file 300\n"),
+        ("unified/pod/c", "memory.current", "inactive_file 300\n"),
+    ],
+)
+def test_working_set(tmp_path: Path, directory: str, usage: str, stat: str) -> None:
+    home = tmp_path / directory
+    home.mkdir(parents=True)
+    (home / usage).write_text("1000\n")
+    (home / "memory.stat").write_text(stat)
+    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") == 700
+    (home / usage).write_text("200\n")
+    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") == 0
+    (home / "memory.stat").unlink()
+    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") is None
