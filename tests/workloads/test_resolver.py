@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
 
 from kepler_ebpf.hostfs import HostFS
 from kepler_ebpf.workloads.names import ContainerName
