@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test lint bench study doctor clean
+.PHONY: help setup run test lint bench doctor clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
 
 $(VENV)/.installed-dev: $(VENV)/.installed deploy/install-packages
 	$(SUDO) deploy/install-packages test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,test,dev,study]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,test,dev]'
 	@touch $@
 
 run: setup  ## start the collector: metrics at http://localhost:9102/metrics
@@ -40,9 +40,6 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy
 
 bench: $(VENV)/.installed-dev  ## speed and memory, as a table and as benchmarks/results.json
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json
-
-study: $(VENV)/.installed-dev  ## the accuracy study on a simulated machine: every figure of docs/accuracy.md
-	$(BIN)/python benchmarks/study.py --write docs/accuracy.md
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -21,6 +21,7 @@ from .kernel.accounting import Accounting
 from .kernel.topology import read_topology
 from .rollup import Groups
 from .sampler import Sampler
+from .workloads.providers import name_providers
 from .workloads.resolver import Workloads
 
 
@@ -38,7 +39,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
         choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
-        workloads = Workloads(fs, system_slices=config.system_slices == "on")
+        workloads = Workloads(fs, name_providers(config.kubelet_url), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
         groups = Groups(accounting, workloads.identify)
         sampler = Sampler(

@@ -197,6 +197,13 @@ OPTIONS = (
         "one workload for each systemd service instead of one for all of them",
     ),
     Option(
+        "kubelet-url",
+        "",
+        str,
+        "the kubelet to ask for pods' names, such as https://127.0.0.1:10250; empty: that one, where a service account "
+        "is mounted",
+    ),
+    Option(
         "web-config",
         "",
         existing_file,
@@ -228,6 +235,7 @@ class Config:
     model_max_watts: float | None
     cpu_budget: float
     system_slices: str
+    kubelet_url: str
     web_config: Path | None
     log_level: str
     log_format: str

@@ -15,15 +15,15 @@ from kepler_ebpf.sampler import Sampler
 from kepler_ebpf.workloads.identity import Workload
 from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 
-DOMAINS = tuple(
-    domain
-    for package in (0, 1)
-    for domain in (
-        Domain("package", package, "fake", str(package)),
-        Domain("dram", package, "fake", str(package)),
-        Domain("core", package, "fake", str(package)),
-    )
-) + (Domain("gpu", 0, "fake", uuid="GPU-0"), Domain("platform", 0, "fake", "0"))
+DOMAINS = (
+    *(
+        Domain(component, package, "fake", str(package))
+        for package in (0, 1)
+        for component in ("package", "dram", "core")
+    ),  # type: ignore[arg-type]
+    Domain("gpu", 0, "fake", uuid="GPU-0"),
+    Domain("platform", 0, "fake", "0"),
+)
 SECONDS = 0.1
 
 

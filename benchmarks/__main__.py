@@ -1,0 +1,37 @@
+"""Measure everything that has a goal, print a table, write JSON: ``make bench``. Needs root; takes two minutes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+from . import footprint, sample, switch
+from .report import table
+
+_PARTS = {"switch": switch, "sample": sample, "footprint": footprint}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {', '.join(_PARTS)} (default all)")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(_PARTS)
+    if unknown:
+        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(_PARTS)}")
+    figures = []
+    for name in arguments.parts or _PARTS:
+        print(f"measuring {name} …", file=sys.stderr)
+        figures += _PARTS[name].measure()
+    print(f"{platform.machine()}, Linux {platform.release()}\n")
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

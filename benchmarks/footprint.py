@@ -1,0 +1,105 @@
+"""Memory and CPU of the running collector, beside 1,000 processes that wake up now and then."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .report import Figure
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SETTLE_SECONDS = 4.0
+_OBSERVE_SECONDS = 20.0
+# Each wakes ten times a second, so that every 100 ms sample sees it.
+_CROWD = """
+import os, signal, sys, time
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while True:
+            time.sleep(0.1)
+signal.pause()
+"""
+
+
+@contextmanager
+def _crowd(processes: int) -> Iterator[None]:
+    crowd = subprocess.Popen([sys.executable, "-S", "-c", _CROWD, str(processes)], start_new_session=True)
+    try:
+        yield
+    finally:
+        os.killpg(crowd.pid, signal.SIGTERM)
+        crowd.wait()
+
+
+@contextmanager
+def _collector(port: int, *flags: str) -> Iterator[int]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kepler_ebpf", "serve", "--listen", f"127.0.0.1:{port}", *flags],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        time.sleep(_SETTLE_SECONDS)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _resident_mib(pid: int) -> float:
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match.group(1)) / 1024
+
+
+def _scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def _value(text: str, name: str) -> float:
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    assert match, name
+    return float(match.group(1))
+
+
+def _load(port: int, pid: int, interval: float) -> float:
+    """Per cent of one core over the observation, scraped every 5 seconds as a busy Prometheus would."""
+    before, began = _cpu_seconds(pid), time.monotonic()
+    while time.monotonic() - began < _OBSERVE_SECONDS:
+        time.sleep(interval)
+        _scrape(port)
+    return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - began)
+
+
+def measure() -> list[Figure]:
+    """Start the collector alone and beside the crowd, at 100 ms and at 10 ms."""
+    figures = []
+    with _collector(9931) as pid:
+        text = _scrape(9931)
+        figures += [
+            Figure("memory: collector after start-up", _resident_mib(pid), "MiB", 64, "resident, after one scrape"),
+            Figure("loader: peak memory", _value(text, "kepler_ebpf_loader_peak_bytes") / 2**20, "MiB"),
+            Figure("loader: time", _value(text, "kepler_ebpf_loader_seconds"), "s"),
+        ]
+    with _crowd(1_000):
+        for interval, goal in (("100ms", 2.0), ("10ms", 15.0)):
+            # No budget: what it costs is what we want to know.
+            with _collector(9931, "--sample-interval", interval, "--cpu-budget", "100%") as pid:
+                load = _load(9931, pid, 5.0)
+                figures.append(Figure(f"CPU: {interval} samples, 1,000 processes", load, "%", goal, "of one core"))
+                figures.append(Figure(f"memory: {interval} samples, 1,000 processes", _resident_mib(pid), "MiB", 64))
+    return figures
