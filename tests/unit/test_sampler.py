@@ -16,11 +16,9 @@ from kepler_ebpf.workloads.identity import Workload
 from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 
 DOMAINS = (
-    *(
-        Domain(component, package, "fake", str(package))
-        for package in (0, 1)
-        for component in ("package", "dram", "core")
-    ),  # type: ignore[arg-type]
+    *(Domain("package", package, "fake", str(package)) for package in (0, 1)),
+    *(Domain("dram", package, "fake", str(package)) for package in (0, 1)),
+    *(Domain("core", package, "fake", str(package)) for package in (0, 1)),
     Domain("gpu", 0, "fake", uuid="GPU-0"),
     Domain("platform", 0, "fake", "0"),
 )
