@@ -1,0 +1,33 @@
+"""What the documents say of options and metrics is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kepler_ebpf.config import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_is_documented_with_its_default(option: object) -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    default = f"`{option.default}`" if option.default else "—"  # type: ignore[attr-defined]
+    row = f"| `--{option.name}` | `{option.variable}` | {default} | {option.help} |"  # type: ignore[attr-defined]
+    assert row in text
+
+
+def test_every_family_is_documented() -> None:
+    source = (ROOT / "src/kepler_ebpf/exporter/families.py").read_text()
+    text = (ROOT / "docs/metrics.md").read_text()
+    for name in re.findall(r'"(kepler_(?:node|containers|ebpf)_\w+)"', source):
+        assert name in text, name
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
