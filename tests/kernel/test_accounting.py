@@ -16,6 +16,7 @@ import pytest
 from kepler_ebpf.kernel import counters
 from kepler_ebpf.kernel.accounting import KERNEL_THREAD, Accounting
 from tests.kernel.workloads import cpu_clock_seconds, in_cgroup, spinner, usage_seconds
+from tests.needs import require
 
 pytestmark = pytest.mark.kernel
 
@@ -269,3 +270,23 @@ def test_cgroups_are_announced(accounting: Start, cgroup: Callable[[str], str]) 
     assert [event.path for event in made] == ["/" + os.path.basename(path)]
     assert [event.removed for event in events if event.id != number][-2:] == [False, True]
     assert list(books.cgroup_events()) == []
+
+
+def test_hyperthreads_share(accounting: Start) -> None:
+    """CPUs 0 and 1 pose as siblings: alone a task's time is alone, beside a busy one it is shared."""
+    books = accounting()
+    require(books.topology.cpus >= 2, "one CPU has no sibling")
+    books.cpus["sibling"][:2] = (1, 0)
+    books.close_slices()
+
+    def burn(cpus: list[int]) -> list[np.ndarray]:
+        tasks = [subprocess.Popen(["taskset", "-c", str(cpu), *spinner(1.0)]) for cpu in cpus]
+        for task in tasks:
+            task.wait()
+        rows = books.processes.rows
+        return [rows[rows["tgid"] == task.pid] for task in tasks]
+
+    (alone,) = burn([0])
+    assert float(alone["shared_ns"].sum()) < 0.3 * row_seconds(alone) * 1e9
+    for row in burn([0, 1]):
+        assert float(row["shared_ns"].sum()) > 0.7 * row_seconds(row) * 1e9

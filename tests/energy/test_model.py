@@ -1,0 +1,117 @@
+"""The power model: which processor, which watts, and what they add up to."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kepler_ebpf.energy.microarchitecture import read_processor
+from kepler_ebpf.energy.model import ModelSource, power_spec
+from kepler_ebpf.energy.steal import StolenTime
+from kepler_ebpf.hostfs import HostFS
+
+
+def cpuinfo(root: Path, vendor: str, family: int, model: int, name: str, stepping: int = 1) -> HostFS:
+    (root / "cpuinfo").write_text(
+        f"processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n"
+        f"model name\t: {name}\nstepping\t: {stepping}\n"
+    )
+    return HostFS(proc=root)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "family", "model", "stepping", "name", "expected"),
+    [
+        ("AuthenticAMD", 25, 17, 1, "AMD EPYC", "EPYC 4 (Genoa)"),
+        ("AuthenticAMD", 23, 49, 0, "AMD EPYC 7B12", "EPYC 2 (Rome)"),
+        ("AuthenticAMD", 25, 1, 1, "AMD EPYC 7763 64-Core Processor", "EPYC 3 (Milan)"),
+        ("AuthenticAMD", 26, 2, 1, "AMD EPYC 9755 128-Core Processor", "EPYC 5 (Turin)"),
+        ("AuthenticAMD", 15, 6, 1, "QEMU EPYC-Milan Processor", "EPYC 3 (Milan)"),
+        ("GenuineIntel", 6, 85, 4, "Intel(R) Xeon(R) Platinum 8175M CPU @ 2.50GHz", "Skylake-SP"),
+        ("GenuineIntel", 6, 85, 7, "Intel(R) Xeon(R) Platinum 8259CL CPU @ 2.50GHz", "Cascade Lake"),
+        ("GenuineIntel", 6, 85, 4, "Intel Xeon Processor (Skylake, IBRS)", "Skylake-SP"),
+        ("GenuineIntel", 6, 106, 6, "Intel(R) Xeon(R) Platinum 8370C", "Ice Lake"),
+        ("GenuineIntel", 6, 143, 8, "Intel(R) Xeon(R) Platinum 8481C", "Sapphire Rapids"),
+        ("GenuineIntel", 6, 79, 1, "Intel(R) Xeon(R) CPU E5-2686 v4", "Broadwell"),
+        ("GenuineIntel", 6, 60, 1, "Intel Core Processor (Haswell, no TSX)", "Haswell"),
+        ("GenuineIntel", 6, 42, 1, "Intel Xeon E312xx (Sandy Bridge)", "Sandy Bridge"),
+        ("GenuineIntel", 6, 250, 1, "Intel something new", ""),
+    ],
+)
+def test_processors(
+    tmp_path: Path, vendor: str, family: int, model: int, stepping: int, name: str, expected: str
+) -> None:
+    assert read_processor(cpuinfo(tmp_path, vendor, family, model, name, stepping)).microarchitecture == expected
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "vendor_id : x\ncpu family : many\n", "\xff\x00"])
+def test_any_cpuinfo_gives_some_model(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    spec = power_spec(HostFS(proc=tmp_path), 4)
+    assert 0 < spec.idle_watts_per_thread < spec.full_watts_per_thread
+    assert "unknown" in spec.description
+
+
+def test_no_cpuinfo_gives_a_model_all_the_same(tmp_path: Path) -> None:
+    assert power_spec(HostFS(proc=tmp_path), 4).error_ratio == 0.46
+
+
+def test_a_known_microarchitecture_uses_its_medians(tmp_path: Path) -> None:
+    spec = power_spec(cpuinfo(tmp_path, "AuthenticAMD", 25, 1, "AMD EPYC 7763"), 4)
+    assert (spec.idle_watts_per_thread, spec.full_watts_per_thread, spec.error_ratio) == (0.424, 1.916, 0.14)
+
+
+def test_the_users_watts_win(tmp_path: Path) -> None:
+    spec = power_spec(cpuinfo(tmp_path, "AuthenticAMD", 25, 1, "AMD EPYC 7763"), 4, 20.0, 100.0)
+    assert spec.watts(np.array([0.0, 1.0]), np.array([4.0, 4.0])).tolist() == [20.0, 100.0]
+    assert math.isnan(spec.error_ratio)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_more_load_never_draws_less(one: float, other: float) -> None:
+    spec = power_spec(HostFS(), 2)
+    low, high = spec.watts(np.array(sorted((one, other))), np.ones(2))
+    assert low <= high + 1e-12
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ns, self.busy, self.stolen = 0, np.zeros(2), 0.0
+
+
+def source_of(clock: Clock) -> ModelSource:
+    spec = power_spec(HostFS(), 4, 40.0, 140.0)
+    return ModelSource([2, 2], lambda: clock.busy.copy(), spec, lambda: clock.stolen, lambda: clock.now_ns)
+
+
+def test_joules_follow_the_utilisation_of_each_package() -> None:
+    clock = Clock()
+    source = source_of(clock)
+    clock.now_ns = 10**9
+    clock.busy += [2.0, 0.0]
+    source.read()
+    assert source.joules.tolist() == pytest.approx([70.0, 20.0])
+    assert source.time_ns.tolist() == [10**9, 10**9]
+    assert [source.idle_watts(package) for package in (0, 1)] == [20.0, 20.0]
+
+
+def test_a_stolen_cpu_was_not_ours() -> None:
+    clock = Clock()
+    source = source_of(clock)
+    clock.now_ns, clock.stolen = 10**9, 2.0
+    clock.busy += [2.0, 0.0]
+    source.read()
+    assert source.joules.tolist() == pytest.approx([20.0, 20.0])
+
+
+def test_stolen_time_is_read_from_proc_stat(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  1 2 3 4 5 6 7 250 9 0\ncpu0 1 2 3 4\n")
+    assert StolenTime(HostFS(proc=tmp_path))() == pytest.approx(2.5)
+    (tmp_path / "stat").write_text("cpu  1\n")
+    assert StolenTime(HostFS(proc=tmp_path))() == 0.0
+    assert StolenTime(HostFS(proc=tmp_path / "nowhere"))() == 0.0
