@@ -38,8 +38,8 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 
-bench: $(VENV)/.installed-dev  ## speed and memory, as a table and as benchmarks/results.json
-	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json
+bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
+	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import footprint, sample, switch
-from .report import table
+from .report import fill, table
 
 _PARTS = {"switch": switch, "sample": sample, "footprint": footprint}
 
@@ -18,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"which: {', '.join(_PARTS)} (default all)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page's marked section")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(_PARTS)
     if unknown:
@@ -26,8 +27,11 @@ def main() -> int:
     for name in arguments.parts or _PARTS:
         print(f"measuring {name} …", file=sys.stderr)
         figures += _PARTS[name].measure()
-    print(f"{platform.machine()}, Linux {platform.release()}\n")
-    print(table(figures))
+    result = f"{platform.machine()}, Linux {platform.release()}\n\n{table(figures)}"
+    print(result)
+    if arguments.write:
+        page = arguments.write.read_text()
+        arguments.write.write_text(fill(page, "bench", f"```\n{result}\n```"))
     if arguments.json:
         arguments.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
     return 0

@@ -35,3 +35,12 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]).rstrip() for row in rows
     )
+
+
+def fill(page: str, mark: str, text: str) -> str:
+    """The page with ``text`` between ``<!-- mark -->`` and ``<!-- /mark -->``. Raises ValueError without the marks."""
+    before, opening, rest = page.partition(f"<!-- {mark} -->\n")
+    _, closing, after = rest.partition(f"<!-- /{mark} -->")
+    if not opening or not closing:
+        raise ValueError(f"no <!-- {mark} --> … <!-- /{mark} --> to fill")
+    return f"{before}{opening}{text}\n{closing}{after}"

@@ -13,6 +13,7 @@
 /* Bits of row.flags. */
 #define KERNEL_THREAD 1  /* lives in the root cgroup but is nobody's container */
 #define LEADER_EXITED 2  /* the first thread is done: a leader that runs under this tgid is a new process */
+#define RETIRED 4        /* the number may have a new owner: find the row of this tgid afresh */
 
 /* One process on one package (socket). The first 64 bytes, a cache line, are all that a slice touches. */
 struct row {
@@ -65,7 +66,8 @@ struct cpu {
 	__u32 package;
 	__u32 enabled;          /* set by user space once sibling and package are right; nothing is booked before */
 	__u32 unused;
-	__u64 pad[2];           /* whole cache lines: no two CPUs write to the same one */
+	__u32 recent[8];        /* rows of processes that ran here lately, by the low bits of tgid: a hint, checked */
+	__u64 pad[6];           /* whole cache lines: no two CPUs write to the same one */
 };
 
 /* Things counted once. */

@@ -65,6 +65,7 @@ static __always_inline void retire(u32 tgid, u64 start_ns)
 
 		if (!row || (start_ns && row->start_ns != start_ns))
 			continue;
+		row->flags |= RETIRED;
 		row->dead = 1;
 		row_of.delete(&key);
 		if (sums)
@@ -145,7 +146,7 @@ static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 elapsed
 				 u32 switched)
 {
 	u64 cgroup_id = bpf_get_current_cgroup_id();
-	u32 index, cgroup_row;
+	u32 index, cgroup_row, tgid = id >> 32;
 	struct cgroup *cgroup;
 	struct row *row;
 
@@ -156,17 +157,23 @@ static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 elapsed
 	elapsed -= shared;
 
 	/* A dying task's number may have a new owner already: its last slice goes where its exit event said. */
-	index = cpu->exiting == id ? cpu->exiting_row : row_index(id >> 32, cpu->package, since);
+	index = cpu->exiting == id ? cpu->exiting_row : cpu->recent[tgid & 7];
 	row = rows.lookup(&index);
+	if (cpu->exiting != id && (!row || row->tgid != tgid || row->package != cpu->package || row->flags & RETIRED)) {
+		index = row_index(tgid, cpu->package, since);
+		cpu->recent[tgid & 7] = index;
+		row = rows.lookup(&index);
+	}
 	if (!row)
 		return;
 	if (row->flags) {
 		u64 task = bpf_get_current_task();
 
-		if (row->flags & LEADER_EXITED && (u32)id == id >> 32 && !exited_leaders.lookup(&task)) {
+		if (row->flags & LEADER_EXITED && (u32)id == tgid && !exited_leaders.lookup(&task)) {
 			/* Not the old leader on its way out, but a new owner of its number. */
-			retire(id >> 32, 0);
-			index = row_index(id >> 32, cpu->package, since);
+			retire(tgid, 0);
+			index = row_index(tgid, cpu->package, since);
+			cpu->recent[tgid & 7] = index;
 			row = rows.lookup(&index);
 			if (!row)
 				return;
