@@ -39,6 +39,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
         choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
+        privileges.drop()  # before any thread is started: they inherit what is left
         workloads = Workloads(fs, name_providers(config.kubelet_url), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
         groups = Groups(accounting, workloads.identify)

@@ -199,7 +199,7 @@ def test_doctor_says_what_there_is(serve: Serve) -> None:
     answer = run("doctor")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "serve would work here" in answer.stdout
-    for what in ("capabilities", "BPF", "PMU cycles", "powercap", "cgroup v2"):
+    for what in ("capabilities", "BPF", "PMU cycles", "powercap", "NVML", "cgroup v2"):
         assert what in answer.stdout
 
 
@@ -222,6 +222,15 @@ def test_a_prepared_powercap_tree_is_measured(serve: Serve, tmp_path: Path) -> N
     ]
     assert total(samples, "kepler_node_energy_joules_total") == pytest.approx(2.0, abs=1e-5)
     assert samples["kepler_node_info"][0][0]["power_source"] == "rapl-powercap"
+
+
+def test_running_holds_only_the_capabilities_it_needs(serve: Serve) -> None:
+    collector = serve()
+    allowed = 1 << 2 | 1 << 38 | 1 << 39  # DAC_READ_SEARCH, PERFMON, BPF
+    for task in Path(f"/proc/{collector.process.pid}/task").iterdir():
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+        for kind in ("CapEff", "CapPrm"):
+            assert int(status[kind], 16) & ~allowed == 0, (status["Name"], status[kind])
 
 
 def test_json_logs(serve: Serve) -> None:

@@ -6,6 +6,7 @@ Exit code 0 if ``serve`` would work here, 1 if not.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shutil
 import sys
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Print the table. Returns 1 where ``serve`` would not work."""
     fs = from_arguments(arguments, environment).fs
     findings: list[Finding] = []
-    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _cgroups):
+    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _gpus, _cgroups):
         findings += check(fs)
     print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
     broken = [finding.what for finding in findings if finding.state == BROKEN]
@@ -135,6 +136,15 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
                 f"{zone.path}: {zone.reason}",
                 "run as root, or with CAP_DAC_READ_SEARCH: energy_uj is readable by root alone (CVE-2020-8694)",
             )
+
+
+def _gpus(fs: HostFS) -> Iterator[Finding]:
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        yield Finding("NVML", OK, "no NVIDIA driver library", "no GPU families")
+    else:
+        yield Finding("NVML", POORER, "the NVIDIA driver library loads", "this version does not meter GPUs yet")
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 
 from ..errors import KeplerError
 from ..hostfs import read_text
+
+log = logging.getLogger(__name__)
+
+_SYS_ADMIN, _BPF = 21, 39
+# What running needs: energy_uj is readable by root alone, and cgroup ids are looked up by file handle
+# (CAP_DAC_READ_SEARCH); programs are run and counters read (CAP_BPF, CAP_PERFMON).
+_KEPT = (2, 38, _BPF)
+_CAPABILITY_VERSION_3 = 0x20080522
 
 _NAMES = {
     1: "DAC_OVERRIDE",
@@ -38,3 +48,22 @@ def require() -> None:
     sentence = missing(held())
     if sentence:
         raise KeplerError(sentence)
+
+
+def drop() -> None:
+    """Give up every capability that running does not need, for this thread and those it will start.
+
+    Before CAP_BPF (Linux kernel commit 2c78ee898d8f, in v5.8) its part was CAP_SYS_ADMIN's, which then stays.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of bits 0-31, then of bits 32-63
+    if libc.capget(header, words) != 0:
+        return
+    kept = sum(1 << bit for bit in _KEPT)
+    if not words[3] >> (_BPF - 32) & 1:
+        kept |= 1 << _SYS_ADMIN
+    for word in range(6):
+        words[word] &= (kept >> 32 if word >= 3 else kept) & 0xFFFFFFFF
+    if libc.capset(header, words) != 0:
+        log.warning("could not give up capabilities: %s", os.strerror(ctypes.get_errno()))
