@@ -7,10 +7,16 @@ different loads (``make study``).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from .kernel.table import Slices
+
 Floats = NDArray[np.float64]
+
+DRAM = 1  # position of DRAM among the components
 
 DEFAULT_HYPERTHREAD_RATIO = 1.1
 """Energy of two busy hyperthreads over that of one (Zhai et al., "HaPPy: Hyperthread-aware Power Profiling
@@ -54,3 +60,38 @@ def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Fl
     """
     idle = np.minimum(np.nan_to_num(floor_watts) * seconds, joules)
     return joules - idle, idle
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the rows of one level share one sample.
+
+    ``part``, ``dram_part``: float64[n], each row's part of its package's and its DRAM's energy. ``total``: float64[p],
+    the sum of weights in each package, 0 where nobody ran.
+    """
+
+    package: NDArray[np.intp]
+    part: Floats
+    dram_part: Floats
+    total: Floats
+
+    def charge(self, joules: Floats) -> Floats:
+        """Joules by component and package, float64[c, p] → by component and row, float64[c, n]."""
+        charged = joules[:, self.package] * self.part
+        charged[DRAM] = joules[DRAM, self.package] * self.dram_part
+        return charged
+
+
+def share(slices: Slices, packages: int, ratio: float, by_cycles: bool, by_misses: bool) -> Split:
+    """Weigh what rows did in one sample: by cycles where counted, else by time, either corrected for hyperthreads;
+    DRAM by last-level cache misses where counted."""
+    time_ns = slices.alone_ns + slices.shared_ns
+    weights = hyperthread_weights(slices.alone_ns, slices.shared_ns, ratio)
+    if by_cycles:
+        weights = slices.cycles * np.divide(weights, time_ns, out=np.ones(len(time_ns)), where=time_ns > 0)
+    part, total = shares(weights, slices.package, packages)
+    dram_part = part
+    if by_misses:
+        of_misses, misses = shares(slices.misses, slices.package, packages)
+        dram_part = np.where(misses[slices.package] > 0, of_misses, part)
+    return Split(slices.package, part, dram_part, total)

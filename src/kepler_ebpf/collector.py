@@ -166,7 +166,7 @@ class Collector:
             node=self._node(seconds),
             zones=tuple(
                 Zone(domain, joules)
-                for domain, joules in zip(self._meter.domains, self._sampler.domain_joules.tolist())
+                for domain, joules in zip(self._meter.domains, self._sampler.domains.joules.tolist())
             ),
             containers=containers,
             processes=processes,
@@ -197,7 +197,7 @@ class Collector:
             utilization=min(busy / (seconds * threads), 1.0) if seconds > 0 else 0.0,
             idle_watts={
                 str(domain.zone or domain.index): float(watts)
-                for domain, watts in zip(self._meter.domains, sampler.floor_watts)
+                for domain, watts in zip(self._meter.domains, sampler.domains.floor_watts)
                 if domain.component == "package" and not np.isnan(watts)
             },
         )

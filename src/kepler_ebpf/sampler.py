@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .attribution import hyperthread_weights, shares, split_idle
+from .attribution import Split, share
+from .domains import COMPONENTS, Domains, Floor
 from .energy.meter import NODE_COMPONENTS, Meter
 from .kernel.accounting import Accounting
 from .kernel.table import Slices
@@ -21,22 +22,10 @@ from .rollup import Groups
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-PROCESS_COMPONENTS = NODE_COMPONENTS
-CONTAINER_COMPONENTS = (*NODE_COMPONENTS, "core", "uncore")
-_PACKAGE, _DRAM, _GPU = 0, 1, 2  # positions in both
-IDLE_POLICIES = ("none", "proportional", "equal")
+_GPU = COMPONENTS.index("gpu")
 GAP_LIMIT = 1e-6
 _CGROUP_GRACE_SECONDS = 5.0
 _Piece = tuple[NDArray[np.intp], Floats]
-
-
-class Floor(Protocol):
-    """An idle floor that is learned on line, or set: ``watts`` is NaN until it is known."""
-
-    @property
-    def watts(self) -> float: ...
-
-    def update(self, power_watts: float, utilization: float, seconds: float) -> None: ...
 
 
 class GpuUse(Protocol):
@@ -54,26 +43,12 @@ class Departed:
     recent_joules: Floats
 
 
-@dataclass(frozen=True)
-class Split:
-    """How the rows of one level share one sample: parts of their package, float64[n], and weight sums, float64[p]."""
-
-    package: NDArray[np.intp]
-    part: Floats
-    dram_part: Floats
-    total: Floats
-
-    def charge(self, joules: Floats) -> Floats:
-        """Joules by component and package, float64[c, p] → by component and row, float64[c, n]."""
-        charged = joules[:, self.package] * self.part
-        charged[_DRAM] = joules[_DRAM, self.package] * self.dram_part
-        return charged
-
-
 class Sampler:
     """Everything that happens once per sample. Not thread-safe: one thread samples and publishes.
 
-    ``power_watts``: latest power of each domain, float64[d]. ``seconds_total``: time covered so far.
+    ``ledger``: the books. ``seconds``, ``cycles``: float64[groups], CPU time and cycles. Since the latest
+    :meth:`begin_publication`: ``peak_watts``, float64[groups], and ``node_peak_watts``, highest power of one sample;
+    ``departed``, processes that ended. ``busy_cpu_seconds``: CPU time of everybody.
     """
 
     def __init__(
@@ -93,12 +68,10 @@ class Sampler:
         self.groups = groups
         self.ledger = Ledger(
             {
-                "process": Level(PROCESS_COMPONENTS, accounting.processes.capacity),
-                "container": Level(CONTAINER_COMPONENTS, max(len(groups), 64)),
+                "process": Level(NODE_COMPONENTS, accounting.processes.capacity),
+                "container": Level(COMPONENTS, max(len(groups), 64)),
             }
         )
-        self._floor_of = floor_of
-        self._floors: list[Floor] = []
         self._gpu_use = gpu_use
         self._learn_path = learn_path
         self._idle_policy = idle_policy
@@ -106,16 +79,14 @@ class Sampler:
         self._clock = clock
         self._packages = accounting.topology.packages
         self._threads = np.maximum(accounting.topology.cpus_per_package(), 1)
-        self.domain_joules: Floats = np.zeros(0)
-        self.power_watts: Floats = np.zeros(0)
-        self._adopt_domains()
+        self.domains = Domains(meter, accounting.topology, floor_of)
         self._dying = np.empty(0, np.intp)
         self._gone_cgroups: dict[int, float] = {}
         self._last = clock()
         self._busy = accounting.busy_seconds()
         accounting.close_slices()
         accounting.sample()
-        self.seconds = np.zeros(64)  # CPU time by group
+        self.seconds = np.zeros(64)
         self.cycles = np.zeros(64)
         self.busy_cpu_seconds = 0.0
         self.begin_publication()
@@ -129,43 +100,25 @@ class Sampler:
         self.accounting.close_slices()
         processes, cgroups = self.accounting.sample()
         interval = self.meter.read()
-        if len(self.meter.domains) != len(self.domain_joules):
-            self._adopt_domains()
+        self.domains.adopt()
         elapsed, self._last = now - self._last, now
         busy = self.accounting.busy_seconds()
         utilization = np.clip((busy - self._busy) / (max(elapsed, 1e-9) * self._threads), 0.0, 1.0)
         self._busy = busy
 
-        dynamic, idle = self._split_idle(interval.joules, interval.seconds, utilization)
+        self.busy_cpu_seconds += float(utilization @ self._threads) * elapsed
+        dynamic, idle = self.domains.take(interval, utilization, self._gpu_load)
+        self.node_peak_watts = max(self.node_peak_watts, self.domains.node_watts())
         self._book(processes, cgroups, interval.joules, dynamic, idle, elapsed)
-        self._measure_power(interval.joules, interval.seconds, elapsed, utilization)
         self._bury()
         return elapsed
 
     def begin_publication(self) -> None:
         """Start a new publication interval: peaks and means are taken since this moment."""
         self.peak_watts = np.zeros(max(len(self.groups), len(self.seconds)))
-        self.node_peak_watts = 0.0
+        self.node_peak_watts: float = 0.0
         self.departed: list[Departed] = []
         self.published_process_joules = self.ledger.levels["process"].joules.sum(axis=0)
-
-    def _split_idle(self, joules: Floats, seconds: Floats, utilization: Floats) -> tuple[Floats, Floats]:
-        """Teach the idle floors this sample, then part the joules of every domain."""
-        watts = np.divide(joules, seconds, out=np.zeros(len(joules)), where=seconds > 0)
-        for domain in np.flatnonzero(self._floored & (seconds > 0)).tolist():
-            package = self._package[domain]
-            load = float(utilization[package]) if package >= 0 else self._gpu_load(domain)
-            self._floors[domain].update(float(watts[domain]), load, float(seconds[domain]))
-            self.floor_watts[domain] = self._floors[domain].watts
-        dynamic, idle = split_idle(joules, self.floor_watts, seconds)
-        inner = np.flatnonzero(~self._floored & (self._package >= 0))
-        if len(inner):
-            # Core and uncore are inside the package: of what they used, as large a part is dynamic.
-            whole = np.bincount(self._package[self._packaged], joules[self._packaged], self._packages)
-            moving = np.bincount(self._package[self._packaged], dynamic[self._packaged], self._packages)
-            ratio = np.divide(moving, whole, out=np.zeros(self._packages), where=whole > 0)
-            dynamic[inner] = joules[inner] * ratio[self._package[inner]]
-        return dynamic, idle
 
     def _gpu_load(self, domain: int) -> float:
         return float(min(self._gpu_use(domain)[1].sum(), 1.0))
@@ -173,7 +126,6 @@ class Sampler:
     def _book(
         self, processes: Slices, cgroups: Slices, joules: Floats, dynamic: Floats, idle: Floats, elapsed: float
     ) -> None:
-        self.domain_joules += joules
         by_process, by_container = self._share(processes), self._share(cgroups)
         groups = self.groups.of(cgroups.index, self._last)
         self._make_room()
@@ -181,11 +133,11 @@ class Sampler:
         # Where nobody ran nothing can be charged. A slice that ended between the reads of the two tables may be seen
         # at one level only: both levels then account for the same joules, the other one in its overflow row.
         anyone = (by_process.total > 0) | (by_container.total > 0)
-        charged = self._by_package(dynamic, anyone)
-        idle_sum = self._by_component(idle)
+        charged = self.domains.by_package(dynamic, anyone)
+        idle_sum = self.domains.by_component(idle)
         shared_idle = np.zeros_like(charged)
         if self._idle_policy != "none":
-            shared_idle[:2] = self._by_package(idle, anyone)[:2]
+            shared_idle[:2] = self.domains.by_package(idle, anyone)[:2]
             idle_sum[:2] -= shared_idle[:2].sum(axis=1)
         if self._idle_policy == "proportional":
             charged[:2] += shared_idle[:2]
@@ -206,10 +158,10 @@ class Sampler:
             entries[name] = Entry(
                 np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces], axis=1)
             )
-        given = self._by_package(dynamic, anyone)[: len(NODE_COMPONENTS)].sum(axis=1)
+        given = self.domains.by_package(dynamic, anyone)[: len(NODE_COMPONENTS)].sum(axis=1)
         given[_GPU] = sum(float(share.sum()) for _, share in users)
-        unattributed = self._by_component(dynamic) - given
-        gaps = self.ledger.book(self._by_component(joules), idle_sum, unattributed, entries)
+        unattributed = self.domains.by_component(dynamic) - given
+        gaps = self.ledger.book(self.domains.by_component(joules), idle_sum, unattributed, entries)
         for name, gap in gaps.items():
             if gap > GAP_LIMIT:
                 self._report_gap(name, gap)
@@ -228,70 +180,14 @@ class Sampler:
         self.ledger.gap_exceeded[name] += 1
 
     def _share(self, slices: Slices) -> Split:
-        time_ns = slices.alone_ns + slices.shared_ns
-        weights = hyperthread_weights(slices.alone_ns, slices.shared_ns, self._ratio)
-        if self.accounting.cycles:
-            weights = slices.cycles * np.divide(weights, time_ns, out=np.ones(len(time_ns)), where=time_ns > 0)
-        part, total = shares(weights, slices.package, self._packages)
-        dram_part = part
-        if self.accounting.misses:
-            by_misses, misses = shares(slices.misses, slices.package, self._packages)
-            dram_part = np.where(misses[slices.package] > 0, by_misses, part)
-        return Split(slices.package, part, dram_part, total)
-
-    # -- domains ----------------------------------------------------------------------------------------------------
-
-    def _adopt_domains(self) -> None:
-        """Take up domains that the meter has come to offer."""
-        ids = self.accounting.topology.package_ids
-        known = len(self._floors)
-        for domain in self.meter.domains[known:]:
-            self._floors.append(self._floor_of(len(self._floors)))
-            if domain.component != "gpu" and domain.index not in ids:
-                log.warning("energy of package %d (%s): no CPU of ours is on it", domain.index, domain.source)
-        self._component = self.meter.component
-        self._package = np.array(
-            [ids.index(d.index) if d.component != "gpu" and d.index in ids else -1 for d in self.meter.domains], np.intp
-        )
-        self._floored = np.isin(self._component, [Meter.COMPONENTS.index(c) for c in NODE_COMPONENTS])
-        # Positions of each domain in the [component, package] matrix of the containers' components, -1 for none.
-        self._row = np.array(
-            [
-                CONTAINER_COMPONENTS.index(d.component) if d.component in CONTAINER_COMPONENTS else -1
-                for d in self.meter.domains
-            ],
-            np.intp,
-        )
-        self._summed = self._floored
-        self._packaged = (self._component == Meter.COMPONENTS.index("package")) & (self._package >= 0)
-        self._gpus = np.flatnonzero(self._component == Meter.COMPONENTS.index("gpu"))
-        pad = (0, len(self.meter.domains) - known)
-        self.domain_joules = np.pad(self.domain_joules, pad)
-        self.power_watts = np.pad(self.power_watts, pad)
-        self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
-
-    def _by_component(self, joules: Floats) -> Floats:
-        """Sum over the domains that make up the node: float64[3]."""
-        sums = np.zeros(len(NODE_COMPONENTS))
-        np.add.at(sums, self._row[self._summed], joules[self._summed])
-        return sums
-
-    def _by_package(self, dynamic: Floats, where: NDArray[np.bool_]) -> Floats:
-        """Dynamic joules as float64[components, packages], zero outside of ``where``.
-
-        Domains on no package of ours stay out, and so end up unattributed.
-        """
-        sums = np.zeros((len(CONTAINER_COMPONENTS), self._packages))
-        placed = (self._package >= 0) & (self._row >= 0)
-        np.add.at(sums, (self._row[placed], self._package[placed]), dynamic[placed])
-        return sums * where
+        return share(slices, self._packages, self._ratio, self.accounting.cycles, self.accounting.misses)
 
     # -- GPUs -------------------------------------------------------------------------------------------------------
 
     def _gpu_users(self, dynamic: Floats) -> list[tuple[NDArray[np.intp], Floats]]:
         """For each GPU that used energy: the process rows of its users and their joules."""
         users = []
-        for domain in self._gpus[dynamic[self._gpus] > 0].tolist():
+        for domain in self.domains.gpus[dynamic[self.domains.gpus] > 0].tolist():
             pids, weights = self._gpu_use(domain)
             rows = [self._row_of(int(pid)) for pid in pids]
             known = [position for position, row in enumerate(rows) if row is not None]
@@ -324,13 +220,6 @@ class Sampler:
             everyone = np.zeros(1, np.intp)  # nobody has a row: the overflow row stands for them
         whole = idle.sum(axis=1, keepdims=True)
         return everyone, np.repeat(whole / len(everyone), len(everyone), axis=1)
-
-    # -- power ------------------------------------------------------------------------------------------------------
-
-    def _measure_power(self, joules: Floats, seconds: Floats, elapsed: float, utilization: Floats) -> None:
-        np.divide(joules, seconds, out=self.power_watts, where=seconds > 0)  # held where there is no new reading
-        self.node_peak_watts = max(self.node_peak_watts, float(self.power_watts[self._summed].sum()))
-        self.busy_cpu_seconds += float(utilization @ self._threads) * elapsed
 
     # -- births and deaths ------------------------------------------------------------------------------------------
 

@@ -26,13 +26,12 @@ class Schedule:
     def next(self, now: float) -> float:
         """The next grid point after ``now``; those that have passed already are skipped and counted."""
         self._tick += 1
-        due = self._origin + self._tick * self.interval
-        if due <= now:
-            missed = int((now - self._origin) / self.interval) - self._tick + 1
-            self.late += missed
-            self._tick += missed
-            due = self._origin + self._tick * self.interval
-        return due
+        first = max(self._tick, int((now - self._origin) / self.interval))
+        while self._origin + first * self.interval <= now:
+            first += 1  # at most twice: the division rounds
+        self.late += first - self._tick
+        self._tick = first
+        return self._origin + self._tick * self.interval
 
     def spent(self, cpu_seconds: float, now: float) -> None:
         """Tell what a sample cost in CPU time; may move the grid."""

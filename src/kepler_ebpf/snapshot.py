@@ -44,7 +44,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Containers:
-    """Columns over workloads. ``joules``: float64[5, n] in the order of ``sampler.CONTAINER_COMPONENTS``."""
+    """Columns over workloads. ``joules``: float64[5, n] in the order of ``domains.COMPONENTS``."""
 
     workloads: tuple[Workload, ...]
     joules: Floats
