@@ -89,6 +89,8 @@ class Sampler:
         self.seconds = np.zeros(64)
         self.cycles = np.zeros(64)
         self.busy_cpu_seconds = 0.0
+        self.node_peak_watts = 0.0
+        self.departed: list[Departed] = []
         self.begin_publication()
 
     # -- the sample -------------------------------------------------------------------------------------------------
@@ -116,8 +118,8 @@ class Sampler:
     def begin_publication(self) -> None:
         """Start a new publication interval: peaks and means are taken since this moment."""
         self.peak_watts = np.zeros(max(len(self.groups), len(self.seconds)))
-        self.node_peak_watts: float = 0.0
-        self.departed: list[Departed] = []
+        self.node_peak_watts = 0.0
+        self.departed = []
         self.published_process_joules = self.ledger.levels["process"].joules.sum(axis=0)
 
     def _gpu_load(self, domain: int) -> float:
