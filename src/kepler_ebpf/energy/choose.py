@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hostfs import HostFS
+from ..kernel.syscalls import perf_event_open
 from ..kernel.topology import Topology
+from .hwmon import HwmonSource
 from .model import ModelSource, power_spec
+from .perf_rapl import OpenEvent, PerfRaplSource
 from .powercap import PowercapSource
 from .source import EnergySource
 from .steal import StolenTime
@@ -46,18 +49,39 @@ def _measures_packages(source: EnergySource) -> bool:
     return any(d.component == "package" and read_ns > 0 for d, read_ns in zip(source.domains, source.time_ns.tolist()))
 
 
+def _offers(source: EnergySource) -> set[tuple[str, int]]:
+    return {(domain.component, domain.index) for domain in source.domains}
+
+
+def _meter_of_packages(fs: HostFS, open_event: OpenEvent) -> tuple[EnergySource | None, list[str]]:
+    """RAPL through perf where it offers all that powercap does, else powercap, else hwmon; and why not the others."""
+    perf, powercap = PerfRaplSource(fs, open_event), PowercapSource(fs)
+    sources: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
+    sources.append(HwmonSource(fs))
+    chosen: EnergySource | None = None
+    notes = []
+    for source in sources:
+        if chosen is None and _measures_packages(source):
+            chosen = source
+            continue
+        if chosen is None and source.faults:
+            reasons = ", ".join(sorted(source.faults))
+            notes.append(f"{source.name} is there but cannot be read ({reasons}): see kepler-ebpf doctor")
+        source.close()
+    return chosen, notes
+
+
 def choose_sources(
-    fs: HostFS, topology: Topology, busy_seconds: Callable[[], NDArray[np.float64]], options: ModelOptions
+    fs: HostFS,
+    topology: Topology,
+    busy_seconds: Callable[[], NDArray[np.float64]],
+    options: ModelOptions,
+    open_event: OpenEvent = perf_event_open,
 ) -> Choice:
     """Open the meter of the packages, or the power model where there is none that can be read."""
-    powercap = PowercapSource(fs)
-    if _measures_packages(powercap):
-        return Choice((powercap,), ())
-    notes = []
-    if powercap.faults:
-        reasons = ", ".join(sorted(powercap.faults))
-        notes.append(f"RAPL is there but cannot be read ({reasons}): see kepler-ebpf doctor")
-    powercap.close()
+    meter, notes = _meter_of_packages(fs, open_event)
+    if meter is not None:
+        return Choice((meter,), tuple(notes))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
     model = ModelSource(topology.cpus_per_package(), busy_seconds, spec, StolenTime(fs))
     notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")

@@ -1,0 +1,104 @@
+"""RAPL as perf events: units from sysfs, one counter per package, the system call replaced by files that count."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from kepler_ebpf.energy.perf_rapl import PerfRaplSource
+from kepler_ebpf.hostfs import HostFS
+
+SCALE = 2.3283064365386962890625e-10
+
+
+class Pmu:
+    """``devices/power`` in a folder, and events whose counts the test writes."""
+
+    def __init__(self, root: Path, cpus: str = "0,2", **events: str) -> None:
+        self.root = root
+        self.power = root / "bus/event_source/devices/power"
+        (self.power / "events").mkdir(parents=True)
+        (self.power / "type").write_text("21\n")
+        (self.power / "cpumask").write_text(cpus + "\n")
+        for name, config in (events or {"energy_pkg": "event=0x02", "energy_ram": "event=0x03"}).items():
+            path = self.power / "events" / name.replace("_", "-")
+            path.write_text(config + "\n")
+            path.with_name(path.name + ".scale").write_text(f"{SCALE}\n")
+            path.with_name(path.name + ".unit").write_text("Joules\n")
+        for cpu in range(4):
+            topology = root / f"devices/system/cpu/cpu{cpu}/topology"
+            topology.mkdir(parents=True)
+            (topology / "physical_package_id").write_text(f"{cpu // 2}\n")
+        self.refuse: dict[int, int] = {}
+        self.fds: dict[tuple[int, int], int] = {}
+        self.now_ns = 10**9
+
+    def open_event(self, event_type: int, config: int, cpu: int) -> int:
+        """A pipe in place of an event: each reading takes the next count that the test has put in."""
+        assert event_type == 21
+        if config in self.refuse:
+            raise OSError(self.refuse[config], "injected")
+        path = self.root / f"event-{config}-{cpu}"
+        os.mkfifo(path)
+        self.fds[config, cpu] = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self.set(config, cpu, 1000)
+        return self.fds[config, cpu]
+
+    def set(self, config: int, cpu: int, count: int) -> None:
+        os.write(self.fds[config, cpu], struct.pack("=Q", count))
+
+    def source(self) -> PerfRaplSource:
+        return PerfRaplSource(HostFS(sys=self.root), self.open_event, lambda: self.now_ns)
+
+
+def test_domains_and_joules(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path)
+    source = pmu.source()
+    assert [(d.component, d.index, d.source) for d in source.domains] == [
+        ("package", 0, "rapl-perf"),
+        ("package", 1, "rapl-perf"),
+        ("dram", 0, "rapl-perf"),
+        ("dram", 1, "rapl-perf"),
+    ]
+    pmu.now_ns += 10**8
+    for (config, cpu), count in {(2, 0): 5, (2, 2): 7, (3, 0): 1, (3, 2): 0}.items():
+        pmu.set(config, cpu, 1000 + round(count / SCALE))
+    source.read()
+    assert source.joules.tolist() == pytest.approx([5.0, 7.0, 1.0, 0.0], abs=1e-9)
+    assert set(source.time_ns.tolist()) == {pmu.now_ns}
+
+
+def test_a_failed_reading_is_made_good_by_the_next(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    source = pmu.source()
+    source.read()  # nothing in the pipe: EAGAIN
+    assert source.faults == {"EAGAIN": 1}
+    assert source.time_ns.tolist() == [0]
+    pmu.set(2, 0, 1000 + round(3 / SCALE))
+    source.read()
+    assert source.joules.tolist() == pytest.approx([3.0], abs=1e-9)
+
+
+def test_no_pmu_is_no_domain(tmp_path: Path) -> None:
+    source = PerfRaplSource(HostFS(sys=tmp_path), lambda event_type, config, cpu: -1)
+    source.read()
+    assert source.domains == ()
+    assert not source.faults
+
+
+def test_what_cannot_be_opened_or_understood_is_counted(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02", energy_ram="garbage", energy_cores="event=0x01")
+    (pmu.power / "events/energy-cores.unit").write_text("Calories\n")
+    pmu.refuse[2] = errno.EACCES
+    source = pmu.source()
+    assert source.domains == ()
+    assert source.faults == {"malformed": 2, "EACCES": 1}
+
+
+def test_psys_is_one_for_the_whole_machine(tmp_path: Path) -> None:
+    source = Pmu(tmp_path, energy_psys="event=0x05").source()
+    assert [domain.component for domain in source.domains] == ["platform"]
