@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
-
 from .collector import Collector, Names
 from .config import Config
-from .energy.choose import Choice, choose_sources
+from .energy.choose import Choice, choose_sources, gpu_use
 from .energy.idle import IdleFloor
 from .energy.meter import Meter
 from .energy.microarchitecture import read_processor
@@ -48,7 +46,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
             meter,
             groups,
             floor_of=lambda domain: _floor(config, meter, choice, domain),
-            gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
+            gpu_use=lambda domain: gpu_use(choice, meter.domains[domain]),
             learn_path=workloads.learn_path,
             idle_policy=config.idle_policy,
             hyperthread_ratio=config.hyperthread_ratio,

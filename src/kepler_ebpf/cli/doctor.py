@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..config import add_flags, from_arguments
+from ..energy.nvml import open_nvml
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..hostfs import HostFS, read_text
@@ -143,8 +144,18 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
         ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
         yield Finding("NVML", OK, "no NVIDIA driver library", "no GPU families")
-    else:
-        yield Finding("NVML", POORER, "the NVIDIA driver library loads", "this version does not meter GPUs yet")
+        return
+    source = open_nvml(start=False)
+    if source is None:
+        yield Finding(
+            "NVML",
+            POORER,
+            "the driver library is here but cannot be used",
+            "pip install nvidia-ml-py; check nvidia-smi",
+        )
+        return
+    for line in source.inspect():
+        yield Finding("NVML", OK, line)
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:

@@ -14,9 +14,10 @@ from ..kernel.syscalls import perf_event_open
 from ..kernel.topology import Topology
 from .hwmon import HwmonSource
 from .model import ModelSource, power_spec
+from .nvml import NvmlSource, open_nvml
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .powercap import PowercapSource
-from .source import EnergySource
+from .source import Domain, EnergySource
 from .steal import StolenTime
 
 
@@ -32,11 +33,13 @@ class ModelOptions(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """``sources`` to read; ``model``, where it stands in for a meter of the CPUs; ``notes`` for the log."""
+    """``sources`` to read; ``model``, where it stands in for a meter of the CPUs; ``nvml``, where there are GPUs;
+    ``notes`` for the log."""
 
     sources: tuple[EnergySource, ...]
     notes: tuple[str, ...]
     model: ModelSource | None = None
+    nvml: NvmlSource | None = None
 
     @property
     def label(self) -> str:
@@ -80,9 +83,18 @@ def choose_sources(
 ) -> Choice:
     """Open the meter of the packages, or the power model where there is none that can be read."""
     meter, notes = _meter_of_packages(fs, open_event)
-    if meter is not None:
-        return Choice((meter,), tuple(notes))
-    spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
-    model = ModelSource(topology.cpus_per_package(), busy_seconds, spec, StolenTime(fs))
-    notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
-    return Choice((model,), tuple(notes), model)
+    model = None
+    if meter is None:
+        spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
+        meter = model = ModelSource(topology.cpus_per_package(), busy_seconds, spec, StolenTime(fs))
+        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
+    nvml = open_nvml()
+    sources = (meter,) if nvml is None else (meter, nvml)
+    return Choice(sources, tuple(notes), model, nvml)
+
+
+def gpu_use(choice: Choice, domain: Domain) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Who used this GPU: process ids and weights, empty where nobody did or nobody can tell."""
+    if choice.nvml is None or domain not in choice.nvml.domains:
+        return np.empty(0, np.int32), np.empty(0)
+    return choice.nvml.shares(choice.nvml.domains.index(domain))

@@ -1,0 +1,211 @@
+"""The real binding against the stand-in library: counters, processes, and GPUs that misbehave."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kepler_ebpf.energy.nvml import NvmlSource, open_nvml
+from tests.e2e.conftest import Running, serve  # noqa: F401 (a fixture)
+from tests.gpu.standin import Script, build
+
+
+class Bench:
+    """A source over the stand-in, polled by hand, with a clock of its own."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.source: NvmlSource | None = None
+
+    def open(self) -> NvmlSource:
+        source = open_nvml(start=False)
+        assert source is not None
+        self.source = source
+        return source
+
+    def tick(self, *lines: str) -> None:
+        assert self.source is not None
+        self.script.write(*lines)
+        self.source.poll()
+        self.source.read()
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Loaded once into this process: whoever then asks for libnvidia-ml.so.1 gets it."""
+    path = build(tmp_path_factory.mktemp("nvml"))
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return path
+
+
+@pytest.fixture
+def bench(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    script = Script(tmp_path / "state")
+    libc = ctypes.CDLL(None)  # the library reads the C environment
+    libc.setenv(b"KEPLER_TEST_NVML", bytes(script.path), 1)
+    yield Bench(script)
+    libc.unsetenv(b"KEPLER_TEST_NVML")
+
+
+def shares_of(source: NvmlSource, domain: int = 0) -> dict[int, float]:
+    pids, weights = source.shares(domain)
+    return dict(zip(pids.tolist(), weights.tolist()))
+
+
+def test_joules_and_shares(bench: Bench) -> None:
+    source = bench.open()
+    assert [(d.component, d.index, d.uuid, d.model) for d in source.domains] == [("gpu", 0, "GPU-0", "Stand-in")]
+    assert source.joules.tolist() == [0.0]
+    bench.tick("gpu 0 6000 50000 0 0", "use 0 100 60 1000", "use 0 200 20 1000", "use 0 100 40 2000")
+    assert source.joules.tolist() == [5.0]
+    assert shares_of(source) == pytest.approx({100: 0.5, 200: 0.1})
+
+
+def test_between_refreshes_the_figure_is_held(bench: Bench) -> None:
+    source = bench.open()
+    bench.tick("gpu 0 6000 50000 0 0", "use 0 100 60 1000")
+    stamp = source.time_ns.copy()
+    bench.tick("gpu 0 6000 50000 0 0", "use 0 100 60 1000", "use 0 300 90 3000")
+    assert source.joules.tolist() == [5.0]
+    assert source.time_ns.tolist() == stamp.tolist()
+    assert shares_of(source) == {100: 0.6}
+    bench.tick("gpu 0 7000 50000 0 0", "use 0 100 60 1000", "use 0 300 90 3000")
+    assert shares_of(source) == {300: 0.9}, "samples seen before are not counted again"
+
+
+def test_several_refreshes_between_two_samples_are_weighed_by_their_joules(bench: Bench) -> None:
+    source = bench.open()
+    for energy, pid, stamp in ((2000, 100, 1000), (5000, 200, 2000)):
+        bench.script.write(f"gpu 0 {energy} 50000 0 0", f"use 0 {pid} 100 {stamp}")
+        source.poll()
+    source.read()
+    assert source.joules.tolist() == [4.0]
+    assert shares_of(source) == pytest.approx({100: 0.25, 200: 0.75})
+
+
+def test_not_found_means_nobody(bench: Bench) -> None:
+    source = bench.open()
+    bench.tick("gpu 0 6000 50000 0 0")
+    assert source.joules.tolist() == [5.0]
+    assert shares_of(source) == {}
+    assert not source.faults
+
+
+def test_a_reset_is_no_spike(bench: Bench) -> None:
+    source = bench.open()
+    bench.tick("gpu 0 10 50000 0 0")
+    assert source.joules.tolist() == [0.0]
+    assert source.faults == {"reset": 1}
+    bench.tick("gpu 0 1010 50000 0 0")
+    assert source.joules.tolist() == [1.0]
+
+
+def test_a_lost_gpu_costs_that_gpu_only_and_may_come_back(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.script.write("gpu 0 1000 50000 0 0", "gpu 1 1000 50000 0 0")
+    source = bench.open()
+    for energy in (2000, 3000):
+        bench.tick(f"gpu 0 {energy} 50000 1 0", f"gpu 1 {energy} 50000 0 0")
+    assert source.joules.tolist() == [0.0, 2.0]
+    assert source.faults == {"GpuIsLost": 1}
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    bench.script.write("gpu 0 500 50000 0 0", "gpu 1 3000 50000 0 0")
+    source._recount()
+    source.poll()
+    bench.tick("gpu 0 1500 50000 0 0", "gpu 1 3000 50000 0 0")
+    assert source.joules.tolist() == [1.0, 2.0]
+
+
+def test_a_gpu_added_while_running(bench: Bench) -> None:
+    source = bench.open()
+    bench.script.write("gpu 0 1000 50000 0 0", "gpu 1 9000 50000 0 0")
+    source._recount()
+    source.poll()
+    bench.tick("gpu 0 1000 50000 0 0", "gpu 1 9500 50000 0 0")
+    assert [domain.index for domain in source.domains] == [0, 1]
+    assert source.joules.tolist() == [0.0, 0.5]
+
+
+def test_without_a_counter_power_is_integrated(bench: Bench) -> None:
+    bench.script.write("gpu 0 -1 50000 0 0")
+    source = bench.open()
+    source.poll()
+    first = source._gpus[0].time_ns
+    time.sleep(0.05)
+    bench.tick("gpu 0 -1 50000 0 0")
+    assert source.joules[0] >= 50.0 * (source.time_ns[0] - first) * 1e-9 * 0.99
+    assert "no energy counter" in source.inspect()[0]
+
+
+@pytest.mark.parametrize(("running", "expected"), [([100], {100: 1.0}), ([100, 200], {})])
+def test_mig_tells_only_of_one(bench: Bench, running: list[int], expected: dict[int, float]) -> None:
+    source = bench.open()
+    bench.tick("gpu 0 2000 50000 0 1", *(f"run 0 {pid}" for pid in running))
+    assert source.joules.tolist() == [1.0]
+    assert shares_of(source) == expected
+    assert "MIG" in source.inspect()[0]
+
+
+def run_apart(folder: Path, code: str, script: Script) -> str:
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LD_LIBRARY_PATH": str(folder), "KEPLER_TEST_NVML": str(script.path)},
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+OPEN = (
+    "from kepler_ebpf.energy.nvml import open_nvml; source = open_nvml(start=False); print(source and source.inspect())"
+)
+
+
+def test_a_library_without_the_symbol(tmp_path: Path) -> None:
+    build(tmp_path, "-DNO_ENERGY")
+    assert "no energy counter" in run_apart(tmp_path, OPEN, Script(tmp_path / "state"))
+
+
+def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
+    build(tmp_path)
+    script = Script(tmp_path / "state")
+    script.path.unlink()
+    assert run_apart(tmp_path, OPEN, script) == "None"
+
+
+def test_no_driver_at_all(tmp_path: Path) -> None:
+    assert run_apart(tmp_path, OPEN, Script(tmp_path / "state")) == "None"
+
+
+@pytest.mark.kernel
+def test_gpu_joules_reach_processes_that_use_no_cpu(serve: Callable[..., Running], tmp_path: Path) -> None:  # noqa: F811
+    """End to end: a sleeping process is charged with the GPU's energy, at 20 W over an idle floor of nothing."""
+    build(tmp_path)
+    script = Script(tmp_path / "state")
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        collector = serve("--idle-watts", "0", LD_LIBRARY_PATH=str(tmp_path), KEPLER_TEST_NVML=str(script.path))
+        for step in range(1, 21):
+            script.write(f"gpu 0 {1000 + step * 2000} 20000 0 0", f"use 0 {sleeper.pid} 80 {step * 100_000}")
+            time.sleep(0.1)
+        time.sleep(0.8)
+        samples = collector.samples()
+        (gpu,) = samples["kepler_node_gpu_joules_total"]
+        assert gpu[0] == {"gpu": "0", "gpu_uuid": "GPU-0", "gpu_name": "Stand-in", "source": "nvml"}
+        assert gpu[1] == pytest.approx(40.0)
+        joules = {labels["pid"]: value for labels, value in samples["kepler_process_joules_total"]}
+        assert joules[str(sleeper.pid)] == pytest.approx(40.0, rel=0.15)
+        containers = sum(value for _, value in samples["kepler_container_gpu_joules_total"])
+        books = {labels["component"]: value for labels, value in samples["kepler_node_unattributed_joules_total"]}
+        idle = {labels["component"]: value for labels, value in samples["kepler_node_idle_joules_total"]}
+        assert containers + books["gpu"] + idle["gpu"] == pytest.approx(40.0, rel=1e-9)
+    finally:
+        sleeper.kill()
+        sleeper.wait()
