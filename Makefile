@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test lint bench doctor clean
+.PHONY: help setup run test lint bench study doctor clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy
 bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) deploy/install-packages bench
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md
+
+study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fills docs/accuracy.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'
+	$(BIN)/python -m benchmarks.study --write docs/accuracy.md
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
