@@ -1,4 +1,4 @@
-"""A simulated machine: what every process draws is known, so what the collector says of it can be held against the truth.
+"""A simulated machine: what every process draws is known, so what the collector says can be held against the truth.
 
 Time goes in steps of 1 ms, the rate at which RAPL counters are updated. Nothing here measures anything real.
 """

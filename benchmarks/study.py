@@ -208,9 +208,7 @@ def conservation() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--write", type=Path, metavar="PAGE", help="fill this page's sections, and draw its plot beside it"
-    )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="fill this page's sections, draw its plot beside it")
     arguments = parser.parse_args()
     found = _resolution()
     sections = {

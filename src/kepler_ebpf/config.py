@@ -166,9 +166,9 @@ OPTIONS = (
     Option(
         "idle-policy",
         "none",
-        choice("none", "proportional", "equal"),
+        choice("none", "proportional", "equal", "requests"),
         "who is charged with idle energy: none (it stays with the node), proportional (to use), "
-        "equal (among all there are)",
+        "equal (among all there are), requests (by the CPUs that containers asked for)",
     ),
     Option(
         "hyperthread-ratio",

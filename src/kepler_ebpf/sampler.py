@@ -141,8 +141,6 @@ class Sampler:
         if self._idle_policy != "none":
             shared_idle[:2] = self.domains.by_package(idle, anyone)[:2]
             idle_sum[:2] -= shared_idle[:2].sum(axis=1)
-        if self._idle_policy == "proportional":
-            charged[:2] += shared_idle[:2]
         users = self._gpu_users(dynamic)
 
         entries = {}
@@ -151,12 +149,16 @@ class Sampler:
             ("container", by_container, groups, self.groups.of_row[: self._packages]),
         ):
             components = len(self.ledger.levels[name].components)
-            pieces = [(index, split.charge(charged[:components]))]
+            idle_weights = self._idle_weights(name)
+            # Without weights of its own, idle energy is shared like dynamic energy: by use.
+            shared = charged if idle_weights is not None else charged + shared_idle
+            pieces = [(index, split.charge(shared[:components]))]
             unseen = np.flatnonzero(anyone & (split.total == 0))
-            pieces.append((overflow[unseen], charged[:components, unseen]))
-            pieces += [self._gpu_piece(name, rows, share) for rows, share in users]
-            if self._idle_policy == "equal" and shared_idle.any():
-                pieces.append(self._equal_piece(name, shared_idle[:components]))
+            pieces.append((overflow[unseen], shared[:components, unseen]))
+            pieces += [self._gpu_piece(name, rows, part) for rows, part in users]
+            if idle_weights is not None:
+                everyone, weights = idle_weights
+                pieces.append((everyone, shared_idle[:components].sum(axis=1, keepdims=True) * weights))
             entries[name] = Entry(
                 np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces], axis=1)
             )
@@ -212,16 +214,23 @@ class Sampler:
         joules[_GPU] = share
         return rows, joules
 
-    def _equal_piece(self, level: str, idle: Floats) -> _Piece:
-        """Idle energy in equal parts for everyone there is."""
-        if level == "process":
+    def _idle_weights(self, level: str) -> _Piece | None:
+        """Everyone who is charged with idle energy whether it ran or not, and its part of 1; None for: by use.
+
+        Processes ask for nothing, so by ``requests`` they are charged by use; so are containers where none asked.
+        """
+        if self._idle_policy == "equal" and level == "process":
             everyone = self.accounting.processes.used()
+            weights = np.ones(len(everyone))
+        elif self._idle_policy in ("equal", "requests") and level == "container":
+            living = [(number, group.workload) for number, group in self.groups.living() if group.died is None]
+            everyone = np.array([number for number, _ in living], np.intp)
+            asked = [workload.cpu_request for _, workload in living]
+            weights = np.ones(len(living)) if self._idle_policy == "equal" else np.array(asked)
         else:
-            everyone = np.array([number for number, group in self.groups.living() if group.died is None], np.intp)
-        if not len(everyone):
-            everyone = np.zeros(1, np.intp)  # nobody has a row: the overflow row stands for them
-        whole = idle.sum(axis=1, keepdims=True)
-        return everyone, np.repeat(whole / len(everyone), len(everyone), axis=1)
+            return None
+        whole = weights.sum()
+        return (everyone, weights / whole) if whole > 0 else None
 
     # -- births and deaths ------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Machine:
         self.source = FakeSource(domains)
         self.gpu: dict[int, float] = {}
         meter = Meter([self.source])
-        groups = Groups(self.kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
+        groups = Groups(self.kernel, lambda cgroup: Workload("container", f"c{cgroup}", cpu_request=cgroup))  # type: ignore[arg-type]
         self.sampler = Sampler(
             self.kernel,  # type: ignore[arg-type]
             meter,
@@ -71,7 +71,9 @@ class Machine:
         return float(self.ledger.levels["process"].joules[:, rows].sum())
 
 
-@pytest.mark.parametrize(("policy", "samples"), [("none", 100_000), ("proportional", 20_000), ("equal", 20_000)])
+@pytest.mark.parametrize(
+    ("policy", "samples"), [("none", 100_000), ("proportional", 20_000), ("equal", 20_000), ("requests", 20_000)]
+)
 def test_the_books_close_in_every_sample_of_a_stormy_run(policy: str, samples: int) -> None:
     """Two packages, churn, overflow, failed readings, idle samples, GPU users with and without a row."""
     chance = random.Random(1)
@@ -189,3 +191,14 @@ def test_cycles_take_the_place_of_time() -> None:
     machine.kernel.run(11, 2, 0, 10**7, cycles=10**7)
     machine.tick(np.array([8.0]))
     assert (machine.process(10), machine.process(11)) == pytest.approx((6.0, 2.0))
+
+
+def test_idle_by_requests() -> None:
+    """10 J of which 1 J is idle; container 1 asked for one CPU, container 3 for three. Processes pay by use."""
+    machine = Machine((Domain("package", 0, "fake"),), packages=1, policy="requests", floor=10.0)
+    machine.kernel.run(10, 1, 0, 2 * 10**7)
+    machine.kernel.run(11, 3, 0, 10**7)
+    machine.tick(np.array([10.0]))
+    assert (machine.container(1), machine.container(3)) == pytest.approx((6.25, 3.75))
+    assert (machine.process(10), machine.process(11)) == pytest.approx((20 / 3, 10 / 3))
+    assert machine.ledger.idle[0] == pytest.approx(0.0)

@@ -13,6 +13,7 @@ class Workload:
     """Labels of one workload. Empty where unknown or not applicable.
 
     ``container``: its name; ``system`` for host processes, ``kernel`` for kernel threads, ``POD`` for a pod's sandbox.
+    ``cpu_request``: CPUs it asked Kubernetes for, 0 where it asked for none or nobody knows.
     """
 
     kind: Kind
@@ -22,6 +23,7 @@ class Workload:
     namespace: str = ""
     pod_uid: str = ""
     runtime: str = ""
+    cpu_request: float = 0.0
 
     @property
     def key(self) -> tuple[str, str]:

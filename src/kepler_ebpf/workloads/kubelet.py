@@ -24,6 +24,8 @@ _MAX_POD = 2 << 20  # etcd takes objects of at most 1.5 MiB
 _MAX_NAMES = 20_000
 _CHUNK = 256 << 10
 _TOKEN = re.compile(r"[!-~]+\Z")
+_QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(m?)", re.ASCII)
+_MAX_CPUS = 1e6
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
@@ -185,16 +187,35 @@ def _containers(pod: Any) -> Iterator[tuple[str, ContainerName]]:
     # The cgroup of a static pod carries the hash of its manifest; its mirror in the API server has another uid.
     uid = annotations.get("kubernetes.io/config.mirror") or metadata.get("uid")
     pod_name, namespace, uid = clip(metadata.get("name")), clip(metadata.get("namespace")), clip(uid)
+    requests = _requests(_dict(_dict(pod).get("spec")))
     status = _dict(_dict(pod).get("status"))
     for field in _STATUSES:
         statuses = status.get(field)
         for entry in map(_dict, statuses if isinstance(statuses, list) else ()):
-            name = ContainerName(clip(entry.get("name")), pod_name, namespace, uid)
+            container = clip(entry.get("name"))
+            name = ContainerName(container, pod_name, namespace, uid, requests.get(container, 0.0))
             # The last state names the container before a restart, which may have died unseen.
             for state in (entry, _terminated(entry.get("state")), _terminated(entry.get("lastState"))):
                 container_id = clip(state.get("containerID")).partition("://")[2]
                 if container_id:
                     yield container_id, name
+
+
+def _requests(spec: dict[str, Any]) -> dict[str, float]:
+    """CPUs asked for, by container."""
+    found = {}
+    for field in ("containers", "initContainers"):
+        entries = spec.get(field)
+        for entry in map(_dict, entries if isinstance(entries, list) else ()):
+            wanted = _dict(_dict(entry.get("resources")).get("requests")).get("cpu")
+            found[clip(entry.get("name"))] = cpu_quantity(wanted)
+    return found
+
+
+def cpu_quantity(text: object) -> float:
+    """``500m`` or ``2`` (Kubernetes' quantities) in CPUs; 0 for anything else."""
+    match = _QUANTITY.fullmatch(str(text))
+    return min(float(match[1]) * (1e-3 if match[2] else 1.0), _MAX_CPUS) if match else 0.0
 
 
 def _terminated(state: Any) -> dict[str, Any]:

@@ -12,12 +12,13 @@ MAX_NAME = 253
 
 @dataclass(frozen=True)
 class ContainerName:
-    """Names of one container; empty where there is none (no pod on plain docker)."""
+    """Names of one container; empty where there is none (no pod on plain docker). ``cpu_request``: in CPUs."""
 
     container: str
     pod: str = ""
     namespace: str = ""
     pod_uid: str = ""
+    cpu_request: float = 0.0
 
 
 class ProviderError(Exception):

@@ -91,6 +91,7 @@ class Workloads:
             pod=name.pod,
             namespace=name.namespace,
             pod_uid=workload.pod_uid or name.pod_uid,
+            cpu_request=name.cpu_request,
         )
 
     def working_set(self, workload: Workload) -> int | None:
