@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .energy.hwmon import Rule
 from .errors import UsageError
 from .hostfs import HostFS
 
@@ -96,6 +97,21 @@ def optional_watts(text: str) -> float | None:
     return number(float, 0, 1e6, "watts of the whole node, such as 95.5")(text) if text else None
 
 
+def hwmon_rules(text: str) -> tuple[Rule, ...]:
+    """``CHIP/LABEL=package,…``: sensors and what they measure."""
+    rules = []
+    for entry in filter(None, text.split(",")):
+        sensor, _, component = entry.rpartition("=")
+        chip, _, label = sensor.partition("/")
+        try:
+            if not chip or component not in ("package", "dram"):
+                raise ValueError
+            rules.append(Rule(re.compile(chip).pattern, re.compile(label).pattern, component))  # type: ignore[arg-type]
+        except (ValueError, re.error):
+            raise ValueError("CHIP/LABEL=package or CHIP/LABEL=dram, separated by commas") from None
+    return tuple(rules)
+
+
 @dataclass(frozen=True)
 class Option:
     """``name``: the flag without its dashes; the variable is ``KEPLER_`` and the name in capitals."""
@@ -180,10 +196,17 @@ OPTIONS = (
         "idle-watts",
         "",
         optional_watts,
-        "idle floor of every package and GPU together, in place of the learned one, spread evenly over packages",
+        "idle floor of all packages together, in place of the learned one, spread evenly over them",
     ),
     Option("model-idle-watts", "", optional_watts, "power model: watts of the idle node, where you know better"),
     Option("model-max-watts", "", optional_watts, "power model: watts of the node at full load, where you know better"),
+    Option(
+        "hwmon",
+        "",
+        hwmon_rules,
+        "board sensors to meter beside the known ones: CHIP/LABEL=package or CHIP/LABEL=dram (regular expressions), "
+        "separated by commas",
+    ),
     Option(
         "cpu-budget",
         "5%",
@@ -233,6 +256,7 @@ class Config:
     idle_watts: float | None
     model_idle_watts: float | None
     model_max_watts: float | None
+    hwmon: tuple[Rule, ...]
     cpu_budget: float
     system_slices: str
     kubelet_url: str

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kepler_ebpf.attribution import attribute, hyperthread_weights, shares, split_idle
+from kepler_ebpf.attribution import attribute, hyperthread_weights, share, shares, split_idle
+from kepler_ebpf.kernel.table import Slices
 
 PACKAGES = 3
 weights = arrays(np.float64, st.integers(0, 40), elements=st.one_of(st.just(0.0), st.floats(1e-9, 1e15)))
@@ -60,3 +61,15 @@ def test_idle_and_dynamic_sum_and_are_never_negative(
     assert np.all(dynamic >= 0)
     assert np.all(idle >= 0)
     assert dynamic + idle == pytest.approx(joules, rel=1e-12)
+
+
+def test_dram_goes_by_cache_misses_where_they_are_counted() -> None:
+    """Two packages; on the second nobody missed, so its DRAM is shared like its package energy."""
+    package = np.array([0, 0, 1, 1])
+    time_ns, misses = np.array([1e9, 3e9, 1e9, 1e9]), np.array([9.0, 1.0, 0.0, 0.0])
+    slices = Slices(np.arange(4), package, time_ns, np.zeros(4), np.zeros(4), misses)
+    split = share(slices, 2, 1.1, by_cycles=False, by_misses=True)
+    charged = split.charge(np.array([[4.0, 8.0], [10.0, 2.0], [0.0, 0.0]]))
+    assert charged[0] == pytest.approx([1.0, 3.0, 4.0, 4.0])
+    assert charged[1] == pytest.approx([9.0, 1.0, 1.0, 1.0])
+    assert share(slices, 2, 1.1, by_cycles=False, by_misses=False).dram_part == pytest.approx(split.part)

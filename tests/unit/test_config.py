@@ -77,6 +77,9 @@ def test_flag_over_variable_over_default() -> None:
         ("CPU_BUDGET", "much"),
         ("WEB_CONFIG", "/nowhere/web.yml"),
         ("MODEL_IDLE_WATTS", "-5"),
+        ("HWMON", "chip/label"),
+        ("HWMON", "chip/(=package"),
+        ("HWMON", "chip/label=fan"),
     ],
 )
 def test_bad_values_name_the_variable_the_value_and_what_would_do(name: str, value: str) -> None:

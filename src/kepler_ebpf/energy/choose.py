@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..hostfs import HostFS
 from ..kernel.syscalls import perf_event_open
 from ..kernel.topology import Topology
-from .hwmon import HwmonSource
+from .hwmon import RULES, HwmonSource, Rule
 from .model import ModelSource, power_spec
 from .nvml import NvmlSource, open_nvml
 from .perf_rapl import OpenEvent, PerfRaplSource
@@ -21,8 +21,11 @@ from .source import Domain, EnergySource
 from .steal import StolenTime
 
 
-class ModelOptions(Protocol):
-    """What the user may say of the power model, in watts of the whole node."""
+class MeterOptions(Protocol):
+    """What the user may say: watts of the whole node for the power model, and board sensors to take."""
+
+    @property
+    def hwmon(self) -> tuple[Rule, ...]: ...
 
     @property
     def model_idle_watts(self) -> float | None: ...
@@ -56,11 +59,13 @@ def _offers(source: EnergySource) -> set[tuple[str, int]]:
     return {(domain.component, domain.index) for domain in source.domains}
 
 
-def _meter_of_packages(fs: HostFS, open_event: OpenEvent) -> tuple[EnergySource | None, list[str]]:
+def _meter_of_packages(
+    fs: HostFS, open_event: OpenEvent, rules: tuple[Rule, ...]
+) -> tuple[EnergySource | None, list[str]]:
     """RAPL through perf where it offers all that powercap does, else powercap, else hwmon; and why not the others."""
     perf, powercap = PerfRaplSource(fs, open_event), PowercapSource(fs)
     sources: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
-    sources.append(HwmonSource(fs))
+    sources.append(HwmonSource(fs, (*rules, *RULES)))
     chosen: EnergySource | None = None
     notes = []
     for source in sources:
@@ -78,11 +83,11 @@ def choose_sources(
     fs: HostFS,
     topology: Topology,
     busy_seconds: Callable[[], NDArray[np.float64]],
-    options: ModelOptions,
+    options: MeterOptions,
     open_event: OpenEvent = perf_event_open,
 ) -> Choice:
     """Open the meter of the packages, or the power model where there is none that can be read."""
-    meter, notes = _meter_of_packages(fs, open_event)
+    meter, notes = _meter_of_packages(fs, open_event, options.hwmon)
     model = None
     if meter is None:
         spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)

@@ -31,6 +31,12 @@ _REDISCOVER_SECONDS = 5.0
 # The same counters seen through other interfaces: taken only where the first has none of that name.
 _CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
 
+
+def boottime_ns() -> int:
+    """Time that goes on while the machine is suspended: a counter may have wrapped meanwhile."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 Pread = Callable[[int, int, int], bytes]
 
 
@@ -111,7 +117,7 @@ class PowercapSource:
 
     name = "rapl-powercap"
 
-    def __init__(self, fs: HostFS, clock_ns: Callable[[], int] = time.monotonic_ns, pread: Pread = os.pread) -> None:
+    def __init__(self, fs: HostFS, clock_ns: Callable[[], int] = boottime_ns, pread: Pread = os.pread) -> None:
         self.domains: tuple[Domain, ...] = ()
         self.joules = np.zeros(0)
         self.time_ns = np.zeros(0, np.int64)

@@ -36,7 +36,7 @@ class EnergySource(Protocol):
     ``domains`` only ever grows: a domain keeps its index for life. A domain that vanished merely stops advancing.
 
     ``joules``: float64[n], used since the source was opened; never falls.
-    ``time_ns``: int64[n], CLOCK_MONOTONIC of the latest good reading.
+    ``time_ns``: int64[n], when the latest good reading was taken, on any steady clock: only differences are used.
 
     A failed reading leaves both as they were, so the next good one covers the gap and no energy is lost. Where the
     energy of a gap cannot be known (counter reset, more wraps than can be told), ``joules`` stays and ``time_ns``
