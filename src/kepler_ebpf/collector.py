@@ -90,6 +90,8 @@ class Collector:
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
         self._samples = 0
+        self._failed = 0
+        self._failing = False
         self._last_tick = clock()
         self._published_at = clock()
         self._published_joules = sampler.ledger.measured.copy()
@@ -136,8 +138,12 @@ class Collector:
                     # On a grid of its own, so that publications do not drift with the samples.
                     while publish_at <= now:
                         publish_at += self._config.metrics_interval
+                self._failing = False
             except Exception:
-                log.exception("a sample failed; the next one covers its time")
+                self._failed += 1
+                if not self._failing:
+                    log.exception("a sample failed; the next one that does not covers its time and energy")
+                self._failing = True
             self._durations.observe(time.perf_counter() - before)
             self._schedule.spent(time.thread_time() - cpu_before, self._clock())
             due = self._schedule.next(self._clock())
@@ -267,6 +273,7 @@ class Collector:
         return Health(
             samples=self._samples,
             late_samples=self._schedule.late,
+            failed_samples=self._failed,
             sample_interval_seconds=self._schedule.interval,
             configured_interval_seconds=self._schedule.configured,
             sample_seconds_buckets=self._durations.buckets(),

@@ -32,7 +32,7 @@ class Floor(Protocol):
 class Domains:
     """One entry per domain of the meter, in its order; the meter's list only grows.
 
-    ``joules``: float64[d], all that was read. ``power_watts``: float64[d], at the latest reading. ``floor_watts``:
+    ``joules``: float64[d], all that was booked. ``power_watts``: float64[d], at the latest reading. ``floor_watts``:
     float64[d], NaN where unknown. ``gpus``: positions of the GPUs.
     """
 
@@ -71,13 +71,12 @@ class Domains:
         self.power_watts = np.pad(self.power_watts, (0, len(domains) - known))
         self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
 
-    def take(self, interval: Interval, utilization: Floats, gpu_load: Callable[[int], float]) -> tuple[Floats, Floats]:
-        """Book a reading, teach the idle floors, and part the joules of every domain into dynamic and idle.
+    def part(self, interval: Interval, utilization: Floats, gpu_load: Callable[[int], float]) -> tuple[Floats, Floats]:
+        """Teach the idle floors from a reading, and part the joules of every domain into dynamic and idle.
 
         ``utilization``: float64[p], 0 to 1, of each package; ``gpu_load``: likewise of a GPU's domain.
         """
         joules, seconds = interval.joules, interval.seconds
-        self.joules += joules
         np.divide(joules, seconds, out=self.power_watts, where=seconds > 0)  # held where there is no new reading
         for domain in np.flatnonzero(self._of_node & (seconds > 0)).tolist():
             package = self._package[domain]

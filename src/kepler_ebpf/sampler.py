@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .attribution import Split, share
 from .domains import COMPONENTS, Domains, Floor
-from .energy.meter import NODE_COMPONENTS, Meter
+from .energy.meter import NODE_COMPONENTS, Interval, Meter
 from .kernel.accounting import Accounting
 from .kernel.table import Slices
 from .ledger import Entry, Ledger, Level
@@ -83,6 +83,7 @@ class Sampler:
         self._dying = np.empty(0, np.intp)
         self._gone_cgroups: dict[int, float] = {}
         self._last = clock()
+        self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
         self._busy = accounting.busy_seconds()
         accounting.close_slices()
         accounting.sample()
@@ -101,7 +102,7 @@ class Sampler:
         self._follow_cgroups(now)
         self.accounting.close_slices()
         processes, cgroups = self.accounting.sample()
-        interval = self.meter.read()
+        interval = self._owed = self.meter.read().plus(self._owed)
         self.domains.adopt()
         elapsed, self._last = now - self._last, now
         busy = self.accounting.busy_seconds()
@@ -109,9 +110,11 @@ class Sampler:
         self._busy = busy
 
         self.busy_cpu_seconds += float(utilization @ self._threads) * elapsed
-        dynamic, idle = self.domains.take(interval, utilization, self._gpu_load)
+        dynamic, idle = self.domains.part(interval, utilization, self._gpu_load)
         self.node_peak_watts = max(self.node_peak_watts, self.domains.node_watts())
         self._book(processes, cgroups, interval.joules, dynamic, idle, elapsed)
+        self.domains.joules += interval.joules
+        self._owed = None
         self._bury()
         return elapsed
 

@@ -75,6 +75,7 @@ class Health:
 
     samples: int = 0
     late_samples: int = 0
+    failed_samples: int = 0
     sample_interval_seconds: float = 0.0
     configured_interval_seconds: float = 0.0
     sample_seconds_buckets: tuple[tuple[str, float], ...] = ()

@@ -202,3 +202,19 @@ def test_idle_by_requests() -> None:
     assert (machine.container(1), machine.container(3)) == pytest.approx((6.25, 3.75))
     assert (machine.process(10), machine.process(11)) == pytest.approx((20 / 3, 10 / 3))
     assert machine.ledger.idle[0] == pytest.approx(0.0)
+
+
+def test_a_sample_that_fails_loses_no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine((Domain("package", 0, "fake"),), packages=1, floor=0.0)
+    machine.kernel.run(10, 1, 0, 10**7)
+    with monkeypatch.context() as broken:
+        broken.setattr(machine.sampler, "_share", None)
+        with pytest.raises(TypeError):
+            machine.tick(np.array([5.0]))
+    machine.kernel.run(10, 1, 0, 10**7)
+    machine.tick(np.array([5.0]))
+    assert machine.process(10) == pytest.approx(10.0)
+    assert machine.sampler.domains.joules.tolist() == pytest.approx([10.0])
+    machine.kernel.run(10, 1, 0, 10**7)
+    machine.tick(np.array([5.0]))
+    assert machine.process(10) == pytest.approx(15.0)

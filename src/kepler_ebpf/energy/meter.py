@@ -23,6 +23,13 @@ class Interval:
     joules: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
+    def plus(self, earlier: Interval | None) -> Interval:
+        """This interval and an earlier one as one; the earlier may know fewer domains."""
+        if earlier is None:
+            return self
+        pad = (0, len(self.joules) - len(earlier.joules))
+        return Interval(self.joules + np.pad(earlier.joules, pad), self.seconds + np.pad(earlier.seconds, pad))
+
 
 class Meter:
     """Reads every source and takes the differences.

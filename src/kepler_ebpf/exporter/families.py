@@ -257,6 +257,7 @@ def _health(health: Health) -> Iterator[Metric]:
         "Samples left out because the one before took too long.",
         health.late_samples,
     )
+    yield _counter("kepler_ebpf_failed_samples", "Samples that failed by a fault of ours.", health.failed_samples)
     yield _gauge("kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds)
     yield _gauge(
         "kepler_ebpf_configured_sample_interval_seconds",
