@@ -5,7 +5,7 @@ Time goes in steps of 1 ms, the rate at which RAPL counters are updated. Nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ IDLE = -1
 class Machine:
     """Packages of cores of two hyperthreads each, and a schedule.
 
-    ``watts``: float64[processes], what each draws on a core of its own at full frequency. ``ratio``: the energy of two
+    ``watts``: float64[processes], what each draws on a core of its own. ``hertz``: float64[processes], the frequency of
+    a core while it runs each, 2 GHz where not given. ``ratio``: the energy of two
     busy hyperthreads over that of one. ``schedule``: int64[cpus, steps], which process each CPU runs, or ``IDLE``; CPUs
     2k and 2k + 1 share a core. ``idle_watts``: of each package. ``unit_joules``, ``span``: of its energy counter.
     """
@@ -31,6 +32,7 @@ class Machine:
     watts: Floats
     schedule: NDArray[np.int64]
     packages: int = 1
+    hertz: Floats | None = None
     ratio: float = 1.1
     idle_watts: float = 20.0
     unit_joules: float = 61e-6
@@ -70,8 +72,9 @@ class Machine:
         np.add.at(alone, rows[(part != IDLE) & ~both], STEP_SECONDS * 1e9)
         np.add.at(shared, rows[(part != IDLE) & both], STEP_SECONDS * 1e9)
         index = np.flatnonzero(alone + shared)
-        nothing = np.zeros(len(index))
-        return Slices(index, index // count, alone[index], shared[index], nothing, nothing)
+        hertz = np.full(count, 2e9) if self.hertz is None else self.hertz
+        cycles = (alone + shared)[index] * 1e-9 * hertz[index % count]
+        return Slices(index, index // count, alone[index], shared[index], cycles, np.zeros(len(index)))
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,13 @@ class Result:
     peak_watts: Floats
 
 
-def collect(machine: Machine, sample_steps: int, ratio: float = 1.1, sum_first: bool = False) -> Result:
+def collect(
+    machine: Machine, sample_steps: int, ratio: float = 1.1, sum_first: bool = False, by_cycles: bool = False
+) -> Result:
     """Sample the machine as the collector would, with its own counters and attribution.
 
-    ``sum_first``: divide the sum over packages, as tools do that do not keep them apart.
+    ``by_cycles``: weigh by cycles, as with a PMU, rather than by time. ``sum_first``: divide the sum over packages, as
+    tools do that do not keep them apart.
     """
     count, steps = len(machine.watts), machine.schedule.shape[1]
     joules, peak = np.zeros(count), np.zeros(count)
@@ -102,9 +108,9 @@ def collect(machine: Machine, sample_steps: int, ratio: float = 1.1, sum_first: 
         dynamic = np.maximum(used - machine.idle_watts * seconds, 0.0)
         slices = machine.slices(begin, end)
         if sum_first:
-            slices = Slices(slices.index, np.zeros_like(slices.package), *(slices.alone_ns, slices.shared_ns) * 2)
+            slices = replace(slices, package=np.zeros_like(slices.package))
             dynamic = np.array([dynamic.sum()])
-        split: Split = share(slices, len(dynamic), ratio, by_cycles=False, by_misses=False)
+        split: Split = share(slices, len(dynamic), ratio, by_cycles=by_cycles, by_misses=False)
         mine = np.zeros(count)
         np.add.at(mine, slices.index % count, split.part * dynamic[slices.package])
         joules += mine

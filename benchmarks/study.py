@@ -64,6 +64,18 @@ def hyperthreads() -> str:
     return _markdown(("true r", "error with r = 1.1", "error ignoring hyperthreads", "better corrected?"), rows)
 
 
+def frequencies() -> str:
+    """Two cores of one package at 1 and 3 GHz, whose processes draw in proportion to their cycles."""
+    schedule = np.full((4, 1000), IDLE)
+    schedule[0], schedule[2] = 0, 1
+    machine = Machine(np.array([10.0, 30.0]), schedule, hertz=np.array([1e9, 3e9]), unit_joules=_FINE, span=2**62)
+    rows = [
+        (name, _per_cent(worst_error(collect(machine, 100, by_cycles=by_cycles).joules, machine.truth())))
+        for name, by_cycles in (("cycles (PMU)", True), ("time (no PMU)", False))
+    ]
+    return _markdown(("weight", "worst error of a process"), rows)
+
+
 def _turns(phase: int) -> Machine:
     """Two processes that take turns of 200 ms on one CPU for 20 s; one draws three times what the other does."""
     steps = np.arange(20_000)
@@ -214,6 +226,7 @@ def main() -> int:
     sections = {
         "sockets": sockets(),
         "hyperthreads": hyperthreads(),
+        "frequencies": frequencies(),
         "resolution": resolution(found),
         "wraps": wraps(),
         "conservation": conservation(),

@@ -66,6 +66,8 @@ def _floor(config: Config, meter: Meter, choice: Choice, domain: int) -> IdleFlo
     of = meter.domains[domain]
     if of.component == "package" and config.idle_watts is not None:
         return IdleFloor(config.idle_watts / sum(d.component == "package" for d in meter.domains))
+    if of.component == "gpu" and config.gpu_idle_watts is not None:
+        return IdleFloor(config.gpu_idle_watts)
     if of.source == "model" and choice.model is not None:
         return IdleFloor(choice.model.idle_watts(of.index))
     return IdleFloor()

@@ -201,12 +201,17 @@ class Collector:
             has_component=("package" in metered, "dram" in metered, "gpu" in metered),
             max_watts=sampler.node_peak_watts,
             utilization=min(busy / (seconds * threads), 1.0) if seconds > 0 else 0.0,
-            idle_watts={
-                str(domain.zone or domain.index): float(watts)
-                for domain, watts in zip(self._meter.domains, sampler.domains.floor_watts)
-                if domain.component == "package" and not np.isnan(watts)
-            },
+            idle_watts=self._floors("package"),
+            gpu_idle_watts=self._floors("gpu"),
         )
+
+    def _floors(self, component: str) -> dict[str, float]:
+        """Idle floors of the domains of one component, as far as they are known."""
+        return {
+            domain.zone or str(domain.index): float(watts)
+            for domain, watts in zip(self._meter.domains, self._sampler.domains.floor_watts)
+            if domain.component == component and not np.isnan(watts)
+        }
 
     def _containers(self, seconds: float, now: float) -> Containers:
         sampler = self._sampler

@@ -198,6 +198,7 @@ OPTIONS = (
         optional_watts,
         "idle floor of all packages together, in place of the learned one, spread evenly over them",
     ),
+    Option("gpu-idle-watts", "", optional_watts, "idle floor of each GPU, in place of the learned one"),
     Option("model-idle-watts", "", optional_watts, "power model: watts of the idle node, where you know better"),
     Option("model-max-watts", "", optional_watts, "power model: watts of the node at full load, where you know better"),
     Option(
@@ -254,6 +255,7 @@ class Config:
     idle_policy: str
     hyperthread_ratio: float
     idle_watts: float | None
+    gpu_idle_watts: float | None
     model_idle_watts: float | None
     model_max_watts: float | None
     hwmon: tuple[Rule, ...]

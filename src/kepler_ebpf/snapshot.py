@@ -21,7 +21,8 @@ class Node:
     """``joules``, ``idle_joules``, ``unattributed_joules``: cumulative by component of ``ledger.NODE``, float64[3].
 
     ``component_watts``: means over the interval, float64[3]. ``has_component``: which of the three are metered at all.
-    ``max_watts``: highest sample. ``utilization``: 0…1. ``idle_watts``: learned floor by physical package.
+    ``max_watts``: highest sample. ``utilization``: 0…1. ``idle_watts``, ``gpu_idle_watts``: idle floor by
+    physical package, and by GPU.
     """
 
     joules: Floats
@@ -32,6 +33,7 @@ class Node:
     max_watts: float
     utilization: float
     idle_watts: dict[str, float]
+    gpu_idle_watts: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -186,12 +186,12 @@ def test_no_driver_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.kernel
 def test_gpu_joules_reach_processes_that_use_no_cpu(serve: Callable[..., Running], tmp_path: Path) -> None:  # noqa: F811
-    """End to end: a sleeping process is charged with the GPU's energy, at 20 W over an idle floor of nothing."""
+    """End to end: a sleeping process is charged with the GPU's energy, at 20 W over an idle floor of 5 W."""
     build(tmp_path)
     script = Script(tmp_path / "state")
     sleeper = subprocess.Popen(["sleep", "60"])
     try:
-        collector = serve("--idle-watts", "0", LD_LIBRARY_PATH=str(tmp_path), KEPLER_TEST_NVML=str(script.path))
+        collector = serve("--gpu-idle-watts", "5", LD_LIBRARY_PATH=str(tmp_path), KEPLER_TEST_NVML=str(script.path))
         for step in range(1, 21):
             script.write(f"gpu 0 {1000 + step * 2000} 20000 0 0", f"use 0 {sleeper.pid} 80 {step * 100_000}")
             time.sleep(0.1)
@@ -201,7 +201,8 @@ def test_gpu_joules_reach_processes_that_use_no_cpu(serve: Callable[..., Running
         assert gpu[0] == {"gpu": "0", "gpu_uuid": "GPU-0", "gpu_name": "Stand-in", "source": "nvml"}
         assert gpu[1] == pytest.approx(40.0)
         joules = {labels["pid"]: value for labels, value in samples["kepler_process_joules_total"]}
-        assert joules[str(sleeper.pid)] == pytest.approx(40.0, rel=0.15)
+        assert samples["kepler_node_gpu_idle_power_watts"] == [({"gpu": "0"}, 5.0)]
+        assert joules[str(sleeper.pid)] == pytest.approx(30.0, rel=0.2)
         containers = sum(value for _, value in samples["kepler_container_gpu_joules_total"])
         books = {labels["component"]: value for labels, value in samples["kepler_node_unattributed_joules_total"]}
         idle = {labels["component"]: value for labels, value in samples["kepler_node_idle_joules_total"]}

@@ -12,7 +12,7 @@ from benchmarks.simulation import IDLE, Machine, collect, worst_error
 PAGE = Path(__file__).parents[2] / "docs/accuracy.md"
 
 
-@pytest.mark.parametrize("section", [study.sockets, study.hyperthreads, study.wraps])
+@pytest.mark.parametrize("section", [study.sockets, study.hyperthreads, study.frequencies, study.wraps])
 def test_the_page_holds_what_is_printed(section: object) -> None:
     # Errors at the limit of floating point may differ between machines in their last digit.
     printed = [line for line in section().splitlines() if "e-1" not in line]  # type: ignore[operator]

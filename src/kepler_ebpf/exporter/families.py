@@ -105,6 +105,13 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
         ("package",),
         [((package,), watts) for package, watts in node.idle_watts.items()],
     )
+    yield from _labelled(
+        GaugeMetricFamily,
+        "kepler_node_gpu_idle_power_watts",
+        "Idle floor of the GPU: learned, or set.",
+        ("gpu",),
+        [((gpu,), watts) for gpu, watts in node.gpu_idle_watts.items()],
+    )
     family = GaugeMetricFamily(
         "kepler_node_info", "The machine and what its energy figures come from.", labels=tuple(info)
     )
