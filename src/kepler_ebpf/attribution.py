@@ -42,17 +42,6 @@ def shares(weights: Floats, package: NDArray[np.intp], packages: int) -> tuple[F
     return weights * inverse[package], total
 
 
-def attribute(weights: Floats, package: NDArray[np.intp], dynamic_joules: Floats) -> tuple[Floats, Floats]:
-    """Split each package's dynamic energy among the rows that ran on it, by weight.
-
-    ``weights``: float64[n], never negative. ``package``: intp[n]. ``dynamic_joules``: float64[p].
-    Returns joules per row, float64[n], and what no row can be charged with, float64[p]: all of a package on which
-    nothing ran, 0 elsewhere.
-    """
-    part, total = shares(weights, package, len(dynamic_joules))
-    return part * dynamic_joules[package], np.where(total > 0, 0.0, dynamic_joules)
-
-
 def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Floats, Floats]:
     """Part measured joules into dynamic and idle: ``dynamic = max(0, E - P_idle * dt)``.
 

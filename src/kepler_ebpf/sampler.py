@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .attribution import Split, share
+from .attribution import DEFAULT_HYPERTHREAD_RATIO, share
 from .domains import COMPONENTS, Domains, Floor
 from .energy.meter import NODE_COMPONENTS, Interval, Meter
 from .kernel.accounting import Accounting
@@ -60,7 +60,7 @@ class Sampler:
         gpu_use: GpuUse,
         learn_path: Callable[[int, str], None],
         idle_policy: str = "none",
-        hyperthread_ratio: float = 1.1,
+        hyperthread_ratio: float = DEFAULT_HYPERTHREAD_RATIO,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.accounting = accounting

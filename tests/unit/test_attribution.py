@@ -6,11 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kepler_ebpf.attribution import attribute, hyperthread_weights, share, shares, split_idle
+from kepler_ebpf.attribution import hyperthread_weights, share, shares, split_idle
 from kepler_ebpf.kernel.table import Slices
 
 PACKAGES = 3
 weights = arrays(np.float64, st.integers(0, 40), elements=st.one_of(st.just(0.0), st.floats(1e-9, 1e15)))
+
+
+def attribute(weight: np.ndarray, package: np.ndarray, joules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Joules per row, and what is left of each package on which nobody ran."""
+    part, total = shares(weight, package, len(joules))
+    return part * joules[package], np.where(total > 0, 0.0, joules)
 
 
 @given(weights, st.randoms(), arrays(np.float64, PACKAGES, elements=st.floats(0, 1e9)))

@@ -1,0 +1,114 @@
+"""The files that the setup guide applies: names, security, probes, and rules that Prometheus takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kepler_ebpf.config import OPTIONS
+from tests.needs import require
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def documents(name: str) -> dict[str, Any]:
+    return {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "k8s" / name).read_text())}
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "k8s").glob("*.yaml")), ids=lambda path: path.name)
+def test_everything_is_in_the_guides_namespace_under_its_label(path: Path) -> None:
+    for kind, document in documents(path.name).items():
+        metadata = document["metadata"]
+        if not kind.startswith("Cluster"):
+            assert metadata["namespace"] == "newmonitoring", kind
+        assert metadata["labels"]["app"] == "kepler-exporter", kind
+
+
+def test_the_daemonset_is_the_guides() -> None:
+    found = documents("kepler-daemonset.yaml")
+    assert found["ServiceAccount"]["metadata"]["name"] == "kepler-sa"
+    assert found["DaemonSet"]["metadata"]["name"] == "kepler-exporter"
+    pod = found["DaemonSet"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["hostPID"] is True
+    assert pod["serviceAccountName"] == "kepler-sa"
+    assert container["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"cpu": "200m", "memory": "256Mi"},
+    }
+    assert container["ports"][0]["containerPort"] == 9102
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    host_paths = {volume["name"] for volume in pod["volumes"] if "hostPath" in volume}
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert all(mounts[name]["readOnly"] for name in host_paths)
+    known = {option.variable for option in OPTIONS}
+    assert {variable["name"] for variable in container["env"]} <= known
+
+
+def test_no_verb_writes() -> None:
+    for rule in documents("kepler-daemonset.yaml")["ClusterRole"]["rules"]:
+        assert rule["verbs"] == ["get"]
+
+
+def test_service_and_monitor_find_the_pods() -> None:
+    service = documents("kepler-service.yaml")["Service"]
+    (port,) = service["spec"]["ports"]
+    assert (service["metadata"]["name"], port["port"]) == ("kepler-exporter", 9102)
+    monitor = documents("kepler-servicemonitor.yaml")["ServiceMonitor"]["spec"]
+    (endpoint,) = monitor["endpoints"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert endpoint["port"] == port["name"]
+    assert endpoint["honorLabels"] is True
+    assert {relabeling["targetLabel"] for relabeling in endpoint["relabelings"]} >= {"instance", "node"}
+
+
+def promtool(*arguments: str) -> None:
+    require(shutil.which("promtool"), "promtool is not installed")
+    answer = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_prometheus_takes_the_scrape_configuration() -> None:
+    promtool("check", "config", str(DEPLOY / "prometheus/prometheus.yml"))
+
+
+TESTS = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+- interval: 1m
+  input_series:
+  - {{series: 'kepler_node_power_watts{{instance="a"}}', values: '250x20'}}
+  - {{series: 'kepler_node_power_watts{{instance="b"}}', values: '150x20'}}
+  - {{series: 'kepler_container_joules_total{{instance="a",container="hog"}}', values: '0+6000x20'}}
+  - {{series: 'kepler_container_joules_total{{instance="a",container="mouse"}}', values: '0+6x20'}}
+  - {{series: 'up{{job="kepler",instance="c"}}', values: '0x20'}}
+  - {{series: 'kepler_ebpf_source_errors_total{{instance="a",source="rapl-powercap",reason="EIO"}}', values: '0+5x40'}}
+  - {{series: 'kepler_ebpf_books_gap_exceeded_total{{instance="a",level="process"}}', values: '0x5 1x15'}}
+  - {{series: 'kepler_ebpf_books_gap_exceeded_total{{instance="b",level="process"}}', values: '0x20'}}
+  - {{series: 'kepler_ebpf_sample_interval_seconds{{instance="a"}}', values: '0.5x40'}}
+  - {{series: 'kepler_ebpf_configured_sample_interval_seconds{{instance="a"}}', values: '0.1x40'}}
+  promql_expr_test:
+  - {{expr: 'ALERTS{{alertname="HighPowerConsumption",alertstate="firing"}}', eval_time: 10m, exp_samples: [{{labels: 'ALERTS{{alertname="HighPowerConsumption",alertstate="firing",instance="a",severity="warning"}}', value: 1}}]}}
+  - {{expr: 'ALERTS{{alertname="PowerConsumptionSpike",alertstate="firing"}}', eval_time: 15m, exp_samples: [{{labels: 'ALERTS{{alertname="PowerConsumptionSpike",alertstate="firing",container="hog",instance="a",severity="critical"}}', value: 1}}]}}
+  - {{expr: 'ALERTS{{alertname="KeplerDown",alertstate="firing"}}', eval_time: 10m, exp_samples: [{{labels: 'ALERTS{{alertname="KeplerDown",alertstate="firing",instance="c",job="kepler",severity="warning"}}', value: 1}}]}}
+  - {{expr: 'count(ALERTS{{alertname="KeplerSourceErrors",alertstate="firing"}})', eval_time: 30m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
+  - {{expr: 'count(ALERTS{{alertname="KeplerBooksDoNotClose",alertstate="firing"}})', eval_time: 10m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
+  - {{expr: 'count(ALERTS{{alertname="KeplerSampleIntervalStretched",alertstate="firing"}})', eval_time: 30m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
+"""  # noqa: E501
+
+
+def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(yaml.safe_dump(documents("kepler-alerts.yaml")["PrometheusRule"]["spec"]))
+    promtool("check", "rules", str(rules))
+    tests = tmp_path / "tests.yml"
+    tests.write_text(TESTS.format(rules=rules))
+    promtool("test", "rules", str(tests))
