@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .attribution import DEFAULT_HYPERTHREAD_RATIO, share
+from .attribution import DEFAULT_HYPERTHREAD_RATIO, Split, share
 from .domains import COMPONENTS, Domains, Floor
 from .energy.meter import NODE_COMPONENTS, Interval, Meter
 from .kernel.accounting import Accounting
