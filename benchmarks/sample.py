@@ -10,6 +10,8 @@ from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.machines import Machines
 from kepler_ebpf.rollup import Groups
 from kepler_ebpf.sampler import Sampler
 from kepler_ebpf.workloads.identity import Workload
@@ -32,6 +34,7 @@ def _machine(rows: int) -> tuple[Sampler, FakeAccounting, FakeSource]:
         floor_of=lambda domain: FixedFloor(10.0),
         gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
         learn_path=lambda cgroup, path: None,
+        machines=Machines(HostFS(), kernel, groups),  # type: ignore[arg-type]
     )
     live = kernel.processes.rows[1 : rows + 1]
     live["tgid"] = np.arange(1, rows + 1)

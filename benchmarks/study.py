@@ -13,6 +13,8 @@ from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 from kepler_ebpf.energy.counter import WrappingCounter
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.machines import Machines
 from kepler_ebpf.rollup import Groups
 from kepler_ebpf.sampler import Sampler
 from kepler_ebpf.workloads.identity import Workload
@@ -186,6 +188,7 @@ def conservation() -> str:
         floor_of=lambda domain: FixedFloor(20.0 if domains[domain].component != "dram" else float("nan")),
         gpu_use=lambda domain: (np.array(list(users), np.int32), np.array(list(users.values()))),
         learn_path=lambda cgroup, path: None,
+        machines=Machines(HostFS(), kernel, groups),  # type: ignore[arg-type]
         clock=lambda: clock[0],
     )
     alive: dict[int, int] = {}

@@ -17,6 +17,7 @@ from .energy.microarchitecture import read_processor
 from .kernel import privileges
 from .kernel.accounting import Accounting
 from .kernel.topology import read_topology
+from .machines import Machines
 from .rollup import Groups
 from .sampler import Sampler
 from .workloads.providers import name_providers
@@ -38,9 +39,10 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
         meter = Meter(choice.sources)
         stack.callback(meter.close)
         privileges.drop()  # before any thread is started: they inherit what is left
-        workloads = Workloads(fs, name_providers(config.kubelet_url), system_slices=config.system_slices == "on")
+        workloads = Workloads(fs, name_providers(config), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
         groups = Groups(accounting, workloads.identify)
+        machines = Machines(fs, accounting, groups)
         sampler = Sampler(
             accounting,
             meter,
@@ -48,6 +50,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
             floor_of=lambda domain: _floor(config, meter, choice, domain),
             gpu_use=lambda domain: gpu_use(choice, meter.domains[domain]),
             learn_path=workloads.learn_path,
+            machines=machines,
             idle_policy=config.idle_policy,
             hyperthread_ratio=config.hyperthread_ratio,
         )
@@ -55,9 +58,13 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
             identify=workloads.identify,
             current=workloads.current,
             working_set=workloads.working_set,
+            forget_cgroup=workloads.forget_cgroup,
+            forget=workloads.forget,
             faults=lambda: _name_errors(workloads.faults),
         )
-        collector = Collector(config, accounting, meter, sampler, groups, names, _info(config, accounting, choice))
+        collector = Collector(
+            config, accounting, meter, sampler, groups, machines, names, _info(config, accounting, choice)
+        )
         yield collector, choice.notes
 
 

@@ -18,8 +18,10 @@ from .energy.meter import Meter
 from .kernel.accounting import Accounting
 from .kernel.stats import program_stats
 from .ledger import NODE
-from .processes import EXIT_HOLD_SECONDS, ProcessSeries
-from .rollup import Group, Groups
+from .machines import Machines
+from .pods import Pods
+from .processes import ProcessSeries
+from .rollup import Groups
 from .sampler import Sampler
 from .schedule import Schedule
 from .snapshot import Containers, Health, Node, Process, Snapshot, Zone
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _ALIVE_FLOOR_SECONDS = 10.0
 _SWEEP_SECONDS = 60.0
+_MAX_DEAD_CONTAINERS = 1000
 
 
 class Histogram:
@@ -53,13 +56,15 @@ class Names:
     """How the collector asks who is who; none of these blocks.
 
     ``identify``: cgroup id → workload. ``current``: a workload with the names known by now, or None while they are
-    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``faults``: counted
-    errors by (provider, reason).
+    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``forget_cgroup``,
+    ``forget``: it is gone, and so is its series. ``faults``: counted errors by (provider, reason).
     """
 
     identify: Callable[[int], Workload]
     current: Callable[[Workload], Workload | None]
     working_set: Callable[[Workload], int | None]
+    forget_cgroup: Callable[[int], None]
+    forget: Callable[[Workload], None]
     faults: Callable[[], dict[tuple[str, str], int]]
 
 
@@ -73,6 +78,7 @@ class Collector:
         meter: Meter,
         sampler: Sampler,
         groups: Groups,
+        machines: Machines,
         names: Names,
         info: dict[str, str],
         clock: Callable[[], float] = time.monotonic,
@@ -83,6 +89,7 @@ class Collector:
         self._meter = meter
         self._sampler = sampler
         self._groups = groups
+        self._machines = machines
         self._names = names
         self._info = info
         self._clock = clock
@@ -97,10 +104,11 @@ class Collector:
         self._published_joules = sampler.ledger.measured.copy()
         self._published_groups = sampler.ledger.levels["container"].joules[: len(NODE)].sum(axis=0)
         self._published_busy = sampler.busy_cpu_seconds
+        self._pods = Pods()
         self._exited_figures = np.zeros(2)  # seconds and cycles of processes whose rows are gone
         self._swept_at = clock()
         self._series = (
-            ProcessSeries(config.process_metrics, config.max_process_series, self._container_id_of)
+            ProcessSeries(config.process_metrics, config.max_process_series, config.exit_hold, self._container_id_of)
             if config.process_metrics >= 0
             else None
         )
@@ -165,7 +173,9 @@ class Collector:
         self._accounting.sweep(everyone=thorough)
         if thorough:
             self._swept_at = now
-        containers = self._containers(seconds, now)
+        self._machines.look(now)
+        self._expire(now)
+        containers = self._containers(seconds)
         processes = self._processes(seconds, now)
         snapshot = Snapshot(
             number=number,
@@ -175,12 +185,20 @@ class Collector:
                 for domain, joules in zip(self._meter.domains, self._sampler.domains.joules.tolist())
             ),
             containers=containers,
+            pods=self._pods.publish(
+                containers.workloads,
+                containers.joules[: len(NODE)].sum(axis=0),
+                containers.watts,
+                containers.seconds,
+            ),
             processes=processes,
             health=self._health(),
             info=self._info,
             counts_cycles=self._accounting.cycles,
         )
         self._published_at = now
+        for cgroup_id in self._sampler.gone_cgroups:
+            self._names.forget_cgroup(cgroup_id)
         self._sampler.begin_publication()
         self._published_groups = self._sampler.ledger.levels["container"].joules[: len(NODE)].sum(axis=0)
         self.snapshot = snapshot
@@ -213,16 +231,16 @@ class Collector:
             if domain.component == component and not np.isnan(watts)
         }
 
-    def _containers(self, seconds: float, now: float) -> Containers:
+    def _containers(self, seconds: float) -> Containers:
         sampler = self._sampler
         level = sampler.ledger.levels["container"]
         shown: list[int] = []
         workloads: list[Workload] = []
+        pending = 0.0
         for number, group in self._groups.living():
-            if self._expired(number, group, now):
-                continue
             workload = self._names.current(group.workload)
             if workload is None and group.died is None:
+                pending += float(level.joules[: len(NODE), number].sum())
                 continue  # its joules are kept; its series begins when its name is known
             if workload is not None:
                 group.workload = workload
@@ -242,17 +260,26 @@ class Collector:
             seconds=sampler.seconds[index],
             cycles=sampler.cycles[index],
             working_set_bytes=tuple(map(self._names.working_set, workloads)),
+            pending_joules=pending,
             exited_joules=float(level.exited[: len(NODE)].sum()),
         )
 
-    def _expired(self, number: int, group: Group, now: float) -> bool:
-        """Drop a group whose series has been there long enough after its death."""
-        if group.died is None or now - group.died < EXIT_HOLD_SECONDS:
-            return False
-        self._sampler.ledger.levels["container"].settle(np.array([number], np.intp))
-        self._sampler.seconds[number] = self._sampler.cycles[number] = 0.0
-        self._groups.remove(number)
-        return True
+    def _expire(self, now: float) -> None:
+        """Drop groups whose series have been there long enough after their death, and the oldest of too many."""
+        dead = [
+            (group.died, number, group.workload) for number, group in self._groups.living() if group.died is not None
+        ]
+        dead.sort(key=lambda entry: entry[:2])
+        surplus = len(dead) - _MAX_DEAD_CONTAINERS
+        due = [entry for rank, entry in enumerate(dead) if rank < surplus or now - entry[0] >= self._config.exit_hold]
+        numbers = np.array([number for _, number, _ in due], np.intp)
+        joules = self._sampler.ledger.levels["container"].settle(numbers)[: len(NODE)].sum(axis=0)
+        seconds = self._sampler.seconds[numbers]
+        self._sampler.seconds[numbers] = self._sampler.cycles[numbers] = 0.0
+        for (_, number, workload), energy, time_used in zip(due, joules.tolist(), seconds.tolist()):
+            self._pods.expire(workload, energy, time_used)
+            self._groups.remove(number)
+            self._names.forget(workload)
 
     def _processes(self, seconds: float, now: float) -> tuple[Process, ...] | None:
         sampler, table = self._sampler, self._accounting.processes

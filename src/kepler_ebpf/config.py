@@ -92,6 +92,14 @@ def existing_file(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def socket_path(text: str) -> str:
+    """An absolute path, ``off``, or empty."""
+    path = text.removeprefix("unix://")
+    if path not in ("", "off") and not path.startswith("/"):
+        raise ValueError("an absolute path, or off")
+    return path
+
+
 def optional_watts(text: str) -> float | None:
     """Watts; empty for none."""
     return number(float, 0, 1e6, "watts of the whole node, such as 95.5")(text) if text else None
@@ -224,8 +232,34 @@ OPTIONS = (
         "kubelet-url",
         "",
         str,
-        "the kubelet to ask for pods' names, such as https://127.0.0.1:10250; empty: that one, where a service account "
-        "is mounted",
+        "the kubelet to ask for pods' names, such as https://127.0.0.1:10250, or off; empty: that one, where a service "
+        "account is mounted",
+    ),
+    Option(
+        "kubelet-token", "", existing_file, "file with the token for the kubelet, in place of the service account's"
+    ),
+    Option("kubelet-ca", "", existing_file, "file with the CA of the kubelet's certificate, in place of the cluster's"),
+    Option("kubelet-server-name", "", str, "name in the kubelet's certificate, where it is not the host of the URL"),
+    Option(
+        "kubelet-verify",
+        "on",
+        choice("on", "off"),
+        "off takes any certificate of the kubelet, and so shows the token to whoever answers there",
+    ),
+    Option(
+        "cri-socket",
+        "",
+        socket_path,
+        "the container runtime's CRI socket, or off; empty: containerd's, k3s's, CRI-O's or cri-dockerd's, if there "
+        "(needs the extra cri)",
+    ),
+    Option("docker-socket", "", socket_path, "docker's socket, or off; empty: /run/docker.sock, if there"),
+    Option("podman-socket", "", socket_path, "podman's API socket, or off; empty: /run/podman/podman.sock, if there"),
+    Option(
+        "exit-hold",
+        "2m",
+        duration(0, 86400, "a duration of at most 24h, such as 2m"),
+        "how long series stay after their process or container has died: two scrape intervals",
     ),
     Option(
         "web-config",
@@ -262,6 +296,14 @@ class Config:
     cpu_budget: float
     system_slices: str
     kubelet_url: str
+    kubelet_token: Path | None
+    kubelet_ca: Path | None
+    kubelet_server_name: str
+    kubelet_verify: str
+    cri_socket: str
+    docker_socket: str
+    podman_socket: str
+    exit_hold: float
     web_config: Path | None
     log_level: str
     log_format: str

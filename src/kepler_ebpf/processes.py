@@ -19,9 +19,6 @@ from .snapshot import Process
 Floats = NDArray[np.float64]
 Key = tuple[int, int]  # tgid, start
 
-EXIT_HOLD_SECONDS = 120.0
-"""A dead process keeps its series this long: two scrapes at the slowest common interval of 60 s."""
-
 
 @dataclass
 class Candidate:
@@ -39,6 +36,7 @@ class Shown:
     """A process with a series of its own; ``withheld``: the part of its figures that stays in ``other``."""
 
     candidate: Candidate
+    container_id: str
     withheld: Floats
 
 
@@ -65,12 +63,13 @@ class ProcessSeries:
     """The selection, kept from publication to publication.
 
     ``limit``: how many processes are shown, chosen by energy. ``bound``: the most series ever, those of the dead
-    included; beyond it the dead and small ones fold into ``other`` first.
+    included; beyond it the dead and small ones fold into ``other`` first. ``hold_seconds``: how long the dead stay.
     """
 
-    def __init__(self, limit: int, bound: int, container_id_of: Callable[[int], str]) -> None:
+    def __init__(self, limit: int, bound: int, hold_seconds: float, container_id_of: Callable[[int], str]) -> None:
         self._limit = min(limit, bound)
         self._bound = bound
+        self._hold_seconds = hold_seconds
         self._container_id_of = container_id_of
         self._shown: dict[Key, Shown] = {}
         self._other = np.zeros(3)
@@ -113,7 +112,7 @@ class ProcessSeries:
                 Process(
                     str(tgid),
                     candidate.comm.decode("utf-8", "replace"),
-                    self._container_id_of(candidate.cgroup_id),
+                    shown.container_id,
                     float(figures[0]),
                     candidate.watts,
                     float(figures[1]),
@@ -148,10 +147,9 @@ class ProcessSeries:
             if figures[0, i] > 0 or figures[1, i] > 0
         ]
 
-    @staticmethod
-    def _keep(candidates: dict[Key, Candidate], key: Key, candidate: Candidate, now: float) -> None:
+    def _keep(self, candidates: dict[Key, Candidate], key: Key, candidate: Candidate, now: float) -> None:
         """A dead process that was shown stays with its final value until it has been scraped twice."""
-        if candidate.died is not None and now - candidate.died < EXIT_HOLD_SECONDS:
+        if candidate.died is not None and now - candidate.died < self._hold_seconds:
             candidate.watts = 0.0
             candidates[key] = candidate
 
@@ -167,10 +165,7 @@ class ProcessSeries:
 
     def _admit(self, candidates: dict[Key, Candidate], total: Floats) -> None:
         entrants = [key for key in candidates if key not in self._shown]
-        self._shown = {
-            key: Shown(candidate, self._shown[key].withheld if key in self._shown else np.zeros(3))
-            for key, candidate in candidates.items()
-        }
+        self._shown = {key: self._show(candidate, self._shown.get(key)) for key, candidate in candidates.items()}
         shown = sum((shown.candidate.figures - shown.withheld for shown in self._shown.values()), np.zeros(3))
         other = total - shown
         short = np.maximum(self._other - other, 0.0)
@@ -182,3 +177,9 @@ class ProcessSeries:
                 self._shown[key].withheld = part
             other = other + withheld.sum(axis=0)
         self._other = np.maximum(other, self._other)
+
+    def _show(self, candidate: Candidate, before: Shown | None) -> Shown:
+        if before is not None and candidate.died is not None:  # its cgroup may be forgotten by now
+            return Shown(candidate, before.container_id, before.withheld)
+        withheld = before.withheld if before is not None else np.zeros(3)
+        return Shown(candidate, self._container_id_of(candidate.cgroup_id), withheld)

@@ -17,10 +17,10 @@ KERNEL = Workload(kind="kernel", container="kernel")
 
 @dataclass
 class Group:
-    """One workload: its latest known labels, and when its last cgroup went (seconds, monotonic; None: it lives)."""
+    """One workload: its latest known labels, and when its last row went (seconds, monotonic; None: it lives)."""
 
     workload: Workload
-    cgroups: set[int] = field(default_factory=set)
+    rows: set[int] = field(default_factory=set)
     born: float = 0.0
     died: float | None = None
 
@@ -28,7 +28,8 @@ class Group:
 class Groups:
     """Groups by number; numbers of groups that are gone are used again.
 
-    ``of_row``: intp[cgroup rows], the group of each row of the kernel's cgroup table, -1 where not yet known.
+    ``of_row``: intp[cgroup rows + process rows], the group of each row of the kernel's cgroup table, -1 where not yet
+    known; behind them, the groups of processes that are a workload each (:meth:`assign`).
     """
 
     def __init__(self, accounting: Accounting, identify: Callable[[int], Workload]) -> None:
@@ -37,7 +38,7 @@ class Groups:
         self._packages = accounting.topology.packages
         self.groups: list[Group | None] = []
         self._number_of: dict[object, int] = {}
-        self.of_row = np.full(len(self._rows), -1, np.intp)
+        self.of_row = np.full(len(self._rows) + accounting.processes.capacity, -1, np.intp)
         for package in range(self._packages):
             self.of_row[package] = self._number(OVERFLOW)
             self.of_row[self._packages + package] = self._number(KERNEL)
@@ -51,24 +52,29 @@ class Groups:
         for position in np.flatnonzero(numbers < 0).tolist():
             row = int(rows[position])
             cgroup_id = int(self._rows["id"][row])
-            number = self._number(self._identify(cgroup_id), now)
-            group = self.groups[number]
-            assert group is not None
-            group.cgroups.add(row)
-            group.died = None
-            self.of_row[row] = numbers[position] = number
+            numbers[position] = self.assign(row, self._identify(cgroup_id), now)
         return numbers
 
+    def assign(self, row: int, workload: Workload, now: float) -> int:
+        """Count a row for this workload; the number of its group."""
+        number = self._number(workload, now)
+        group = self.groups[number]
+        assert group is not None
+        group.rows.add(row)
+        group.died = None
+        self.of_row[row] = number
+        return number
+
     def release_row(self, row: int, now: float) -> None:
-        """The row's cgroup is gone: its group dies with its last row."""
+        """The row's cgroup or process is gone: its group dies with its last row."""
         number = int(self.of_row[row])
         self.of_row[row] = -1
         if number < 0:
             return
         group = self.groups[number]
         if group is not None:
-            group.cgroups.discard(row)
-            if not group.cgroups and group.workload.container_id:
+            group.rows.discard(row)
+            if not group.rows and group.workload.container_id:
                 group.died = now
 
     def remove(self, number: int) -> None:

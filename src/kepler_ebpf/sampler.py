@@ -17,6 +17,7 @@ from .energy.meter import NODE_COMPONENTS, Interval, Meter
 from .kernel.accounting import Accounting
 from .kernel.table import Slices
 from .ledger import Entry, Ledger, Level
+from .machines import Machines
 from .rollup import Groups
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ class Sampler:
 
     ``ledger``: the books. ``seconds``, ``cycles``: float64[groups], CPU time and cycles. Since the latest
     :meth:`begin_publication`: ``peak_watts``, float64[groups], and ``node_peak_watts``, highest power of one sample;
-    ``departed``, processes that ended. ``busy_cpu_seconds``: CPU time of everybody.
+    ``departed``, processes that ended; ``gone_cgroups``, ids of cgroups that will not be seen again.
+    ``busy_cpu_seconds``: CPU time of everybody.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Sampler:
         floor_of: Callable[[int], Floor],
         gpu_use: GpuUse,
         learn_path: Callable[[int, str], None],
+        machines: Machines,
         idle_policy: str = "none",
         hyperthread_ratio: float = DEFAULT_HYPERTHREAD_RATIO,
         clock: Callable[[], float] = time.monotonic,
@@ -74,6 +77,7 @@ class Sampler:
         )
         self._gpu_use = gpu_use
         self._learn_path = learn_path
+        self._machines = machines
         self._idle_policy = idle_policy
         self._ratio = hyperthread_ratio
         self._clock = clock
@@ -92,6 +96,7 @@ class Sampler:
         self.busy_cpu_seconds = 0.0
         self.node_peak_watts = 0.0
         self.departed: list[Departed] = []
+        self.gone_cgroups: list[int] = []
         self.begin_publication()
 
     # -- the sample -------------------------------------------------------------------------------------------------
@@ -102,6 +107,7 @@ class Sampler:
         self._follow_cgroups(now)
         self.accounting.close_slices()
         processes, cgroups = self.accounting.sample()
+        cgroups = self._machines.part(processes, cgroups)
         interval = self._owed = self.meter.read().plus(self._owed)
         self.domains.adopt()
         elapsed, self._last = now - self._last, now
@@ -122,7 +128,7 @@ class Sampler:
         """Start a new publication interval: peaks and means are taken since this moment."""
         self.peak_watts = np.zeros(max(len(self.groups), len(self.seconds)))
         self.node_peak_watts = 0.0
-        self.departed = []
+        self.departed, self.gone_cgroups = [], []
         self.published_process_joules = self.ledger.levels["process"].joules.sum(axis=0)
 
     def _gpu_load(self, domain: int) -> float:
@@ -211,7 +217,7 @@ class Sampler:
 
     def _gpu_piece(self, level: str, rows: NDArray[np.intp], share: Floats) -> _Piece:
         if level == "container":
-            rows = self.groups.of(self.accounting.processes.rows["cgroup_row"][rows].astype(np.intp), self._last)
+            rows = self.groups.of(self._machines.home(rows), self._last)
             self._make_room()
         joules = np.zeros((len(self.ledger.levels[level].components), len(rows)))
         joules[_GPU] = share
@@ -256,6 +262,7 @@ class Sampler:
             self.accounting.cgroups.recycle(rows)
             for cgroup in due:
                 del self._gone_cgroups[cgroup]
+            self.gone_cgroups += due
 
     def _bury(self) -> None:
         """Settle rows that were already dead at the sample before, so that their last slice has been booked."""
@@ -266,6 +273,7 @@ class Sampler:
             joules = level.settle(index).sum(axis=0)
             self.published_process_joules[index] = 0.0
             self.departed.append(Departed(rows, joules, joules - before))
+            self._machines.bury(index, self._last)
             self.accounting.processes.recycle(index)
         self._dying = self.accounting.dead()
 

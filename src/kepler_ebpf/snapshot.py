@@ -46,7 +46,10 @@ class Zone:
 
 @dataclass(frozen=True)
 class Containers:
-    """Columns over workloads. ``joules``: float64[5, n] in the order of ``domains.COMPONENTS``."""
+    """Columns over workloads. ``joules``: float64[5, n] in the order of ``domains.COMPONENTS``.
+
+    ``pending_joules``: of workloads whose series wait for a name. ``exited_joules``: of those whose series have gone.
+    """
 
     workloads: tuple[Workload, ...]
     joules: Floats
@@ -55,7 +58,20 @@ class Containers:
     seconds: Floats
     cycles: Floats
     working_set_bytes: tuple[int | None, ...]
+    pending_joules: float
     exited_joules: float
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Sums over a pod's containers, its sandbox and those that were before included."""
+
+    pod: str
+    namespace: str
+    pod_uid: str
+    joules: float
+    watts: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,7 @@ class Snapshot:
     node: Node
     zones: tuple[Zone, ...]
     containers: Containers
+    pods: tuple[Pod, ...]
     processes: tuple[Process, ...] | None
     health: Health
     info: dict[str, str]

@@ -11,7 +11,9 @@ import pytest
 
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.hostfs import HostFS
 from kepler_ebpf.kernel.accounting import Accounting
+from kepler_ebpf.machines import Machines
 from kepler_ebpf.rollup import Groups
 from kepler_ebpf.sampler import Sampler
 from kepler_ebpf.workloads.identity import Workload
@@ -31,6 +33,7 @@ def test_every_sample_closes_under_churn(accounting: Callable[..., Accounting]) 
         floor_of=lambda domain: FixedFloor(3.0),
         gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
         learn_path=lambda cgroup, path: None,
+        machines=Machines(HostFS(), books, groups),
     )
     churn = [subprocess.Popen(["/bin/sh", "-c", "while :; do /bin/true; done"]) for _ in range(3)]
     try:

@@ -8,16 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.kernel.layout import ROW
-from kepler_ebpf.processes import EXIT_HOLD_SECONDS, ProcessSeries, merge
+from kepler_ebpf.processes import ProcessSeries, merge
 from kepler_ebpf.sampler import Departed
 from kepler_ebpf.snapshot import Process
+
+HOLD_SECONDS = 120.0
 
 
 class World:
     """Processes that use energy, are born and die, and the totals that must come out."""
 
     def __init__(self, limit: int, bound: int = 10_000) -> None:
-        self.series = ProcessSeries(limit, bound, lambda cgroup: f"c{cgroup}")
+        self.series = ProcessSeries(limit, bound, HOLD_SECONDS, lambda cgroup: f"c{cgroup}")
         self.joules: dict[tuple[int, int], float] = {}
         self.before: dict[tuple[int, int], float] = {}
         self.exited = 0.0
@@ -107,7 +109,7 @@ def test_the_dead_stay_with_their_final_value_and_then_go() -> None:
     world.joules[2, 1] = 8.0
     world.kill((2, 1))
     assert {p.pid: p.joules for p in world.publish()} == {"1": 5.0, "2": 8.0, "other": 0.0}
-    assert {p.pid: p.joules for p in world.publish(EXIT_HOLD_SECONDS - 6)}["2"] == 8.0
+    assert {p.pid: p.joules for p in world.publish(HOLD_SECONDS - 6)}["2"] == 8.0
     assert {p.pid: p.joules for p in world.publish(10)} == {"1": 5.0, "other": 8.0}
 
 

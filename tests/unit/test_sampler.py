@@ -9,7 +9,9 @@ import pytest
 
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.hostfs import HostFS
 from kepler_ebpf.kernel.accounting import CgroupEvent
+from kepler_ebpf.machines import Machines
 from kepler_ebpf.rollup import Groups
 from kepler_ebpf.sampler import Sampler
 from kepler_ebpf.workloads.identity import Workload
@@ -51,6 +53,7 @@ class Machine:
             ),
             gpu_use=lambda domain: (np.array(list(self.gpu), np.int32), np.array(list(self.gpu.values()))),
             learn_path=lambda cgroup, path: None,
+            machines=Machines(HostFS(), self.kernel, groups),  # type: ignore[arg-type]
             idle_policy=policy,
             clock=lambda: self.now,
         )

@@ -128,7 +128,7 @@ def test_any_text_is_survived_and_bounded(path: str) -> None:
         (b"/usr/bin/qemu-system-x86_64\0-name\0guest=web,debug-threads=on\0-S\0", "web"),
         (b"qemu-system-aarch64\0-name\0db\0", "db"),
         (b"/usr/libexec/qemu-kvm\0-m\x001024\0-name\0guest=a,,b\0", "a,b"),
-        (b"/usr/bin/qemu-system-x86_64\0-m\x001024\0", None),
+        (b"/usr/bin/qemu-system-x86_64\0-m\x001024\0", ""),
         (b"/usr/bin/cat\0-name\0x\0", None),
         (b"", None),
     ],

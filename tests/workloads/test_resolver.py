@@ -15,6 +15,7 @@ ID = "0f7e1c2d" * 8
 
 class Known:
     name = "known"
+    lists_sandboxes = True
 
     def fetch(self) -> Mapping[str, ContainerName]:
         return {ID: ContainerName("app", "web-1", "shop", "api-uid")}
@@ -32,7 +33,7 @@ def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> N
     assert current is not None
     assert (current.container, current.pod, current.namespace, current.pod_uid) == ("app", "web-1", "shop", "u1")
     assert current.key == workload.key
-    workloads.forget(7)
+    workloads.forget_cgroup(7)
     assert workloads.identify(7) is SYSTEM
     workloads.close()
 

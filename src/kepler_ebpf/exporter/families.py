@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from .. import __version__
-from ..snapshot import Containers, Health, Node, Process, Snapshot, Zone
+from ..snapshot import Health, Node, Pod, Process, Snapshot, Zone
 
 _NODE_COMPONENTS = ("package", "dram", "gpu")
 _CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
@@ -20,7 +20,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _node(snapshot.node, snapshot.info)
     yield from _zones(snapshot.zones)
     yield from _containers(snapshot)
-    yield from _pods(snapshot.containers)
+    yield from _pods(snapshot.pods)
     if snapshot.processes is not None:
         yield from _processes(snapshot.processes, snapshot.counts_cycles)
     yield from _health(snapshot.health)
@@ -203,6 +203,11 @@ def _containers(snapshot: Snapshot) -> Iterator[Metric]:
         _CONTAINER_LABELS,
         [(key, float(size)) for key, size in zip(labels, containers.working_set_bytes) if size is not None],
     )
+    yield _gauge(
+        "kepler_containers_pending_joules",
+        "Energy of new containers whose series wait some seconds for a name: it will be in them.",
+        containers.pending_joules,
+    )
     yield _counter(
         "kepler_containers_exited_joules",
         "Energy of containers whose series have gone: with it the container level sums to the node.",
@@ -210,31 +215,24 @@ def _containers(snapshot: Snapshot) -> Iterator[Metric]:
     )
 
 
-def _pods(containers: Containers) -> Iterator[Metric]:
-    sums: dict[tuple[str, str, str], list[float]] = {}
-    joules = containers.joules[:3].sum(axis=0).tolist()
-    for workload, energy, watts, seconds in zip(
-        containers.workloads, joules, containers.watts.tolist(), containers.seconds.tolist()
-    ):
-        if workload.pod_uid or workload.pod:
-            pod = sums.setdefault((workload.pod, workload.namespace, workload.pod_uid), [0.0, 0.0, 0.0])
-            pod[0] += energy
-            pod[1] += watts
-            pod[2] += seconds
-    for position, (kind, name, text) in enumerate(
+def _pods(pods: tuple[Pod, ...]) -> Iterator[Metric]:
+    labels = [(p.pod, p.namespace, p.pod_uid) for p in pods]
+    for kind, name, text, values in (
         (
-            (CounterMetricFamily, "joules", "Energy of the pod: all its containers, the sandbox included."),
-            (GaugeMetricFamily, "power_watts", "Power of the pod, mean over the publication interval."),
-            (CounterMetricFamily, "cpu_time_seconds", "CPU time of the pod."),
-        )
+            CounterMetricFamily,
+            "joules",
+            "Energy of the pod: all its containers, the sandbox included.",
+            [p.joules for p in pods],
+        ),
+        (
+            GaugeMetricFamily,
+            "power_watts",
+            "Power of the pod, mean over the publication interval.",
+            [p.watts for p in pods],
+        ),
+        (CounterMetricFamily, "cpu_time_seconds", "CPU time of the pod.", [p.seconds for p in pods]),
     ):
-        yield from _labelled(
-            kind,
-            f"kepler_pod_{name}",
-            text,
-            _POD_LABELS,
-            [(pod, values[position]) for pod, values in sums.items()],
-        )
+        yield from _labelled(kind, f"kepler_pod_{name}", text, _POD_LABELS, zip(labels, values))
 
 
 def _processes(processes: tuple[Process, ...], counts_cycles: bool) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""The cgroup file systems: from a cgroup id to its path, and a cgroup's working set."""
+"""The cgroup file systems: from a cgroup id to its path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import threading
 from pathlib import Path
 
-from ..hostfs import HostFS, read_text
+from ..hostfs import HostFS
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class CgroupTree:
         return self._by_handle(cgroup_id) if self.has_handles else self._scanned.get(cgroup_id)
 
     def scan(self) -> None:
-        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`; slow, so not for a sample's thread."""
+        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`; slow, so once, before sampling starts."""
         if self.root is None:
             return
         found: dict[int, str] = {}
@@ -92,28 +92,6 @@ class CgroupTree:
         if not path.startswith(base.rstrip("/") + "/"):
             return None  # outside of what is mounted here
         return path[len(base.rstrip("/")) :].removesuffix(" (deleted)")
-
-
-def working_set_bytes(fs: HostFS, path: str) -> int | None:
-    """Memory in use less inactive file pages, as the kubelet counts it; None where it cannot be read.
-
-    ``path`` is relative to the hierarchy's root. A hybrid machine keeps memory on v1, at the same path.
-    """
-    relative = path.lstrip("/")
-    for root, usage, inactive in (
-        (fs.cgroup / "memory", "memory.usage_in_bytes", "total_inactive_file"),
-        (fs.cgroup, "memory.current", "inactive_file"),
-        (fs.cgroup / "unified", "memory.current", "inactive_file"),
-    ):
-        try:
-            used = int(read_text(root / relative / usage))
-            for line in read_text(root / relative / "memory.stat").splitlines():
-                key, _, value = line.partition(" ")
-                if key == inactive:
-                    return max(0, used - int(value))
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _v2_root(cgroup: Path) -> Path | None:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
 import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..hostfs import read_text
 from .http import get, reasons
-from .names import ContainerName, ProviderError, clip
+from .jsonstream import as_dict, as_list, elements
+from .names import MAX_NAMES, ContainerName, ProviderError, clip
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-MAX_BODY = 64 << 20
-_MAX_POD = 2 << 20  # etcd takes objects of at most 1.5 MiB
-_MAX_NAMES = 20_000
-_CHUNK = 256 << 10
 _TOKEN = re.compile(r"[!-~]+\Z")
 _QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(m?)", re.ASCII)
 _MAX_CPUS = 1e6
@@ -38,6 +33,7 @@ class Kubelet:
     """
 
     name = "kubelet"
+    lists_sandboxes = False
 
     def __init__(
         self,
@@ -71,9 +67,9 @@ class Kubelet:
             sock = self._connect()
         names: dict[str, ContainerName] = {}
         with get(sock, self._server_name, "/pods", headers, deadline) as response:
-            for pod in items(response.read):
+            for pod in elements(response.read, "items"):
                 names.update(_containers(pod))
-                if len(names) > _MAX_NAMES:
+                if len(names) > MAX_NAMES:
                     raise ProviderError("too-large")
         return names
 
@@ -101,97 +97,16 @@ class Kubelet:
             raise
 
 
-def items(read: Callable[[int], bytes]) -> Iterator[Any]:
-    """The elements of ``items`` in a JSON object, one at a time as they arrive.
-
-    One decoding of a 50 MB list would take several times that in memory, and hold the interpreter's lock, which the
-    sampler needs, for half a second. Raises ProviderError: ``malformed`` (truncated too) or ``too-large``.
-    """
-    stream = _Stream(read)
-    stream.expect("{")
-    while True:
-        key = stream.value()
-        stream.expect(":")
-        if key == "items":
-            break
-        stream.value()
-        stream.expect(",")
-    if stream.peek() != "[":
-        if stream.value() is None:  # Go writes an empty list as null
-            return
-        raise ProviderError("malformed")
-    stream.expect("[")
-    if stream.peek() == "]":
-        return
-    while True:
-        yield stream.value()
-        if stream.peek() == "]":
-            return
-        stream.expect(",")
-
-
-class _Stream:
-    """JSON tokens and values from a reader, holding no more than one value and one chunk."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._json = json.JSONDecoder()
-        self._text = ""
-        self._at = 0
-        self._taken = 0
-
-    def _more(self) -> None:
-        data = self._read(_CHUNK)
-        self._taken += len(data)
-        if not data:
-            raise ProviderError("malformed")
-        if self._taken > MAX_BODY or len(self._text) - self._at > _MAX_POD:
-            raise ProviderError("too-large")
-        self._text = self._text[self._at :] + self._utf8.decode(data)
-        self._at = 0
-
-    def peek(self) -> str:
-        while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in " \t\r\n":
-                    return self._text[self._at]
-                self._at += 1
-            self._more()
-
-    def expect(self, char: str) -> None:
-        if self.peek() != char:
-            raise ProviderError("malformed")
-        self._at += 1
-
-    def value(self) -> Any:
-        self.peek()
-        while True:
-            try:
-                value, end = self._json.raw_decode(self._text, self._at)
-            except RecursionError:
-                raise ProviderError("malformed") from None
-            except ValueError:
-                self._more()  # cut off, or broken: the end of the body or the size tells
-                continue
-            if end == len(self._text):  # a number may go on in the next chunk
-                self._more()
-                continue
-            self._at = end
-            return value
-
-
 def _containers(pod: Any) -> Iterator[tuple[str, ContainerName]]:
-    metadata = _dict(_dict(pod).get("metadata"))
-    annotations = _dict(metadata.get("annotations"))
+    metadata = as_dict(as_dict(pod).get("metadata"))
+    annotations = as_dict(metadata.get("annotations"))
     # The cgroup of a static pod carries the hash of its manifest; its mirror in the API server has another uid.
     uid = annotations.get("kubernetes.io/config.mirror") or metadata.get("uid")
     pod_name, namespace, uid = clip(metadata.get("name")), clip(metadata.get("namespace")), clip(uid)
-    requests = _requests(_dict(_dict(pod).get("spec")))
-    status = _dict(_dict(pod).get("status"))
+    requests = _requests(as_dict(as_dict(pod).get("spec")))
+    status = as_dict(as_dict(pod).get("status"))
     for field in _STATUSES:
-        statuses = status.get(field)
-        for entry in map(_dict, statuses if isinstance(statuses, list) else ()):
+        for entry in map(as_dict, as_list(status.get(field))):
             container = clip(entry.get("name"))
             name = ContainerName(container, pod_name, namespace, uid, requests.get(container, 0.0))
             # The last state names the container before a restart, which may have died unseen.
@@ -205,9 +120,8 @@ def _requests(spec: dict[str, Any]) -> dict[str, float]:
     """CPUs asked for, by container."""
     found = {}
     for field in ("containers", "initContainers"):
-        entries = spec.get(field)
-        for entry in map(_dict, entries if isinstance(entries, list) else ()):
-            wanted = _dict(_dict(entry.get("resources")).get("requests")).get("cpu")
+        for entry in map(as_dict, as_list(spec.get(field))):
+            wanted = as_dict(as_dict(entry.get("resources")).get("requests")).get("cpu")
             found[clip(entry.get("name"))] = cpu_quantity(wanted)
     return found
 
@@ -219,8 +133,4 @@ def cpu_quantity(text: object) -> float:
 
 
 def _terminated(state: Any) -> dict[str, Any]:
-    return _dict(_dict(state).get("terminated"))
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return as_dict(as_dict(state).get("terminated"))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 MAX_NAME = 253
 """Longest name kept: the longest Kubernetes allows for an object."""
+MAX_NAMES = 20_000
+"""Most containers taken from one answer."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class ProviderError(Exception):
 
 
 class NameProvider(Protocol):
-    """Somebody who knows containers by id."""
+    """Somebody who knows containers by id. ``lists_sandboxes``: whether the sandboxes of pods are among them."""
 
     name: str
+    lists_sandboxes: bool
 
     def fetch(self) -> Mapping[str, ContainerName]:
         """Every container known now, by id. Bounded in time and memory. Raises ProviderError."""

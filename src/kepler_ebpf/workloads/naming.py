@@ -22,6 +22,8 @@ INTERVAL_SECONDS = 5.0
 MAX_BACKOFF_SECONDS = 60.0
 PATIENCE = 3
 """Answers without a container after which a provider counts as not knowing it: a kubelet's status lags by seconds."""
+HOLD_SECONDS = 15.0
+"""How long a new container's series may wait for its name: as long as a provider takes to run out of patience."""
 UNKNOWN_SECONDS = 600.0
 _MAX_WANTED = 10_000
 _MAX_KNOWN = 20_000
@@ -33,6 +35,7 @@ _REST_PER_CPU_SECOND = 50.0
 class _Wanted:
     pod_uid: str
     misses: list[int]
+    since: float
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Naming:
         self._changed = threading.Condition()
         self._wanted: dict[str, _Wanted] = {}
         self._names: LRUCache[str, ContainerName] = LRUCache(_MAX_KNOWN)
+        self._sandboxes: dict[str, str] = {}  # by pod uid
         self._unknown: TTLCache[str, bool] = TTLCache(_MAX_KNOWN, UNKNOWN_SECONDS, timer=clock)
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -72,7 +76,7 @@ class Naming:
                 return
             if container_id in self._unknown or len(self._wanted) >= _MAX_WANTED:
                 return
-            self._wanted[container_id] = _Wanted(pod_uid, [0] * len(self._sources))
+            self._wanted[container_id] = _Wanted(pod_uid, [0] * len(self._sources), self._clock())
             self._changed.notify()
 
     def name(self, container_id: str) -> ContainerName | None:
@@ -81,15 +85,18 @@ class Naming:
             return self._names.get(container_id)
 
     def pending(self, container_id: str) -> bool:
-        """Whether the name may still come."""
+        """Whether the name is worth waiting for. It may come later still: when a provider recovers, say."""
         with self._changed:
-            return container_id in self._wanted
+            wanted = self._wanted.get(container_id)
+            return wanted is not None and self._clock() - wanted.since < HOLD_SECONDS
 
     def drop(self, container_id: str) -> None:
         """Forget a container that is gone."""
         with self._changed:
             self._wanted.pop(container_id, None)
-            self._names.pop(container_id, None)
+            name = self._names.pop(container_id, None)
+            if name is not None and self._sandboxes.get(name.pod_uid) == container_id:
+                del self._sandboxes[name.pod_uid]
 
     def start(self) -> None:
         """Run :meth:`step` in a thread until :meth:`close`."""
@@ -124,8 +131,14 @@ class Naming:
                     self._changed.wait(delay)
 
     def _asked(self, number: int) -> list[str]:
+        """Containers to ask this provider for: those that no better one, answering at present, has a name for."""
+        better = [n for n, source in enumerate(self._sources[:number]) if not source.failures]
         with self._changed:
-            return [id for id, wanted in self._wanted.items() if wanted.misses[number] < PATIENCE]
+            return [
+                id
+                for id, wanted in self._wanted.items()
+                if wanted.misses[number] < PATIENCE and all(wanted.misses[n] for n in better)
+            ]
 
     def _fetch(self, source: _Source) -> Mapping[str, ContainerName] | None:
         name, began, cpu = source.provider.name, self._clock(), time.thread_time()
@@ -151,6 +164,7 @@ class Naming:
         return None
 
     def _learn(self, number: int, asked: Sequence[str], names: Mapping[str, ContainerName]) -> None:
+        everything = self._sources[number].provider.lists_sandboxes
         pods = {name.pod_uid: name for name in names.values() if name.pod_uid}
         with self._changed:
             for container_id in asked:
@@ -160,12 +174,18 @@ class Naming:
                 name = names.get(container_id)
                 wanted.misses[number] += 1
                 pod = pods.get(wanted.pod_uid)
-                # The kubelet lists every container of a pod but its sandbox. Twice, as its status lags a new one.
-                if name is None and pod is not None and wanted.misses[number] > 1:
-                    name = ContainerName("POD", pod.pod, pod.namespace, pod.pod_uid)
+                # Twice, as the status of a new container lags.
+                if name is None and pod is not None and not everything and wanted.misses[number] > 1:
+                    name = self._sandbox(container_id, pod)
                 if name is not None:
                     self._names[container_id] = name
                     del self._wanted[container_id]
                 elif min(wanted.misses) >= PATIENCE:
                     self._unknown[container_id] = True
                     del self._wanted[container_id]
+
+    def _sandbox(self, container_id: str, pod: ContainerName) -> ContainerName | None:
+        """The name of a pod's sandbox, which the kubelet does not list; None where the pod has one already."""
+        if self._sandboxes.setdefault(pod.pod_uid, container_id) != container_id:
+            return None
+        return ContainerName("POD", pod.pod, pod.namespace, pod.pod_uid)

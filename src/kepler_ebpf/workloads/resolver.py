@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Callable
 
 from ..hostfs import HostFS
-from .cgroupfs import CgroupTree, working_set_bytes
+from .cgroupfs import CgroupTree
 from .identity import Workload
+from .memory import WorkingSets
 from .names import NameProvider, clip
 from .naming import Naming
 from .paths import CgroupIdentity, parse
@@ -18,7 +19,7 @@ from .paths import CgroupIdentity, parse
 SYSTEM = Workload("system", container="system")
 KERNEL = Workload("kernel", container="kernel")
 _MAX_CGROUPS = 65_536
-_SCAN_SECONDS = 5.0
+_MAX_EVENT_PATH = 239
 
 
 class Workloads:
@@ -37,14 +38,15 @@ class Workloads:
     ) -> None:
         self._fs = fs
         self._slices = system_slices
-        self._clock = clock
         self._tree = CgroupTree(fs)
         self._naming = Naming(providers, clock)
         self._hints: dict[int, str] = {}
         self._known: dict[int, Workload] = {}
-        self._homes: dict[str, str] = {}
-        self._next_scan = clock()
+        self._memory = WorkingSets(fs)
+        if not self._tree.has_handles:
+            self._tree.scan()  # what comes later is told by events
         self._naming.start()
+        self._memory.start()
 
     @property
     def faults(self) -> Counter[str]:
@@ -53,6 +55,8 @@ class Workloads:
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         """Take the path a ``cgroup_mkdir`` event told: the cgroup may be gone before anybody looks."""
+        if len(path.encode()) >= _MAX_EVENT_PATH:  # cut off, as only kind's nested paths are so long
+            path = self._tree.path(cgroup_id) or path
         _bound(self._hints)
         self._hints[cgroup_id] = path
         self._known.pop(cgroup_id, None)
@@ -62,7 +66,7 @@ class Workloads:
         known = self._known.get(cgroup_id)
         if known is not None:
             return known
-        path = self._hints.pop(cgroup_id, None) or self._path(cgroup_id)
+        path = self._hints.pop(cgroup_id, None) or self._tree.path(cgroup_id)
         if path is None:
             return SYSTEM
         workload = self._workload(parse(path))
@@ -75,10 +79,6 @@ class Workloads:
         if self._naming.pending(workload.container_id):
             return None
         return self.named(workload.container_id, workload)
-
-    def settled(self, workload: Workload) -> bool:
-        """Whether no better name is to be waited for."""
-        return not self._naming.pending(workload.container_id)
 
     def named(self, container_id: str, workload: Workload) -> Workload:
         """``workload`` with the names known by now. The pod's uid stays the cgroup's: the same for a whole pod."""
@@ -96,29 +96,23 @@ class Workloads:
 
     def working_set(self, workload: Workload) -> int | None:
         """Bytes of memory in use as the kubelet counts them; None where they cannot be read."""
-        home = self._homes.get(workload.container_id)
-        return working_set_bytes(self._fs, home) if home else None
+        return self._memory.bytes(workload.container_id)
 
-    def forget(self, cgroup_id: int) -> None:
-        """Drop what is remembered of a cgroup whose series has gone."""
+    def forget_cgroup(self, cgroup_id: int) -> None:
+        """Drop what is remembered of a cgroup that is gone."""
         self._hints.pop(cgroup_id, None)
-        workload = self._known.pop(cgroup_id, None)
-        if workload and workload.container_id:
-            self._homes.pop(workload.container_id, None)
-            self._naming.drop(workload.container_id)
+        self._known.pop(cgroup_id, None)
+
+    def forget(self, workload: Workload) -> None:
+        """Drop what is remembered of a container whose series has gone."""
+        self._memory.forget(workload.container_id)
+        self._naming.drop(workload.container_id)
 
     def close(self) -> None:
         """Stop the thread and release descriptors."""
         self._naming.close()
+        self._memory.close()
         self._tree.close()
-
-    def _path(self, cgroup_id: int) -> str | None:
-        path = self._tree.path(cgroup_id)
-        if path is None and not self._tree.has_handles and self._clock() >= self._next_scan:
-            self._next_scan = self._clock() + _SCAN_SECONDS
-            self._tree.scan()
-            path = self._tree.path(cgroup_id)
-        return path
 
     def _workload(self, identity: CgroupIdentity) -> Workload:
         container_id = clip(identity.container_id)
@@ -126,8 +120,7 @@ class Workloads:
             unit = clip(identity.unit)
             return Workload("system", container=unit) if self._slices and unit else SYSTEM
         if identity.home and not identity.helper:
-            _bound(self._homes)
-            self._homes[container_id] = identity.home
+            self._memory.follow(container_id, identity.home)
         if identity.virtual_machine or identity.runtime in ("lxc", "nspawn", "libvirt"):
             kind = "vm" if identity.virtual_machine else "container"
             return Workload(kind, container_id, container_id, runtime=identity.runtime)  # type: ignore[arg-type]
@@ -135,7 +128,7 @@ class Workloads:
         return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)
 
 
-def _bound(table: dict[int, str] | dict[int, Workload] | dict[str, str]) -> None:
+def _bound(table: dict[int, str] | dict[int, Workload]) -> None:
     """Make room in a table by its oldest entry."""
     if len(table) >= _MAX_CGROUPS:
-        table.pop(next(iter(table)), None)  # type: ignore[call-overload]
+        table.pop(next(iter(table)), None)

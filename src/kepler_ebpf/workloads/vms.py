@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from .identity import Workload
+
 _QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
 
 
 def vm_name(cmdline: bytes) -> str | None:
-    """The guest's name from ``/proc/PID/cmdline``; None where it is no QEMU or was given no name.
+    """The guest's name from ``/proc/PID/cmdline``, empty where it was given none; None where it is no QEMU.
 
     QEMU takes ``-name web``, ``-name guest=web,debug-threads=on`` and writes a comma in a value as two.
     """
@@ -19,5 +21,14 @@ def vm_name(cmdline: bytes) -> str | None:
         if option in (b"-name", b"--name"):
             fields = value.replace(b",,", b"\0").split(b",")
             guest = next((f[6:] for f in fields if f.startswith(b"guest=")), fields[0])
-            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:253] or None
-    return None
+            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:253]
+    return ""
+
+
+def machine(cmdline: bytes, tgid: int) -> Workload | None:
+    """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id."""
+    name = vm_name(cmdline)
+    if name is None:
+        return None
+    name = name or f"qemu-{tgid}"
+    return Workload("vm", name, name, runtime="qemu")
