@@ -16,12 +16,12 @@ setup: $(VENV)/.installed  ## bcc from the distribution, everything else into .v
 $(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
 	$(SUDO) deploy/install-packages run
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed deploy/install-packages
 	$(SUDO) deploy/install-packages test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,test,dev]'
 	@touch $@
 
 run: setup  ## start the collector: metrics at http://localhost:9102/metrics

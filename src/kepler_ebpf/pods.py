@@ -14,7 +14,7 @@ Key = tuple[str, str, str]  # pod, namespace, uid
 
 
 class Pods:
-    """Keeps what a pod's former containers used as long as the pod has others: a restart is no reset of its counters."""
+    """Keeps what a pod's former containers used while the pod has others: a restart is no reset of its counters."""
 
     def __init__(self) -> None:
         self._exited: dict[Key, NDArray[np.float64]] = {}
@@ -23,7 +23,7 @@ class Pods:
         """A container's series has gone, with these final values."""
         key = _key(workload)
         if any(key):
-            self._exited[key] = self._exited.get(key, np.zeros(2)) + (joules, seconds)
+            self._exited[key] = self._exited.get(key, np.zeros(2)) + np.array([joules, seconds])
 
     def publish(
         self,

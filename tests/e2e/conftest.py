@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.kernel.accounting import cgroup2_root
 from tests.needs import require
 
 COMMAND = [sys.executable, "-m", "kepler_ebpf"]
@@ -48,6 +50,15 @@ class Running:
             for sample in family.samples:
                 found.setdefault(sample.name, []).append((sample.labels, sample.value))
         return found
+
+    def by_id(self, name: str) -> dict[str, float]:
+        """A family of containers by their id."""
+        return {labels["container_id"]: value for labels, value in self.samples().get(name, ())}
+
+    def value(self, name: str) -> float:
+        """A family without labels."""
+        ((_, value),) = self.samples()[name]
+        return value
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + 30
@@ -84,3 +95,25 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     for one in running:
         one.process.kill()
         one.process.wait()
+
+
+@pytest.fixture
+def container() -> Iterator[Callable[[str], Path]]:
+    """Makes the cgroup of a container by its path, parents included; all are removed after."""
+    require(os.geteuid() == 0, "making cgroups needs root")
+    root = cgroup2_root(HostFS())
+    made: list[Path] = []
+
+    def make(path: str) -> Path:
+        place = root
+        for part in path.strip("/").split("/"):
+            place = place / part
+            if not place.exists():
+                place.mkdir()
+                made.append(place)
+        return place
+
+    yield make
+    for place in reversed(made):
+        if place.exists():
+            place.rmdir()
