@@ -1,4 +1,4 @@
-"""Measure everything that has a goal, print a table, write JSON: ``make bench``. Needs root; takes two minutes."""
+"""Measure everything that has a goal, print a table, write JSON: ``make bench``. Needs root; takes three minutes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import platform
 import sys
 from pathlib import Path
 
-from . import footprint, sample, switch
+from . import containers, footprint, sample, switch
 from .report import fill, table
 
-_PARTS = {"switch": switch, "sample": sample, "footprint": footprint}
+_PARTS = {"switch": switch, "sample": sample, "footprint": footprint, "containers": containers}
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ def _crowd(processes: int) -> Iterator[None]:
 
 
 @contextmanager
-def _collector(port: int, *flags: str) -> Iterator[int]:
+def collector(port: int, *flags: str) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", "kepler_ebpf", "serve", "--listen", f"127.0.0.1:{port}", *flags],
         stderr=subprocess.DEVNULL,
@@ -59,13 +59,13 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert match
     return int(match.group(1)) / 1024
 
 
-def _scrape(port: int) -> str:
+def scrape(port: int) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         return str(answer.read().decode())
 
@@ -81,25 +81,25 @@ def _load(port: int, pid: int, interval: float) -> float:
     before, began = _cpu_seconds(pid), time.monotonic()
     while time.monotonic() - began < _OBSERVE_SECONDS:
         time.sleep(interval)
-        _scrape(port)
+        scrape(port)
     return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
 def measure() -> list[Figure]:
     """Start the collector alone and beside the crowd, at 100 ms and at 10 ms."""
     figures = []
-    with _collector(9931) as pid:
-        text = _scrape(9931)
+    with collector(9931) as pid:
+        text = scrape(9931)
         figures += [
-            Figure("memory: collector after start-up", _resident_mib(pid), "MiB", 64, "resident, after one scrape"),
+            Figure("memory: collector after start-up", resident_mib(pid), "MiB", 64, "resident, after one scrape"),
             Figure("loader: peak memory", _value(text, "kepler_ebpf_loader_peak_bytes") / 2**20, "MiB"),
             Figure("loader: time", _value(text, "kepler_ebpf_loader_seconds"), "s"),
         ]
     with _crowd(1_000):
         for interval, goal in (("100ms", 2.0), ("10ms", 15.0)):
             # No budget: what it costs is what we want to know.
-            with _collector(9931, "--sample-interval", interval, "--cpu-budget", "100%") as pid:
+            with collector(9931, "--sample-interval", interval, "--cpu-budget", "100%") as pid:
                 load = _load(9931, pid, 5.0)
                 figures.append(Figure(f"CPU: {interval} samples, 1,000 processes", load, "%", goal, "of one core"))
-                figures.append(Figure(f"memory: {interval} samples, 1,000 processes", _resident_mib(pid), "MiB", 64))
+                figures.append(Figure(f"memory: {interval} samples, 1,000 processes", resident_mib(pid), "MiB", 64))
     return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Running
-from tests.kernel.workloads import Witness, in_cgroup, spinner, usage_seconds
+from tests.kernel.workloads import Witness, cpu_clock_seconds, in_cgroup, spinner, usage_seconds
 
 pytestmark = pytest.mark.kernel
 
@@ -49,3 +50,31 @@ def test_a_container_of_200_ms_still_shows_its_joules(
     for name in ids:
         assert joules[name] > 0
         assert seconds[name] >= 0.1
+
+
+def test_a_machine_beside_other_host_processes_is_a_workload(serve: Callable[..., Running], tmp_path: Path) -> None:
+    """Not a real QEMU but a program of its name and command line, that computes."""
+    program = tmp_path / "qemu-system-x86_64"
+    source = "int main(void) { for (;;) ; }"
+    subprocess.run(["gcc", "-O0", "-x", "c", "-", "-o", str(program)], input=source.encode(), check=True)
+    collector = serve()
+    machine = subprocess.Popen([str(program), "-name", "guest=web,debug-threads=on"])
+    try:
+        before = 0.0
+        while not before:
+            time.sleep(0.2)
+            before = collector.by_id("kepler_container_cpu_time_seconds_total").get("web", 0.0)
+        clock = cpu_clock_seconds(machine.pid)
+        time.sleep(4)
+        seconds = collector.by_id("kepler_container_cpu_time_seconds_total")["web"] - before
+        # What is shown is up to a publication (0.5 s) old, at both ends.
+        assert seconds == pytest.approx(cpu_clock_seconds(machine.pid) - clock, abs=0.6)
+    finally:
+        machine.kill()
+        machine.wait()
+    time.sleep(1)
+    (labels,) = [found for found, _ in collector.samples()["kepler_container_joules_total"] if found["container_id"]]
+    assert (labels["container"], labels["container_id"], labels["pod"]) == ("web", "web", "")
+    first = collector.by_id("kepler_container_cpu_time_seconds_total")["web"]
+    time.sleep(1)
+    assert collector.by_id("kepler_container_cpu_time_seconds_total")["web"] == first, "dead, and still shown"

@@ -13,6 +13,7 @@ import numpy as np
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.accounting import CgroupEvent
+from kepler_ebpf.kernel.launch import Loaded
 from kepler_ebpf.kernel.table import Slices, Table
 from kepler_ebpf.kernel.topology import Topology
 
@@ -53,6 +54,8 @@ class FakeAccounting:
         self._dead: list[int] = []
         self._busy = np.zeros(packages)
         self.events: list[CgroupEvent] = []
+        self.loaded = Loaded({}, {}, {}, 0.0, 0)
+        self.row_overflow_slices = self.cgroup_overflow_slices = 0
 
     def run(self, tgid: int, cgroup: int, package: int, alone_ns: int, shared_ns: int = 0, cycles: int = 0) -> None:
         """One slice, booked as the BPF programs would."""
@@ -84,6 +87,9 @@ class FakeAccounting:
                 self._dead.append(index)
 
     def close_slices(self) -> None:
+        pass
+
+    def sweep(self, everyone: bool = False) -> None:
         pass
 
     def sample(self) -> tuple[Slices, Slices]:

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Mapping
 
+from .. import allocator
 from ..assembly import assemble
 from ..config import add_flags, from_arguments
 from ..exporter.server import Endpoint
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Serve until told to stop. Raises UsageError and KeplerError."""
     config = from_arguments(arguments, environment)
     set_up_logging(config.log_level, config.log_format)
+    allocator.give_back()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -28,6 +28,16 @@ class _View(MetricSource):
         return iter(())
 
 
+class _Only(MetricSource):
+    """A registry of these families alone."""
+
+    def __init__(self, *families: Metric) -> None:
+        self._families = families
+
+    def collect(self) -> tuple[Metric, ...]:
+        return self._families
+
+
 class Renderer:
     """Renders the latest snapshot on demand, each format at most once per snapshot."""
 
@@ -50,5 +60,11 @@ class Renderer:
                 self._pages.clear()
             page = self._pages.get(content_type)
             if page is None:
-                page = self._pages[content_type] = encoder(self._registry)
+                page = self._pages[content_type] = self._render(encoder)
             return page, content_type
+
+    def _render(self, encoder: Callable[[MetricSource], bytes]) -> bytes:
+        """Family by family: the encoder holds all of its text three times over."""
+        end = encoder(_Only())
+        parts = [encoder(_Only(family)).removesuffix(end) for family in self._registry.collect()]
+        return b"".join([*parts, end])

@@ -8,7 +8,7 @@ from typing import Protocol
 
 MAX_NAME = 253
 """Longest name kept: the longest Kubernetes allows for an object."""
-MAX_NAMES = 20_000
+MAX_NAMES = 50_000
 """Most containers taken from one answer."""
 
 

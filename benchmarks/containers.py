@@ -1,0 +1,160 @@
+"""A thousand live containers rolled up and published; ten thousand made and removed beside the running collector."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
+
+from kepler_ebpf.collector import Collector, Names
+from kepler_ebpf.config import add_flags, from_arguments
+from kepler_ebpf.energy.meter import Meter
+from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.exporter.rendering import Renderer
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.kernel.accounting import cgroup2_root
+from kepler_ebpf.machines import Machines
+from kepler_ebpf.rollup import Groups
+from kepler_ebpf.sampler import Sampler
+from kepler_ebpf.workloads.names import ContainerName
+from kepler_ebpf.workloads.resolver import Workloads
+
+from .footprint import collector, resident_mib, scrape
+from .report import Figure
+
+_LIVE = 1_000
+_CHURN = 10_000
+_WARM_UP = 2_000
+_ROUNDS = 30
+_WARM_UP_ROUNDS = 15
+_HOLD_SECONDS = 5
+
+
+class _Everyone:
+    """Knows every container of the benchmark."""
+
+    name = "benchmark"
+    lists_sandboxes = True
+
+    def fetch(self) -> Mapping[str, ContainerName]:
+        return {_id(n): ContainerName(f"app-{n}", f"pod-{n // 4}", f"ns-{n % 20}", _uid(n)) for n in range(_LIVE)}
+
+
+def _id(number: int) -> str:
+    return f"{number:064x}"
+
+
+def _uid(number: int) -> str:
+    return f"0a1b2c3d-1111-2222-3333-{number // 4:012d}"
+
+
+def _busy_node(kernel: FakeAccounting, workloads: Workloads) -> Collector:
+    """A collector over a simulated kernel side with a thousand containers of three processes each."""
+    source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
+    groups = Groups(kernel, workloads.identify)  # type: ignore[arg-type]
+    machines = Machines(HostFS(), kernel, groups)  # type: ignore[arg-type]
+    meter = Meter([source])
+    sampler = Sampler(
+        kernel,  # type: ignore[arg-type]
+        meter,
+        groups,
+        floor_of=lambda domain: FixedFloor(10.0),
+        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
+        learn_path=workloads.learn_path,
+        machines=machines,
+    )
+    names = Names(
+        workloads.identify,
+        workloads.current,
+        workloads.working_set,
+        workloads.forget_cgroup,
+        workloads.forget,
+        lambda: {},
+    )
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    config = from_arguments(parser.parse_args([]), {})
+    return Collector(config, kernel, meter, sampler, groups, machines, names, {"power_source": "simulated"})  # type: ignore[arg-type]
+
+
+def _publication() -> list[Figure]:
+    kernel = FakeAccounting(1, 4_096, 2_048)
+    workloads = Workloads(HostFS(), [_Everyone()])
+    collector = _busy_node(kernel, workloads)
+    for number in range(_LIVE):
+        workloads.learn_path(number + 1, f"/kubepods/burstable/pod{_uid(number)}/{_id(number)}")
+    renderer = Renderer(lambda: collector.snapshot)
+    publish_ms, render_ms = [], []
+    for _ in range(_ROUNDS + _WARM_UP_ROUNDS):
+        for number in range(_LIVE):
+            for process in range(3):
+                kernel.run(3 * number + process + 1, number + 1, 0, 1_000_000)
+        collector.tick()
+        before = time.thread_time()
+        collector.publish()
+        publish_ms.append(1e3 * (time.thread_time() - before))
+        before = time.thread_time()
+        renderer.metrics("")
+        render_ms.append(1e3 * (time.thread_time() - before))
+        if len(publish_ms) <= _WARM_UP_ROUNDS:
+            time.sleep(0.5)  # the thread that learns names asks every five seconds
+    assert collector.snapshot is not None
+    shown = sum(bool(workload.pod) for workload in collector.snapshot.containers.workloads)
+    workloads.close()
+    return [
+        Figure(
+            "publication: 1,000 containers",
+            statistics.median(publish_ms[_WARM_UP_ROUNDS:]),
+            "ms",
+            20,
+            f"CPU time; {shown} named",
+        ),
+        Figure(
+            "rendering: 1,000 containers",
+            statistics.median(render_ms[_WARM_UP_ROUNDS:]),
+            "ms",
+            None,
+            "once a publication, if scraped",
+        ),
+    ]
+
+
+def _churn() -> list[Figure]:
+    root = cgroup2_root(HostFS()) / "docker"
+    root.mkdir(exist_ok=True)
+    # Each container's only process is forked by the shell that made its cgroup.
+    script = (
+        f"for i in $(seq {{}} {{}}); do d={root}/$(printf %064x $i); mkdir $d; "
+        "( echo 0 > $d/cgroup.procs; exec 2>/dev/null; i=0; while [ $i -lt 300 ]; do i=$((i+1)); done ); rmdir $d; done"
+    )
+
+    def live(first: int, last: int) -> None:
+        subprocess.run(["/bin/sh", "-c", script.format(first, last)], check=True)
+
+    with collector(9931, "--exit-hold", f"{_HOLD_SECONDS}s", "--metrics-interval", "1s") as pid:
+        fresh = resident_mib(pid)
+        live(1, _WARM_UP)  # until as many of the dead are shown at once as ever are
+        scrape(9931)
+        time.sleep(2 * _HOLD_SECONDS + 2)
+        before, began = resident_mib(pid), time.monotonic()
+        for first in range(_WARM_UP, _WARM_UP + _CHURN, 1_000):
+            live(first, first + 999)
+            scrape(9931)
+        rate = _CHURN / (time.monotonic() - began)
+        time.sleep(2 * _HOLD_SECONDS + 2)
+        scrape(9931)
+        after = resident_mib(pid)
+    os.rmdir(root)
+    note = f"{rate:.0f} a second; the first {_WARM_UP:,} took {before - fresh:.1f} MiB"
+    return [Figure("memory: growth over 10,000 containers", after - before, "MiB", 5, note)]
+
+
+def measure() -> list[Figure]:
+    """Publication over a simulated kernel side; memory of a real collector under churn."""
+    return [*_publication(), *_churn()]
