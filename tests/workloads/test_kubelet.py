@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.workloads.kubelet import Kubelet
 from kepler_ebpf.workloads.names import ContainerName
 from kepler_ebpf.workloads.naming import Naming
 from tests.needs import require
@@ -125,3 +126,16 @@ def test_the_thread_names_and_ends(stand: Stand) -> None:
         time.sleep(0.01)
     naming.close()
     assert naming.name("a2") == ContainerName("app", "p2", "ns", "u2")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("https://10.0.0.7:10250", ("10.0.0.7", 10250)),
+        ("https://fd00::7:10250", ("fd00::7", 10250)),
+        ("https://[fd00::7]:10250/", ("fd00::7", 10250)),
+        ("https://node-1", ("node-1", 10250)),
+    ],
+)
+def test_addresses(url: str, address: tuple[str, int]) -> None:
+    assert Kubelet(url)._address == address

@@ -20,6 +20,7 @@ from .names import MAX_NAMES, ContainerName, ProviderError, clip
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN = re.compile(r"[!-~]+\Z")
 _QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(m?)", re.ASCII)
+_BARE_IPV6 = re.compile(r"(https://)([0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*)(:\d+/?)\Z")
 _MAX_CPUS = 1e6
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
@@ -46,7 +47,8 @@ class Kubelet:
         timeout_seconds: float = 5.0,
     ) -> None:
         try:
-            parts = urlsplit(url)
+            # A pod knows its node's address from the downward API, which writes no brackets around an IPv6 one.
+            parts = urlsplit(_BARE_IPV6.sub(r"\1[\2]\3", url))
             host, port = parts.hostname, parts.port or 10250
         except ValueError:
             host = None

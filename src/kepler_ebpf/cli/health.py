@@ -1,0 +1,57 @@
+"""Ask the running collector whether it is well; the exit code says so (health checks of containers).
+
+Asks /healthz at the address that it listens on, over TLS where a web configuration says so. Takes the same options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+
+from ..config import add_flags, from_arguments
+from ..errors import KeplerError
+from ..exporter.listen import parse_listen, shown
+from ..exporter.webconfig import WebConfig
+
+_TIMEOUT_SECONDS = 3.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Print ``ok``. Raises KeplerError where the collector does not answer so, and UsageError."""
+    config = from_arguments(arguments, environment)
+    host, port = parse_listen(config.listen)
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    tls = WebConfig(config.web_config).current().tls if config.web_config else None
+    try:
+        if tls is not None and tls.verify_mode == ssl.CERT_REQUIRED:  # we have no certificate to show
+            socket.create_connection((host, port), _TIMEOUT_SECONDS).close()
+            status = 200
+        else:
+            status = _ask(host, port, secure=tls is not None)
+    except (OSError, http.client.HTTPException) as error:
+        raise KeplerError(f"no answer at {shown(host, port)}: {error}") from error
+    if status != 200:
+        raise KeplerError(f"the collector at {shown(host, port)} is not well: /healthz answers {status}")
+    print("ok")
+    return 0
+
+
+def _ask(host: str, port: int, secure: bool) -> int:
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    if secure:
+        # Our own certificate on our own machine: nothing secret is sent, and its name need not be this address.
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status
+    finally:
+        connection.close()
