@@ -234,7 +234,7 @@ def containerd(root: Path) -> Iterator[Containerd]:
     finally:
         daemon.terminate()
         daemon.wait()
-        _unmount_below(root)
+        unmount_below(root)
         _remove_cgroups("kubepods")
 
 
@@ -250,7 +250,7 @@ def _wait_for(socket_path: Path, daemon: subprocess.Popen[bytes], log: Path) -> 
     raise AssertionError(f"containerd did not start: {log.read_text()}")
 
 
-def _unmount_below(root: Path) -> None:
+def unmount_below(root: Path) -> None:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in reversed([mount for mount in mounts if mount.startswith(f"{root}/")]):
         subprocess.run(["umount", "-l", mount], capture_output=True)
@@ -341,6 +341,6 @@ class Podman:
     def close(self) -> None:
         for name in list(self._names):
             self.remove(name)
-        _unmount_below(Path(self._runroot))
+        unmount_below(Path(self._runroot))
         shutil.rmtree(self._runroot, ignore_errors=True)
         _remove_cgroups("libpod_parent")

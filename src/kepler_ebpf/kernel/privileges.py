@@ -8,6 +8,7 @@ import os
 
 from ..errors import KeplerError
 from ..hostfs import read_text
+from .syscalls import bpf_is_filtered
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,11 @@ def held() -> set[str]:
 def missing(capabilities: set[str]) -> str:
     """What is missing to load BPF programs, as a sentence; empty where nothing is."""
     if "SYS_ADMIN" in capabilities or {"BPF", "PERFMON"} <= capabilities:
+        if bpf_is_filtered():
+            return (
+                "bpf(2) is refused although its capability is held: a seccomp profile forbids it "
+                "(container runtimes of 2022 and before; seccompProfile Unconfined lets it through)"
+            )
         return ""
     have = ", ".join(f"CAP_{name}" for name in sorted(capabilities)) or "none that count"
     return f"loading BPF programs needs root, or CAP_BPF and CAP_PERFMON: user {os.geteuid()} holds {have}"

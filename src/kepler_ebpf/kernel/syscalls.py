@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 from typing import Any
@@ -36,6 +37,19 @@ def _syscall(number: int, *args: Any) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def bpf_is_filtered() -> bool:
+    """Whether bpf(2) is refused whatever is asked, as by a seccomp filter, to a caller who holds CAP_BPF.
+
+    Asked for a command that does not exist, the kernel itself says EINVAL (kernel/bpf/syscall.c, __sys_bpf).
+    """
+    attributes = ctypes.create_string_buffer(8)
+    try:
+        _syscall(_BPF, ctypes.c_int(0x7FFFFFFF), attributes, ctypes.c_uint(len(attributes)))
+    except OSError as error:
+        return error.errno in (errno.EPERM, errno.ENOSYS)
+    return False
 
 
 class _MapElement(ctypes.Structure):

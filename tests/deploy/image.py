@@ -1,0 +1,89 @@
+"""The image built from deploy/Dockerfile by podman, on a base that debootstrap makes from this machine's mirror."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.deploy.overlays import DEPLOY
+from tests.needs import require
+from tests.runtimes import unmount_below
+
+BASE = "localhost/debian:base"
+IMAGE = "localhost/kepler-ebpf:0.1.0"
+# How this machine reaches its package registries is its own affair; the build is told where it has to be.
+_MACHINES_OWN = ("/etc/pip.conf", "/root/.config/pip", "/etc/ssl/certs", "/usr/share/ca-certificates", "/etc/hosts")
+
+
+class Images:
+    """podman with a store of its own."""
+
+    def __init__(self, root: Path) -> None:
+        for program in ("podman", "debootstrap", "runc"):
+            require(shutil.which(program), f"needs {program}")
+        require(os.geteuid() == 0, "building an image needs root")
+        self.root = root
+        self._runroot = tempfile.mkdtemp(prefix="podman-")  # podman takes at most 50 characters
+
+    def podman(self, *arguments: str, seconds: float = 600) -> str:
+        """Run podman; its output. Its own words are the failure's."""
+        command = [
+            "podman",
+            *("--root", str(self.root / "images"), "--runroot", self._runroot),
+            *("--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc"),
+            *arguments,
+        ]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        assert answer.returncode == 0, f"{' '.join(command)}: {answer.stderr[-4000:]}"
+        return answer.stdout
+
+    def logs(self, name: str) -> str:
+        """Both of a container's streams."""
+        command = ["podman", "--root", str(self.root / "images"), "--runroot", self._runroot, "logs", name]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+
+    def build(self) -> None:
+        """Make the base, then the image."""
+        base = self.root / "base"
+        mirror, suite = _mirror()
+        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(base), mirror]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
+        archive = self.root / "base.tar"
+        subprocess.run(["tar", "-C", base, "-cf", archive, "."], check=True)
+        shutil.rmtree(base)
+        self.podman("import", str(archive), BASE)
+        archive.unlink()
+        shared = [f"--volume={path}:{path}:ro" for path in (*_MACHINES_OWN, "/etc/resolv.conf") if Path(path).exists()]
+        self.podman(
+            *("build", "--isolation=chroot", "--network=host", "--format=docker", "--ulimit=nofile=1024:1024"),
+            *(f"--build-arg=BASE={BASE}", f"--file={DEPLOY / 'Dockerfile'}", f"--tag={IMAGE}", *shared),
+            str(DEPLOY.parent),
+        )
+
+    def size_bytes(self) -> int:
+        """What the image adds to its base."""
+        sizes = [int(self.podman("image", "inspect", "--format={{.Size}}", name)) for name in (IMAGE, BASE)]
+        return sizes[0] - sizes[1]
+
+    def close(self) -> None:
+        """Remove every container and mount."""
+        self.podman("rm", "--all", "--force", "--time=0")
+        self.podman("image", "unmount", "--all", "--force")
+        unmount_below(self.root)
+        unmount_below(Path(self._runroot))
+        shutil.rmtree(self._runroot, ignore_errors=True)
+
+
+def _mirror() -> tuple[str, str]:
+    """Where this machine's own packages come from, and its release."""
+    release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
+    places = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.sources")]
+    text = "\n".join(path.read_text() for path in places if path.exists())
+    found = re.search(r"^(?:URIs:|deb(?: \[.*\])?)\s+(http\S+)", text, re.MULTILINE)
+    require(release and found, "cannot tell this machine's Debian mirror")
+    return str(found and found[1]), str(release and release[1])
