@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test lint bench study doctor clean
+.PHONY: help setup run test lint bench study generated doctor clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead
 study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fills docs/accuracy.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'
 	$(BIN)/python -m benchmarks.study --write docs/accuracy.md
+
+generated: $(VENV)/.installed-dev  ## rewrite what deploy/generate.py makes: Operator rules, dashboards
+	$(BIN)/python -m deploy.generate
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

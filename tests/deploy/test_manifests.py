@@ -11,10 +11,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from deploy.generate import generated
 
 from kepler_ebpf.config import OPTIONS
 from tests.deploy.overlays import DEPLOY, OVERLAYS, overlay, render
-from tests.needs import require
 
 SUPPORTED = ("1.28", "1.32", "1.37")
 """The oldest Kubernetes supported, one between, the newest whose schema is to be had."""
@@ -130,46 +130,6 @@ def test_service_and_monitor_find_the_pods() -> None:
     assert {relabeling["targetLabel"] for relabeling in endpoint["relabelings"]} >= {"instance", "node"}
 
 
-def promtool(*arguments: str) -> None:
-    require(shutil.which("promtool"), "promtool is not installed")
-    answer = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-
-
-def test_prometheus_takes_the_scrape_configuration() -> None:
-    promtool("check", "config", str(DEPLOY / "prometheus/prometheus.yml"))
-
-
-TESTS = """
-rule_files: [{rules}]
-evaluation_interval: 1m
-tests:
-- interval: 1m
-  input_series:
-  - {{series: 'kepler_node_power_watts{{instance="a"}}', values: '250x20'}}
-  - {{series: 'kepler_node_power_watts{{instance="b"}}', values: '150x20'}}
-  - {{series: 'kepler_container_joules_total{{instance="a",container="hog"}}', values: '0+6000x20'}}
-  - {{series: 'kepler_container_joules_total{{instance="a",container="mouse"}}', values: '0+6x20'}}
-  - {{series: 'up{{job="kepler",instance="c"}}', values: '0x20'}}
-  - {{series: 'kepler_ebpf_source_errors_total{{instance="a",source="rapl-powercap",reason="EIO"}}', values: '0+5x40'}}
-  - {{series: 'kepler_ebpf_books_gap_exceeded_total{{instance="a",level="process"}}', values: '0x5 1x15'}}
-  - {{series: 'kepler_ebpf_books_gap_exceeded_total{{instance="b",level="process"}}', values: '0x20'}}
-  - {{series: 'kepler_ebpf_sample_interval_seconds{{instance="a"}}', values: '0.5x40'}}
-  - {{series: 'kepler_ebpf_configured_sample_interval_seconds{{instance="a"}}', values: '0.1x40'}}
-  promql_expr_test:
-  - {{expr: 'ALERTS{{alertname="HighPowerConsumption",alertstate="firing"}}', eval_time: 10m, exp_samples: [{{labels: 'ALERTS{{alertname="HighPowerConsumption",alertstate="firing",instance="a",severity="warning"}}', value: 1}}]}}
-  - {{expr: 'ALERTS{{alertname="PowerConsumptionSpike",alertstate="firing"}}', eval_time: 15m, exp_samples: [{{labels: 'ALERTS{{alertname="PowerConsumptionSpike",alertstate="firing",container="hog",instance="a",severity="critical"}}', value: 1}}]}}
-  - {{expr: 'ALERTS{{alertname="KeplerDown",alertstate="firing"}}', eval_time: 10m, exp_samples: [{{labels: 'ALERTS{{alertname="KeplerDown",alertstate="firing",instance="c",job="kepler",severity="warning"}}', value: 1}}]}}
-  - {{expr: 'count(ALERTS{{alertname="KeplerSourceErrors",alertstate="firing"}})', eval_time: 30m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
-  - {{expr: 'count(ALERTS{{alertname="KeplerBooksDoNotClose",alertstate="firing"}})', eval_time: 10m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
-  - {{expr: 'count(ALERTS{{alertname="KeplerSampleIntervalStretched",alertstate="firing"}})', eval_time: 30m, exp_samples: [{{labels: '{{}}', value: 1}}]}}
-"""  # noqa: E501
-
-
-def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
-    rules = tmp_path / "rules.yml"
-    rules.write_text(yaml.safe_dump(documents("kepler-alerts.yaml")["PrometheusRule"]["spec"]))
-    promtool("check", "rules", str(rules))
-    tests = tmp_path / "tests.yml"
-    tests.write_text(TESTS.format(rules=rules))
-    promtool("test", "rules", str(tests))
+@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
+def test_generated_files_are_up_to_date(path: Path) -> None:
+    assert path.read_text() == generated()[path], "run make generated"
