@@ -1,12 +1,14 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
-Rules for the Prometheus Operator are the plain rule files, wrapped.
+Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py.
 """
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+
+from .grafana.dashboards import dashboards
 
 DEPLOY = Path(__file__).parent
 
@@ -37,7 +39,8 @@ def operator_rule(name: str) -> str:
 
 def generated() -> dict[Path, str]:
     """Every file written here, with its text."""
-    return {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
+    rules = {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
+    return rules | {DEPLOY / "grafana/dashboards" / name: text for name, text in dashboards().items()}
 
 
 def main() -> None:

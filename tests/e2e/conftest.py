@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,15 +73,15 @@ class Running:
         raise AssertionError(f"not ready in 30 s: {self.log.read_text()}")
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts collectors as a user would, with flags; they are stopped after the test."""
+@contextmanager
+def collectors(directory: Path) -> Iterator[Callable[..., Running]]:
+    """Starts collectors as a user would, with flags and variables; they are stopped at the end."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
     running: list[Running] = []
 
     def start(*flags: str, **variables: str) -> Running:
         port = free_port()
-        log = tmp_path / f"log-{port}"
+        log = directory / f"log-{port}"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", *flags],
@@ -91,10 +92,26 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         running[-1].wait_ready()
         return running[-1]
 
-    yield start
-    for one in running:
-        one.process.kill()
-        one.process.wait()
+    try:
+        yield start
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts collectors that live as long as the test."""
+    with collectors(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_collectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Starts collectors that live as long as the module's tests."""
+    with collectors(tmp_path_factory.mktemp("collectors")) as start:
+        yield start
 
 
 @pytest.fixture

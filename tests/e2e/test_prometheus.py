@@ -1,99 +1,161 @@
-"""A real Prometheus scrapes a running collector, and the setup guide's queries return data."""
+"""A real Prometheus with what we ship scrapes running collectors: every expression, ours and the guide's, answers."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
+import math
+import re
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
+import yaml
 
-from tests.e2e.conftest import Running, free_port
-from tests.needs import require
+from tests.deploy.overlays import DEPLOY
+from tests.e2e import guide
+from tests.e2e.conftest import Running
+from tests.e2e.site import METERED, Prometheus, Result, site
 
 pytestmark = pytest.mark.kernel
 
-# From the setup guide; those of GPUs and of foreign metrics need what is not here.
-GUIDE_QUERIES = (
-    "topk(10, rate(kepler_container_joules_total[1m]))",
-    "kepler_node_power_watts",
-    "avg by (pod) (kepler_container_joules_total)",
-    "kepler_node_power_watts / kepler_node_cpu_utilization",
-    "kepler_node_energy_joules_total",
-    "kepler_node_cpu_power_watts",
-    "kepler_container_cpu_time_seconds_total",
-    "kepler_process_power_watts",
-    "increase(kepler_container_joules_total[1m])",
+NOBODY_ELSE = re.compile(r"exported_")
+# Absent by nature: there is nothing to see where all is well.
+WHEN_ABSENT = re.compile(r"^absent\((.*)\)$")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One, and the labels that its legend names."""
+
+    where: str
+    text: str
+    labels: frozenset[str] = frozenset()
+
+    def concrete(self) -> str:
+        """With Grafana's variables filled in."""
+        text = self.text.replace("$__rate_interval", "10s").replace("$__range", "1m")
+        return re.sub(r"\$(node|namespace|pod)\b", ".*", text)
+
+
+def threshold_less(expression: str) -> str:
+    """An alert's expression without the comparison that makes it an alert."""
+    return re.split(r"\s(?:[<>=]=?|!=)\s", expression)[0]
+
+
+def dashboards() -> Iterator[Expression]:
+    for path in sorted((DEPLOY / "grafana/dashboards").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel["targets"]:
+                labels = frozenset(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                yield Expression(f"{path.stem}: {panel['title']} {target['refId']}", target["expr"], labels)
+
+
+def rules() -> Iterator[Expression]:
+    for path in sorted((DEPLOY / "prometheus").glob("kepler-*.yaml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                if "record" in rule:
+                    yield Expression(f"{path.stem}: {rule['record']}", rule["record"])
+                elif found := WHEN_ABSENT.match(rule["expr"]):
+                    yield Expression(f"{path.stem}: {rule['alert']}, its opposite", found[1])
+                else:
+                    yield Expression(f"{path.stem}: {rule['alert']}", threshold_less(rule["expr"]))
+
+
+EXPRESSIONS = (
+    *(Expression(f"guide: {text}", text) for text in guide.EXPRESSIONS),
+    *(Expression(f"guide: {name}", threshold_less(text)) for name, text in guide.ALERTS.items()),
+    *rules(),
+    *dashboards(),
 )
 
 
-class Prometheus:
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def query(self, expression: str) -> list[dict[str, object]]:
-        address = f"http://127.0.0.1:{self.port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            result: list[dict[str, object]] = json.load(answer)["data"]["result"]
-        return result
-
-
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Callable[[int], Prometheus]]:
-    require(shutil.which("prometheus"), "prometheus is not installed")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(target: int) -> Prometheus:
-        port = free_port()
-        config = tmp_path / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 1s}\n"
-            "scrape_configs:\n"
-            f"- {{job_name: kepler, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}\n"
-        )
-        started.append(
-            subprocess.Popen(
-                [
-                    "prometheus",
-                    f"--config.file={config}",
-                    f"--storage.tsdb.path={tmp_path / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{port}",
-                ],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        return Prometheus(port)
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait()
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, start_collectors: Callable[..., Running]
+) -> Iterator[tuple[Prometheus, Running]]:
+    with site(tmp_path_factory.mktemp("site"), start_collectors) as (server, collector):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            time.sleep(1)
+            if server.query('rate(kepler_container_joules_total{container="app"}[5s]) > 0') and server.query(
+                "kepler_container_other_joules_total > 0"
+            ):
+                break
+        time.sleep(5)
+        yield server, collector
 
 
-def test_the_guides_queries_return_data(serve: Callable[..., Running], prometheus: Callable[[int], Prometheus]) -> None:
-    collector = serve()
-    server = prometheus(collector.port)
-    deadline = time.monotonic() + 30
-    empty = list(GUIDE_QUERIES)
-    while empty and time.monotonic() < deadline:
-        time.sleep(1)
-        try:
-            empty = [query for query in empty if not server.query(query)]
-        except OSError:
-            continue  # it is still starting
-    assert not empty
-    (node,) = server.query("kepler_node_energy_joules_total")
-    (parts,) = server.query(
-        "sum(kepler_process_joules_total) + sum(kepler_node_idle_joules_total)"
-        " + sum(kepler_node_unattributed_joules_total)"
+@pytest.fixture(scope="module")
+def answers(world: tuple[Prometheus, Running]) -> dict[str, Result]:
+    server, _ = world
+    return {expression.where: server.query(expression.concrete()) for expression in EXPRESSIONS}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda expression: expression.where)
+def test_every_expression_returns_data(
+    expression: Expression, answers: dict[str, Result], world: tuple[Prometheus, Running]
+) -> None:
+    answer = answers[expression.where]
+    if "cpu_cycles" in expression.text and world[1].samples()["kepler_node_info"][0][0]["cycles"] == "none":
+        assert not answer, "cycles that nobody counted"
+        return
+    assert answer, expression.concrete()
+    for series in answer:
+        assert not NOBODY_ELSE.search(str(series["metric"])), "a workload's labels were renamed"
+        assert not math.isnan(float(series["value"][1])) or "gpu" in expression.text
+    for label in expression.labels:
+        assert any(series["metric"].get(label) for series in answer), f"the legend's {label} is on no series"
+
+
+def test_no_rule_fails(world: tuple[Prometheus, Running]) -> None:
+    found = [rule for group in world[0].get("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"]: rule.get("lastError") for rule in found if rule["health"] != "ok"} == {}
+    assert len(found) == sum(
+        len(group["rules"])
+        for path in (DEPLOY / "prometheus").glob("kepler-*.yaml")
+        for group in yaml.safe_load(path.read_text())["groups"]
     )
-    assert float(parts["value"][1]) == pytest.approx(float(node["value"][1]), rel=1e-9)  # type: ignore[index]
-    assert float(node["value"][1]) > 0  # type: ignore[index]
-    (up,) = server.query("up")
-    assert up["value"][1] == "1"  # type: ignore[index]
+
+
+def test_the_guides_alerts_and_panels_are_ours() -> None:
+    ours = yaml.safe_load((DEPLOY / "k8s/kepler-alerts.yaml").read_text())
+    alerts = {rule["alert"]: rule["expr"] for group in ours["spec"]["groups"] for rule in group["rules"]}
+    assert guide.ALERTS.items() <= alerts.items()
+    titles = {
+        panel["title"]
+        for path in (DEPLOY / "grafana/dashboards").glob("*.json")
+        for panel in json.loads(path.read_text())["panels"]
+    }
+    assert guide.PANELS.keys() <= titles
+
+
+def test_the_books_close_in_prometheus_too(world: tuple[Prometheus, Running]) -> None:
+    for families in (
+        ("kepler_process_joules_total",),
+        (
+            "kepler_container_joules_total",
+            "kepler_containers_exited_joules_total",
+            "kepler_containers_pending_joules",
+        ),
+    ):
+        parts = (*families, "kepler_node_idle_joules_total", "kepler_node_unattributed_joules_total")
+        whole = " + ".join(f"sum by (node) ({part})" for part in parts)
+        nodes = world[0].query(f"({whole}) / on (node) kepler_node_energy_joules_total")
+        assert len(nodes) == 2
+        for node in nodes:
+            assert float(node["value"][1]) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_watts_are_the_meters(world: tuple[Prometheus, Running]) -> None:
+    """40 W of packages, 10 W of memory and 20 W of GPU."""
+    (watts,) = world[0].query(f'avg_over_time(kepler_node_power_watts{{node="{METERED}"}}[5s])')
+    assert watts["metric"]["node"] == watts["metric"]["instance"] == METERED
+    assert float(watts["value"][1]) == pytest.approx(70.0, rel=0.1)
+
+
+def test_labels_of_kepler_0_9(world: tuple[Prometheus, Running]) -> None:
+    (app,) = world[0].query('kepler_container_joules_total{pod_name="web-0",container_name="app",node="worker-1"}')
+    assert app["metric"].items() >= {"container_namespace": "shop", "mode": "dynamic", "pod": "web-0"}.items()
+    assert not world[0].query('kepler_node_power_watts{mode="dynamic"}')

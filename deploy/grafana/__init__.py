@@ -1,0 +1,1 @@
+"""Grafana's dashboards, as code: ``make generated`` writes them to dashboards/*.json."""
