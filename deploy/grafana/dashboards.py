@@ -312,7 +312,7 @@ def gpu() -> Dashboard:
             "Shared out by what each process had the GPU do.",
             WATTS,
             (
-                f"sum by (namespace, pod, container) (rate(kepler_container_gpu_joules_total{{{_N}}}{_R}))",
+                f"sum by (namespace, pod, container) (rate(kepler_container_gpu_joules_total{{{_N}}}{_R})) > 0",
                 "{{namespace}}/{{pod}}/{{container}}",
             ),
             stacked=True,
@@ -346,6 +346,7 @@ def gpu() -> Dashboard:
 
 
 def collector() -> Dashboard:
+    by_version = " * on (node) group_left (version) kepler_ebpf_build_info"
     panels = [
         number("Collectors up", "Targets of job kepler that answer.", PLAIN, f'sum(up{{job="kepler",{_N}}})'),
         number("Samples per second", "Per collector.", COUNT, f"avg(rate(kepler_ebpf_samples_total{{{_N}}}{_R}))"),
@@ -422,13 +423,13 @@ def collector() -> Dashboard:
         ),
         rows(
             "Versions",
-            "And what loading the programs took.",
+            "With the samples taken since the start, and what loading the programs took.",
             [
-                ("Version", PLAIN, f"sum by (node, version) (kepler_ebpf_build_info{{{_N}}})"),
-                ("Loader time", SECONDS, f"sum by (node) (kepler_ebpf_loader_seconds{{{_N}}})"),
-                ("Loader peak memory", BYTES, f"sum by (node) (kepler_ebpf_loader_peak_bytes{{{_N}}})"),
+                ("Samples", COUNT, f"kepler_ebpf_samples_total{{{_N}}}{by_version}"),
+                ("Loader time", SECONDS, f"kepler_ebpf_loader_seconds{{{_N}}}{by_version}"),
+                ("Loader peak memory", BYTES, f"kepler_ebpf_loader_peak_bytes{{{_N}}}{by_version}"),
             ],
-            hidden=(),
+            hidden=("instance",),
         ),
     ]
     about = "The collectors themselves: are they up, on time, and do their books close."

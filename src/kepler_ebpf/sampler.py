@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 _GPU = COMPONENTS.index("gpu")
 GAP_LIMIT = 1e-6
+_ROUNDING = 1e-12
 _CGROUP_GRACE_SECONDS = 5.0
 _Piece = tuple[NDArray[np.intp], Floats]
 
@@ -173,7 +174,10 @@ class Sampler:
             )
         given = self.domains.by_package(dynamic, anyone)[: len(NODE_COMPONENTS)].sum(axis=1)
         given[_GPU] = sum(float(share.sum()) for _, share in users)
-        unattributed = self.domains.by_component(dynamic) - given
+        to_give = self.domains.by_component(dynamic)
+        unattributed = to_give - given
+        # Where all was given away the difference is rounding, of either sign; but counters do not fall.
+        unattributed[unattributed < _ROUNDING * to_give] = 0.0
         gaps = self.ledger.book(self.domains.by_component(joules), idle_sum, unattributed, entries)
         for name, gap in gaps.items():
             if gap > GAP_LIMIT:

@@ -113,6 +113,18 @@ def test_the_books_close_in_every_sample_of_a_stormy_run(policy: str, samples: i
         assert ledger.relative_gap(name) < 1e-9
 
 
+def test_rounding_is_nobodys_energy() -> None:
+    """Where everything is charged to somebody the rest is 0, not what rounding left, of either sign."""
+    chance = random.Random(1)
+    machine = Machine()
+    for _ in range(1000):
+        for tgid in (1, 2, 3):
+            machine.kernel.run(tgid, tgid, tgid % 2, chance.randrange(1, 10**8))
+        machine.gpu = {1: 0.3, 2: 0.7}
+        machine.tick(np.array([chance.random() * 8 for _ in DOMAINS]))
+    assert machine.ledger.unattributed.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_each_socket_pays_for_its_own() -> None:
     domains = (Domain("package", 0, "fake"), Domain("package", 1, "fake"))
     machine = Machine(domains, floor=float("nan"))
