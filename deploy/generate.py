@@ -1,10 +1,12 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
-Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py.
+Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
+chart has both as templates.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -37,10 +39,48 @@ def operator_rule(name: str) -> str:
     return comments + _RULE.format(name=name) + textwrap.indent("groups:\n" + groups, "  ")
 
 
+CHART_RULES = {"kepler-0.9-compat": "rules.kepler09", "kepler-0.10-compat": "rules.kepler010"}
+"""The chart's switches of rule files that are not of every installation."""
+
+
+def literal(text: str) -> str:
+    """Text that Helm's templates leave as it is: braces for Prometheus and Grafana are not for Helm."""
+    return re.sub(r"{{|}}", lambda braces: '{{ "' + braces[0] + '" }}', text)
+
+
+def chart_rule(name: str) -> str:
+    """The chart's template of a rule file."""
+    text = literal(operator_rule(name)).replace("namespace: newmonitoring", "namespace: {{ .Release.Namespace }}")
+    return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
+
+
+def chart_dashboard(name: str, text: str) -> str:
+    """The chart's template of a dashboard, as a ConfigMap for Grafana's sidecar."""
+    return f"""\
+{{{{- if .Values.dashboards.enabled }}}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: kepler-dashboard-{Path(name).stem}
+  namespace: {{{{ .Release.Namespace }}}}
+  labels:
+    app: kepler-exporter
+    {{{{ .Values.dashboards.label }}}}: "1"
+data:
+  kepler-ebpf-{name}: |
+{textwrap.indent(literal(text), "    ")}{{{{- end }}}}
+"""
+
+
 def generated() -> dict[Path, str]:
     """Every file written here, with its text."""
-    rules = {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
-    return rules | {DEPLOY / "grafana/dashboards" / name: text for name, text in dashboards().items()}
+    made = {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
+    templates = DEPLOY / "helm/kepler-ebpf/templates"
+    made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
+    for name, text in dashboards().items():
+        made[DEPLOY / "grafana/dashboards" / name] = text
+        made[templates / f"dashboard-{Path(name).stem}.yaml"] = chart_dashboard(name, text)
+    return made
 
 
 def main() -> None:
