@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test lint bench study generated doctor clean
+.PHONY: help setup run test lint bench study generated deb preview doctor clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fill
 
 generated: $(VENV)/.installed-dev  ## rewrite what deploy/generate.py makes: Operator rules, dashboards
 	$(BIN)/python -m deploy.generate
+
+deb:  ## the Debian package, in dist/
+	deploy/debian/build dist
+
+preview: $(VENV)/.installed-dev  ## pictures of the dashboards over real data (two and a half minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'
+	$(SUDO) $(BIN)/python -m tests.e2e.preview docs/pictures --seconds 120
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -58,11 +58,15 @@ class Images:
         shutil.rmtree(base)
         self.podman("import", str(archive), BASE)
         archive.unlink()
+        self.build_from(DEPLOY / "Dockerfile", DEPLOY.parent, IMAGE)
+
+    def build_from(self, dockerfile: Path, context: Path, tag: str) -> None:
+        """Build an image on the base."""
         shared = [f"--volume={path}:{path}:ro" for path in (*_MACHINES_OWN, "/etc/resolv.conf") if Path(path).exists()]
         self.podman(
             *("build", "--isolation=chroot", "--network=host", "--format=docker", "--ulimit=nofile=1024:1024"),
-            *(f"--build-arg=BASE={BASE}", f"--file={DEPLOY / 'Dockerfile'}", f"--tag={IMAGE}", *shared),
-            str(DEPLOY.parent),
+            *(f"--build-arg=BASE={BASE}", f"--file={dockerfile}", f"--tag={tag}", *shared),
+            str(context),
         )
 
     def size_bytes(self) -> int:

@@ -41,16 +41,6 @@ OURS = {"KEPLER_KUBELET_URL": "off", "KEPLER_METRICS_INTERVAL": "1s"}
 """What the test sets otherwise than the overlay: there is no kubelet here, and nobody wants to wait for 30 seconds."""
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
-    images = Images(tmp_path_factory.mktemp("image"))
-    try:
-        images.build()
-        yield images
-    finally:
-        images.close()
-
-
 class Powercap:
     """A prepared powercap tree below a /sys of its own: one package that draws 50 W."""
 
