@@ -82,7 +82,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str, tmp_path: Path) -> 
     change: Document = {
         "profile": "least-privilege",
         "image": {"repository": "registry.example/kepler-ebpf", "tag": "0.2.0"},
-        "env": {"KEPLER_PROCESSES": "off", "KEPLER_LOG_LEVEL": 'with "quotes"'},
+        "env": {"KEPLER_PROCESS_METRICS": "off", "KEPLER_LOG_LEVEL": 'with "quotes"'},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "energy"}],
         "dashboards": {"enabled": True},

@@ -33,8 +33,8 @@ class Expression:
     labels: frozenset[str] = frozenset()
 
     def concrete(self) -> str:
-        """With Grafana's variables filled in."""
-        text = self.text.replace("$__rate_interval", "10s").replace("$__range", "1m")
+        """With Grafana's variables filled in, and a month as short as the test."""
+        text = self.text.replace("$__rate_interval", "10s").replace("$__range", "1m").replace("[30d:1h]", "[1m:10s]")
         return re.sub(r"\$(node|namespace|pod)\b", ".*", text)
 
 
@@ -63,9 +63,18 @@ def rules() -> Iterator[Expression]:
                     yield Expression(f"{path.stem}: {rule['alert']}", threshold_less(rule["expr"]))
 
 
+def documented() -> Iterator[Expression]:
+    """What docs/prometheus.md offers in place of the guide's examples, and beside them."""
+    text = (DEPLOY.parent / "docs/prometheus.md").read_text()
+    for span in re.findall(r"`([^`\n]+)`", text):
+        if "kepler" in span and ("[" in span or "increase1h" in span) and span not in guide.EXPRESSIONS:
+            yield Expression(f"docs: {span}", span)
+
+
 EXPRESSIONS = (
     *(Expression(f"guide: {text}", text) for text in guide.EXPRESSIONS),
     *(Expression(f"guide: {name}", threshold_less(text)) for name, text in guide.ALERTS.items()),
+    *documented(),
     *rules(),
     *dashboards(),
 )

@@ -27,6 +27,14 @@ def test_every_family_is_documented() -> None:
         assert name in text, name
 
 
+def test_every_alert_and_overlay_is_documented() -> None:
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "deploy/prometheus/kepler-alerts.yaml").read_text())
+    text = (ROOT / "docs/prometheus.md").read_text()
+    assert [alert for alert in alerts if f"`{alert}`" not in text] == []
+    text = (ROOT / "docs/deployment.md").read_text()
+    assert [path.name for path in (ROOT / "deploy/kustomize").iterdir() if f"`{path.name}`" not in text] == []
+
+
 def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
