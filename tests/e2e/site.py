@@ -22,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.kernel.accounting import cgroup2_root
 from tests.deploy.overlays import DEPLOY
 from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
@@ -201,9 +203,12 @@ def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prome
         worker = stack.enter_context(subprocess.Popen(spinner(600)))
         stack.callback(worker.kill)
 
+        users = [worker.pid]
+
         def beat(seconds: float) -> None:
             tick(seconds)
-            gpu.write(f"gpu 0 {1000 + seconds * 20_000:.0f} 20000 0 0", f"use 0 {worker.pid} 80 {seconds * 1e6:.0f}")
+            used = [f"use 0 {pid} {80 // len(users)} {seconds * 1e6:.0f}" for pid in users]
+            gpu.write(f"gpu 0 {1000 + seconds * 20_000:.0f} 20000 0 0", *used)
 
         stack.enter_context(Ticker(beat))
         collector = start(
@@ -215,7 +220,9 @@ def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prome
         )
         for number in range(2):
             pod = runtime.run_pod(f"web-{number}")
-            runtime.run(pod, "app", BUSY)
+            app = runtime.run(pod, "app", BUSY)
+            members = cgroup2_root(HostFS()) / f"{pod.cgroup.lstrip('/')}/{app}/cgroup.procs"
+            users.append(int(members.read_text().split()[0]))
             runtime.run(pod, "sidecar", "while :; do sleep 0.1; done")
         handler = type("Handler", (Foreign,), {"collector": collector})
         foreign = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
