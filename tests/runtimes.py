@@ -301,10 +301,11 @@ class Podman:
         require(shutil.which("podman"), "needs podman")
         self.rootfs = busybox_rootfs(root / "rootfs")
         self.socket = root / "podman.sock"
+        self._root = root / "root"
         self._runroot = tempfile.mkdtemp(prefix="podman-")  # podman takes at most 50 characters
         self._command = [
             "podman",
-            *("--root", str(root / "root"), "--runroot", self._runroot, "--cgroup-manager=cgroupfs"),
+            *("--root", str(self._root), "--runroot", self._runroot, "--cgroup-manager=cgroupfs"),
             *("--events-backend=file", "--runtime=runc"),
         ]
         self._names: list[str] = []
@@ -341,6 +342,7 @@ class Podman:
     def close(self) -> None:
         for name in list(self._names):
             self.remove(name)
+        unmount_below(self._root)
         unmount_below(Path(self._runroot))
         shutil.rmtree(self._runroot, ignore_errors=True)
         _remove_cgroups("libpod_parent")

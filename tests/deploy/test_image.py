@@ -35,8 +35,8 @@ WATTS = 50.0
 KEPT = 1 << 2 | 1 << 38 | 1 << 39  # DAC_READ_SEARCH, PERFMON, BPF
 SECRET = "open sesame"
 PODS = {name: str(overlay(name)["DaemonSet"]) for name in OVERLAYS}
-DIFFERENT = sorted({pod: name for name, pod in sorted(PODS.items(), reverse=True)}.values())
-"""Overlays whose containers differ; the first by name of those that are alike."""
+DIFFERENT = sorted({pod: name for name, pod in sorted(PODS.items())}.values())
+"""Overlays whose containers differ; the last by name of those that are alike."""
 OURS = {"KEPLER_KUBELET_URL": "off", "KEPLER_METRICS_INTERVAL": "1s"}
 """What the test sets otherwise than the overlay: there is no kubelet here, and nobody wants to wait for 30 seconds."""
 
