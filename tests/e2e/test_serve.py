@@ -203,6 +203,16 @@ def test_doctor_says_what_there_is(serve: Serve) -> None:
         assert what in answer.stdout
 
 
+def test_without_cgroup_v2_all_is_the_hosts(serve: Serve, tmp_path: Path) -> None:
+    answer = run("doctor", "--cgroupfs", str(tmp_path))
+    assert answer.returncode == 0, answer.stdout
+    assert "all count as the host's" in " ".join(answer.stdout.split())
+    collector = serve("--cgroupfs", str(tmp_path))
+    names = {labels["container"] for labels, _ in collector.samples()["kepler_container_joules_total"]}
+    assert names == {"system", "kernel"}
+    assert "containers cannot be told apart" in collector.log.read_text()
+
+
 def test_a_prepared_powercap_tree_is_measured(serve: Serve, tmp_path: Path) -> None:
     """Zones are known by name, and a wrap is no spike: 2 J are used across the end of the counter's range."""
     sys_tree = tmp_path / "sys"

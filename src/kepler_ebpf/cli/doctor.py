@@ -162,7 +162,12 @@ def _cgroups(fs: HostFS) -> Iterator[Finding]:
     try:
         root = cgroup2_root(fs)
     except ValueError as error:
-        yield Finding("cgroup v2", BROKEN, str(error), "mount cgroup2: containers are told apart by its ids")
+        yield Finding(
+            "cgroup v2",
+            POORER,
+            str(error),
+            "containers are told apart by its ids: all count as the host's; boot with systemd.unified_cgroup_hierarchy=1",
+        )
         return
     hybrid = root != fs.cgroup
     controllers = read_text(root / "cgroup.controllers") or "none"
