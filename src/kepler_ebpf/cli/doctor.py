@@ -166,7 +166,8 @@ def _cgroups(fs: HostFS) -> Iterator[Finding]:
             "cgroup v2",
             POORER,
             str(error),
-            "containers are told apart by its ids: all count as the host's; boot with systemd.unified_cgroup_hierarchy=1",
+            "containers are told apart by its ids: all count as the host's; "
+            "boot with systemd.unified_cgroup_hierarchy=1",
         )
         return
     hybrid = root != fs.cgroup
