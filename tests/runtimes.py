@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -251,9 +252,21 @@ def _wait_for(socket_path: Path, daemon: subprocess.Popen[bytes], log: Path) -> 
 
 
 def unmount_below(root: Path) -> None:
+    """Unmount everything below ``root``, once nobody works there any more: podman cleans up behind our back."""
+    deadline = time.monotonic() + 10
+    while any(b"podman" in line and str(root).encode() in line for line in _command_lines()):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in reversed([mount for mount in mounts if mount.startswith(f"{root}/")]):
         subprocess.run(["umount", "-l", mount], capture_output=True)
+
+
+def _command_lines() -> Iterator[bytes]:
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield place.read_bytes()
 
 
 def _remove_cgroups(name: str) -> None:
