@@ -43,6 +43,15 @@ CHART_RULES = {"kepler-0.9-compat": "rules.kepler09", "kepler-0.10-compat": "rul
 """The chart's switches of rule files that are not of every installation."""
 
 
+_CHART_LABELS = """\
+  labels:
+    app: kepler-exporter
+    {{- range $name, $value := .Values.rules.labels }}
+    {{ printf "%q: %q" $name $value }}
+    {{- end }}
+"""
+
+
 def literal(text: str) -> str:
     """Text that Helm's templates leave as it is: braces for Prometheus and Grafana are not for Helm."""
     return re.sub(r"{{|}}", lambda braces: '{{ "' + braces[0] + '" }}', text)
@@ -51,6 +60,7 @@ def literal(text: str) -> str:
 def chart_rule(name: str) -> str:
     """The chart's template of a rule file."""
     text = literal(operator_rule(name)).replace("namespace: newmonitoring", "namespace: {{ .Release.Namespace }}")
+    text = text.replace("  labels: {app: kepler-exporter}\n", _CHART_LABELS, 1)
     return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
 
 

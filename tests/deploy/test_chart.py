@@ -86,6 +86,9 @@ def test_everything_at_once_elsewhere_is_valid(version: str, tmp_path: Path) -> 
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "energy"}],
         "dashboards": {"enabled": True},
+        "priorityClassName": "",
+        "serviceMonitor": {"labels": {"release": "prometheus"}},
+        "rules": {"labels": {"release": "prometheus"}},
     }
     for change_ in ALIKE.values():
         change = merge(change, change_)
@@ -95,7 +98,10 @@ def test_everything_at_once_elsewhere_is_valid(version: str, tmp_path: Path) -> 
             kubernetes_validate.validate(document, version, strict=True)
         if not document["kind"].startswith("Cluster"):
             assert document["metadata"]["namespace"] == "elsewhere"
+        if document["kind"] in ("ServiceMonitor", "PrometheusRule"):
+            assert document["metadata"]["labels"] == {"app": "kepler-exporter", "release": "prometheus"}
     pod = canonical(documents)[("DaemonSet", "kepler-exporter")]["spec"]["template"]["spec"]
+    assert "priorityClassName" not in pod
     (container,) = pod["containers"]
     assert container["image"] == "registry.example/kepler-ebpf:0.2.0"
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "nvidia.com/gpu.present": "true"}
