@@ -35,6 +35,12 @@ def overlay(name: str) -> dict[str, Document]:
     return {document["kind"]: document for document in render(DEPLOY / "kustomize" / name)}
 
 
+def snake(relabelings: list[Document]) -> list[Document]:
+    """The Operator's words for Prometheus' own."""
+    words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    return [{words.get(key, key): value for key, value in one.items()} for one in relabelings]
+
+
 def _identity(document: Document) -> tuple[str, str]:
     return document["kind"], document["metadata"]["name"]
 

@@ -127,7 +127,7 @@ def test_service_and_monitor_find_the_pods() -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert endpoint["port"] == port["name"]
     assert endpoint["honorLabels"] is True
-    assert {relabeling["targetLabel"] for relabeling in endpoint["relabelings"]} >= {"instance", "node"}
+    assert {relabeling.get("targetLabel") for relabeling in endpoint["relabelings"]} >= {"instance", "node"}
 
 
 @pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)

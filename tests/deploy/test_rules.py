@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.overlays import DEPLOY, overlay, render
+from tests.deploy.overlays import DEPLOY, overlay, render, snake
 from tests.needs import require
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -61,12 +61,6 @@ def test_prometheus_takes_the_scrape_configurations(path: Path, tmp_path: Path) 
     promtool("check", "config", copy)
 
 
-def snake(relabelings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The Operator's words for Prometheus' own."""
-    words = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
-    return [{words.get(key, key): value for key, value in one.items()} for one in relabelings]
-
-
 def monitor(name: str) -> dict[str, Any]:
     (endpoint,) = overlay(name)["ServiceMonitor"]["spec"]["endpoints"]
     return dict(endpoint)
@@ -79,8 +73,11 @@ def scrape(name: str) -> dict[str, Any]:
 
 def test_both_ways_into_prometheus_give_the_same_labels() -> None:
     ours = snake(monitor("privileged")["relabelings"])
-    job = {"action": "replace", "target_label": "job", "replacement": "kepler"}
-    assert [*scrape("prometheus-kubernetes.yml")["relabel_configs"][1:], job] == ours
+    operators = [
+        {"action": "replace", "target_label": "job", "replacement": "kepler"},
+        {"action": "labeldrop", "regex": "pod|container|namespace|service|endpoint"},
+    ]
+    assert [*scrape("prometheus-kubernetes.yml")["relabel_configs"][1:], *operators] == ours
     assert (
         snake(monitor("kepler-0.9")["metricRelabelings"]) == scrape("kepler-0.9-scrape.yml")["metric_relabel_configs"]
     )

@@ -24,7 +24,7 @@ import yaml
 
 from kepler_ebpf.hostfs import HostFS
 from kepler_ebpf.kernel.accounting import cgroup2_root
-from tests.deploy.overlays import DEPLOY
+from tests.deploy.overlays import DEPLOY, overlay, snake
 from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
 from tests.kernel.workloads import spinner
@@ -134,12 +134,28 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
     """What we ship, all at once, with other addresses and every interval a second."""
     shipped = yaml.safe_load((DEPLOY / "prometheus/kepler-0.9-scrape.yml").read_text())
     (job,) = shipped["scrape_configs"]
+    # As the Operator finds the targets: labels of their own pods, relabelled as our ServiceMonitor says.
+    (endpoint,) = overlay("privileged")["ServiceMonitor"]["spec"]["endpoints"]
+    pod = {
+        "namespace": "newmonitoring",
+        "container": "kepler-exporter",
+        "service": "kepler-exporter",
+        "endpoint": "http",
+    }
     targets = [
-        {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": node, "node": node}}
+        {
+            "targets": [f"127.0.0.1:{port}"],
+            "labels": {**pod, "pod": f"kepler-exporter-{node}", "__meta_kubernetes_pod_node_name": node},
+        }
         for node, port in collectors.items()
     ]
-    job.update(scrape_interval="1s", static_configs=targets)
-    other = {**job, "job_name": "foreign", "static_configs": [{"targets": [f"127.0.0.1:{foreign}"]}]}
+    job.update(scrape_interval="1s", static_configs=targets, relabel_configs=snake(endpoint["relabelings"]))
+    other = {
+        **job,
+        "job_name": "foreign",
+        "relabel_configs": [],
+        "static_configs": [{"targets": [f"127.0.0.1:{foreign}"]}],
+    }
     # The guide divides by our own series, label by label: give the stand-in's the same.
     other["metric_relabel_configs"] = [
         {"target_label": "job", "replacement": "kepler"},

@@ -34,7 +34,7 @@ class Expression:
 
     def concrete(self) -> str:
         """With Grafana's variables filled in, and a month as short as the test."""
-        text = self.text.replace("$__rate_interval", "10s").replace("$__range", "1m").replace("[30d:1h]", "[1m:10s]")
+        text = self.text.replace("$__rate_interval", "10s").replace("$__range", "1m").replace("[30d:1h]", "[1m:1s]")
         return re.sub(r"\$(node|namespace|pod)\b", ".*", text)
 
 
@@ -162,6 +162,12 @@ def test_watts_are_the_meters(world: tuple[Prometheus, Running]) -> None:
     (watts,) = world[0].query(f'avg_over_time(kepler_node_power_watts{{node="{METERED}"}}[5s])')
     assert watts["metric"]["node"] == watts["metric"]["instance"] == METERED
     assert float(watts["value"][1]) == pytest.approx(70.0, rel=0.1)
+
+
+def test_no_series_names_the_collectors_own_pod(world: tuple[Prometheus, Running]) -> None:
+    assert world[0].query('count({__name__=~"kepler_.+"})')
+    assert not world[0].query('{__name__=~"kepler_.+|up",namespace="newmonitoring"}')
+    assert not world[0].query('kepler_process_power_watts{pod!=""}')
 
 
 def test_labels_of_kepler_0_9(world: tuple[Prometheus, Running]) -> None:
