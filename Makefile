@@ -16,6 +16,7 @@ setup: $(VENV)/.installed  ## bcc from the distribution, everything else into .v
 $(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
 	$(SUDO) deploy/install-packages run
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'  # before it, no editable install by pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri]'
 	@touch $@
 
