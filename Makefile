@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test lint bench study generated deb preview doctor clean
+.PHONY: help setup run test test-kernels lint bench study generated deb preview doctor clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ doctor: setup  ## what this machine offers
 
 test: $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q $(TESTS)
+
+test-kernels: $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
+	$(SUDO) deploy/install-packages kernels
+	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+from tests.cgroups import cgroup_root
 from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 
 from kepler_ebpf.collector import Collector, Names
@@ -18,7 +19,6 @@ from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.exporter.rendering import Renderer
 from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import cgroup2_root
 from kepler_ebpf.machines import Machines
 from kepler_ebpf.rollup import Groups
 from kepler_ebpf.sampler import Sampler
@@ -73,6 +73,7 @@ def _busy_node(kernel: FakeAccounting, workloads: Workloads) -> Collector:
         workloads.identify,
         workloads.current,
         workloads.working_set,
+        workloads.is_gone,
         workloads.forget_cgroup,
         workloads.forget,
         lambda: {},
@@ -115,7 +116,7 @@ def _publication() -> list[Figure]:
 
 
 def _churn() -> list[Figure]:
-    root = cgroup2_root(HostFS()) / "docker"
+    root = cgroup_root() / "docker"
     root.mkdir(exist_ok=True)
     # Each container's only process is forked by the shell that made its cgroup.
     script = (

@@ -22,7 +22,7 @@ struct row {
 	__u64 cycles;     /* 0 without a hardware counter */
 	__u64 misses;     /* last-level cache misses, 0 without a hardware counter */
 	__u64 switches;   /* slices ended by the scheduler */
-	__u64 cgroup_id;  /* cgroup v2 id at its latest slice */
+	__u64 cgroup_id;  /* cgroup id at its latest slice */
 	__u32 cgroup_row; /* where that cgroup's sums are kept */
 	__u32 tgid;       /* 0: the row is free, or an overflow row; written last when a row is taken */
 	__u32 package;

@@ -145,7 +145,7 @@ static __always_inline u32 cgroup_index(u64 id, u32 package, u32 kernel, u64 sin
 static __always_inline void book(struct cpu *cpu, u64 id, u64 since, u64 elapsed, u64 shared, u64 cycles, u64 misses,
 				 u32 switched)
 {
-	u64 cgroup_id = bpf_get_current_cgroup_id();
+	u64 cgroup_id = current_cgroup_id();
 	u32 index, cgroup_row, tgid = id >> 32;
 	struct cgroup *cgroup;
 	struct row *row;

@@ -58,6 +58,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
             identify=workloads.identify,
             current=workloads.current,
             working_set=workloads.working_set,
+            is_gone=workloads.is_gone,
             forget_cgroup=workloads.forget_cgroup,
             forget=workloads.forget,
             faults=lambda: _name_errors(workloads.faults),

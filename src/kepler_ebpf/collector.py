@@ -56,13 +56,15 @@ class Names:
     """How the collector asks who is who; none of these blocks.
 
     ``identify``: cgroup id → workload. ``current``: a workload with the names known by now, or None while they are
-    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``forget_cgroup``,
-    ``forget``: it is gone, and so is its series. ``faults``: counted errors by (provider, reason).
+    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``is_gone``: whether a
+    cgroup is no more. ``forget_cgroup``, ``forget``: it is gone, and so is its series. ``faults``: counted errors by
+    (provider, reason).
     """
 
     identify: Callable[[int], Workload]
     current: Callable[[Workload], Workload | None]
     working_set: Callable[[Workload], int | None]
+    is_gone: Callable[[int], bool]
     forget_cgroup: Callable[[int], None]
     forget: Callable[[Workload], None]
     faults: Callable[[], dict[tuple[str, str], int]]
@@ -172,6 +174,7 @@ class Collector:
         thorough = now - self._swept_at > _SWEEP_SECONDS
         self._accounting.sweep(everyone=thorough)
         if thorough:
+            self._sampler.miss_cgroups(self._names.is_gone)
             self._swept_at = now
         self._machines.look(now)
         self._expire(now)

@@ -268,6 +268,13 @@ class Sampler:
                 del self._gone_cgroups[cgroup]
             self.gone_cgroups += due
 
+    def miss_cgroups(self, is_gone: Callable[[int], bool]) -> None:
+        """Look for cgroups whose end nobody told: a burst of events can overflow, and some kernels have none."""
+        cgroups = self.accounting.cgroups
+        for cgroup in np.unique(cgroups.rows["id"][cgroups.used()]).tolist():
+            if cgroup and cgroup not in self._gone_cgroups and is_gone(cgroup):
+                self._gone_cgroups[cgroup] = self._last
+
     def _bury(self) -> None:
         """Settle rows that were already dead at the sample before, so that their last slice has been booked."""
         if len(self._dying):

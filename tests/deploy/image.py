@@ -49,8 +49,8 @@ class Images:
     def build(self) -> None:
         """Make the base, then the image."""
         base = self.root / "base"
-        mirror, suite = _mirror()
-        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(base), mirror]
+        source, suite = mirror()
+        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", suite, str(base), source]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
         archive = self.root / "base.tar"
@@ -83,7 +83,7 @@ class Images:
         shutil.rmtree(self._runroot, ignore_errors=True)
 
 
-def _mirror() -> tuple[str, str]:
+def mirror() -> tuple[str, str]:
     """Where this machine's own packages come from, and its release."""
     release = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), re.MULTILINE)
     places = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.sources")]

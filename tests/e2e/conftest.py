@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import cgroup2_root
+from tests.cgroups import cgroup_root
 from tests.needs import require
 
 COMMAND = [sys.executable, "-m", "kepler_ebpf"]
@@ -118,7 +117,7 @@ def start_collectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 def container() -> Iterator[Callable[[str], Path]]:
     """Makes the cgroup of a container by its path, parents included; all are removed after."""
     require(os.geteuid() == 0, "making cgroups needs root")
-    root = cgroup2_root(HostFS())
+    root = cgroup_root()
     made: list[Path] = []
 
     def make(path: str) -> Path:

@@ -22,8 +22,7 @@ from typing import Any
 
 import yaml
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import cgroup2_root
+from tests.cgroups import cgroup_root
 from tests.deploy.overlays import DEPLOY, overlay, snake
 from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
@@ -237,7 +236,7 @@ def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prome
         for number in range(2):
             pod = runtime.run_pod(f"web-{number}")
             app = runtime.run(pod, "app", BUSY)
-            members = cgroup2_root(HostFS()) / f"{pod.cgroup.lstrip('/')}/{app}/cgroup.procs"
+            members = cgroup_root() / f"{pod.cgroup.lstrip('/')}/{app}/cgroup.procs"
             users.append(int(members.read_text().split()[0]))
             runtime.run(pod, "sidecar", "while :; do sleep 0.1; done")
         handler = type("Handler", (Foreign,), {"collector": collector})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cgroups import only_v1
 from tests.e2e.conftest import Running
 from tests.kernel.workloads import Witness, cpu_clock_seconds, in_cgroup, spinner, usage_seconds
 
@@ -50,6 +52,46 @@ def test_a_container_of_200_ms_still_shows_its_joules(
     for name in ids:
         assert joules[name] > 0
         assert seconds[name] >= 0.1
+
+
+def test_containers_are_told_apart_by_cgroup_v1_alone(serve: Callable[..., Running], tmp_path: Path) -> None:
+    """One that lives, and ten that are born, busy and gone between two publications."""
+    v1 = only_v1(tmp_path / "cgroup")
+    collector, witness = serve("--cgroupfs", str(v1.cgroup), "--metrics-interval", "3s"), Witness()
+    made: list[Path] = []
+
+    def run(container_id: str, seconds: float) -> Path:
+        places = [v1.cgroup / controller / "docker" / container_id for controller in ("memory", "cpuacct")]
+        for place in places:
+            made.extend(path for path in (place.parent, place) if not path.exists())
+            place.mkdir(parents=True, exist_ok=True)
+
+        def enter() -> None:
+            for place in places:
+                (place / "cgroup.procs").write_text(str(os.getpid()))
+
+        assert subprocess.run(spinner(seconds), preexec_fn=enter).returncode == 0
+        return places[1]
+
+    try:
+        short = [f"{number:064x}" for number in range(10)]
+        for container_id in short:
+            run(container_id, 0.1)
+        usage = int((run("a" * 64, 1.5) / "cpuacct.usage").read_text()) * 1e-9
+        for path in [path for path in made if path.name in short]:
+            path.rmdir()
+            made.remove(path)
+        time.sleep(3.5)
+        seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
+        joules = collector.by_id("kepler_container_joules_total")
+        assert witness.agrees(seconds["a" * 64], usage)
+        assert collector.by_id("kepler_container_memory_working_set_bytes")["a" * 64] >= 0
+        for container_id in ("a" * 64, *short):
+            assert joules[container_id] > 0
+            assert seconds[container_id] >= 0.1
+    finally:
+        for path in reversed(made):
+            path.rmdir()
 
 
 def test_a_machine_beside_other_host_processes_is_a_workload(serve: Callable[..., Running], tmp_path: Path) -> None:

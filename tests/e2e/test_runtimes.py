@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import cgroup2_root
+from tests.cgroups import cgroup_root
 from tests.e2e.conftest import Running
 from tests.kernel.workloads import Witness, usage_seconds
 from tests.runtimes import Containerd, Podman, busy, containerd, runc
@@ -46,7 +45,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def used_seconds(cgroup: str) -> float:
-    return usage_seconds(f"{cgroup2_root(HostFS())}{cgroup}")
+    return usage_seconds(f"{cgroup_root()}{cgroup}")
 
 
 def books(collector: Running) -> tuple[float, float]:

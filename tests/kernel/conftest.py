@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import Accounting, cgroup2_root
+from kepler_ebpf.kernel.accounting import Accounting
 from kepler_ebpf.kernel.topology import read_topology
+from tests.cgroups import cgroup_root
 from tests.needs import require
 
 FS = HostFS()
@@ -32,7 +33,7 @@ def accounting() -> Iterator[Callable[..., Accounting]]:
 def cgroup() -> Iterator[Callable[[str], str]]:
     """Makes cgroups in the v2 hierarchy and removes them after."""
     require(os.geteuid() == 0, "making cgroups needs root")
-    root = cgroup2_root(FS)
+    root = cgroup_root()
     made: list[str] = []
 
     def make(name: str) -> str:

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.errors import KeplerError
+from kepler_ebpf.hierarchy import Hierarchy
+from kepler_ebpf.kernel import btf
 from kepler_ebpf.kernel.accounting import Accounting
 from kepler_ebpf.kernel.launch import load_programs
+from kepler_ebpf.kernel.loader import cgroup_defines
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
@@ -40,7 +43,7 @@ def test_a_drifted_layout_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "claim = '__builtin_offsetof(struct row, cycles) == 24'\n"
         "loader.assertions = lambda _: f'_Static_assert({claim}, \"row.cycles\");'\n"
         "try:\n"
-        "    loader.load({'ROWS': 64, 'CGROUPS': 64, 'CPUS': 2, 'PACKAGES': 1})\n"
+        "    loader.load({'ROWS': 64, 'CGROUPS': 64, 'CPUS': 2, 'PACKAGES': 1}, {})\n"
         "except loader.LoadError:\n"
         "    sys.exit(3)\n"
     )
@@ -52,6 +55,31 @@ def test_a_drifted_layout_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_several_packages_compile_and_load() -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
     load_programs({"ROWS": 64, "CGROUPS": 64, "CPUS": 512, "PACKAGES": 8, "CYCLES": 1, "MISSES": 1}).close()
+
+
+@pytest.mark.parametrize("controller", ["", "memory", "cpuacct"])
+def test_the_kernel_tells_its_offsets(controller: str) -> None:
+    require(btf.KERNEL.exists(), "needs a kernel with BTF")
+    assert cgroup_defines(3, controller)["HIERARCHY"] == 3
+    hierarchy = Hierarchy(Path("/"), 3, controller)
+    loaded = load_programs({"ROWS": 64, "CGROUPS": 64, "CPUS": 2, "PACKAGES": 1}, hierarchy)
+    loaded.close()
+    assert loaded.sees_cgroups
+    assert "cgroup_rmdir" in loaded.links
+
+
+def test_a_kernel_without_type_information_loads_without_events_of_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run by hand as the loader's main() does: what it has loaded goes with its process."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    monkeypatch.setattr(btf, "KERNEL", Path("/nonexistent"))
+    assert cgroup_defines(0, "") == {}
+    code = (
+        "from kepler_ebpf.kernel import loader\n"
+        "print(*loader.load({'ROWS': 64, 'CGROUPS': 64, 'CPUS': 2, 'PACKAGES': 1}, {}))\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "link:sched_switch" in answer.stdout
+    assert "cgroup" not in answer.stdout.replace("map:cgroup", "").replace("map:free_cgroups", "")
 
 
 def test_closing_detaches(accounting: Callable[..., Accounting]) -> None:

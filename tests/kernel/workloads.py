@@ -38,7 +38,7 @@ def spinner(seconds: float) -> list[str]:
 
 
 def usage_seconds(path: str) -> float:
-    """CPU seconds of a cgroup as the kernel accounts them."""
+    """CPU seconds of a cgroup of v2 as the kernel accounts them."""
     with open(f"{path}/cpu.stat") as stat:
         fields = dict(line.split() for line in stat)
     return int(fields["usage_usec"]) * 1e-6

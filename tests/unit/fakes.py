@@ -54,7 +54,7 @@ class FakeAccounting:
         self._dead: list[int] = []
         self._busy = np.zeros(packages)
         self.events: list[CgroupEvent] = []
-        self.loaded = Loaded({}, {}, {}, 0.0, 0)
+        self.loaded = Loaded({}, {}, {}, 0.0, 0, True)
         self.row_overflow_slices = self.cgroup_overflow_slices = 0
 
     def run(self, tgid: int, cgroup: int, package: int, alone_ns: int, shared_ns: int = 0, cycles: int = 0) -> None:

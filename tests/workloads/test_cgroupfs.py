@@ -35,16 +35,18 @@ def test_path_of_a_live_cgroup(tree: CgroupTree, by_handle: bool) -> None:
         tree.scan()
         assert tree.path(cgroup_id) == f"/{directory.name}/inner"
         assert tree.path(tree.root.stat().st_ino) == "/"
+        assert not tree.is_gone(cgroup_id)
         inner.rmdir()
         tree.scan()
         assert tree.path(cgroup_id) is None
+        assert tree.is_gone(cgroup_id) is by_handle, "only the kernel can say so"
     finally:
         for left in (inner, directory):
             if left.exists():
                 left.rmdir()
 
 
-def test_no_cgroup2_means_no_paths(tmp_path: Path) -> None:
+def test_no_cgroups_means_no_paths(tmp_path: Path) -> None:
     tree = CgroupTree(HostFS(cgroup=tmp_path))
     assert (tree.root, tree.path(1)) == (None, None)
 

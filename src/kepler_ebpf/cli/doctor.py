@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import os
 import shutil
 import sys
 import textwrap
@@ -18,9 +17,10 @@ from ..config import add_flags, from_arguments
 from ..energy.nvml import open_nvml
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
-from ..hostfs import HostFS, read_text
-from ..kernel import counters, privileges
-from ..kernel.accounting import Accounting, cgroup2_root
+from ..hierarchy import find_hierarchy
+from ..hostfs import HostFS
+from ..kernel import btf, counters, privileges
+from ..kernel.accounting import Accounting
 from ..kernel.topology import read_topology
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Print the table. Returns 1 where ``serve`` would not work."""
     fs = from_arguments(arguments, environment).fs
     findings: list[Finding] = []
-    for check in (_capabilities, _bpf, _tracefs, _counters, _powercap, _gpus, _cgroups):
+    for check in (_capabilities, _bpf, _counters, _powercap, _gpus, _cgroups):
         findings += check(fs)
     print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
     broken = [finding.what for finding in findings if finding.state == BROKEN]
@@ -82,11 +82,19 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
         return
+    told = accounting.loaded.sees_cgroups
     seconds, peak = accounting.loaded.seconds, accounting.loaded.peak_bytes / 2**20
     accounting.close()
     yield Finding(
         "BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)"
     )
+    if not told:
+        yield Finding(
+            "kernel BTF",
+            POORER,
+            f"{btf.KERNEL} cannot be used",
+            "containers that live for less than a sample interval count as the host's, and on cgroup v1 all do",
+        )
     threads = sum(cpu != sibling for cpu, sibling in enumerate(topology.sibling))
     yield Finding(
         "CPUs",
@@ -96,14 +104,8 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     )
 
 
-def _tracefs(fs: HostFS) -> Iterator[Finding]:
-    if any(os.path.isdir(f"{root}/events/sched") for root in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")):
-        yield Finding("tracefs", OK, "mounted")
-    else:
-        yield Finding("tracefs", OK, "not mounted", "the loader mounts it for itself alone (needs CAP_SYS_ADMIN)")
-
-
 def _counters(fs: HostFS) -> Iterator[Finding]:
+    reserved = counters.reserved(fs) if "SYS_ADMIN" not in privileges.held() else ""
     cpus = read_topology(fs).online
     for event, otherwise in (
         (counters.CYCLES, "CPU time takes the place of cycles; the cycles families are absent"),
@@ -111,7 +113,7 @@ def _counters(fs: HostFS) -> Iterator[Finding]:
     ):
         descriptors = counters.open_event(event, cpus)
         if descriptors is None:
-            yield Finding(f"PMU {event.name}", POORER, "not counted on this machine", otherwise)
+            yield Finding(f"PMU {event.name}", POORER, reserved or "not counted on this machine", otherwise)
         else:
             counters.close_all(descriptors)
             yield Finding(f"PMU {event.name}", OK, f"counted on {len(cpus)} CPUs")
@@ -159,17 +161,11 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:
-    try:
-        root = cgroup2_root(fs)
-    except ValueError as error:
-        yield Finding(
-            "cgroup v2",
-            POORER,
-            str(error),
-            "containers are told apart by its ids: all count as the host's; "
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        )
-        return
-    hybrid = root != fs.cgroup
-    controllers = read_text(root / "cgroup.controllers") or "none"
-    yield Finding("cgroup v2", OK, f"{root} ({'hybrid, ' if hybrid else ''}controllers: {controllers})")
+    hierarchy = find_hierarchy(fs)
+    if hierarchy is None:
+        yield Finding("cgroups", POORER, f"none at {fs.cgroup}", "everything counts as the host's")
+    elif hierarchy.controller:
+        yield Finding("cgroups", OK, f"v1: {hierarchy.root} tells containers apart")
+    else:
+        hybrid = hierarchy.root != fs.cgroup
+        yield Finding("cgroups", OK, f"v2: {hierarchy.root}" + (" (hybrid)" if hybrid else ""))

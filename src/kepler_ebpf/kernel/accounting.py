@@ -8,12 +8,12 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeplerError
+from ..hierarchy import Hierarchy, find_hierarchy, path_in
 from ..hostfs import HostFS, read_text
 from . import counters, layout
 from .launch import Loaded, load_programs
@@ -30,7 +30,7 @@ KERNEL_THREAD, LEADER_EXITED = 1, 2  # bits of row.flags (bpf/rows.h)
 
 @dataclass(frozen=True)
 class CgroupEvent:
-    """A cgroup of the v2 hierarchy that was made (``path`` below its root) or removed (``path`` empty)."""
+    """A cgroup of the hierarchy that was made (``path`` below its root) or removed (``path`` empty)."""
 
     id: int
     removed: bool
@@ -40,8 +40,8 @@ class CgroupEvent:
 class Accounting:
     """Owns the programs, their maps and the counters; all of it goes away with :meth:`close` or with the process.
 
-    ``processes``, ``cgroups``: the tables. ``topology``: CPUs as they were at start. ``cycles``, ``misses``: whether
-    those are counted.
+    ``processes``, ``cgroups``: the tables. ``hierarchy``: whose cgroups these are, None where there is none.
+    ``topology``: CPUs as they were at start. ``cycles``, ``misses``: whether those are counted.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Accounting:
     ) -> None:
         """Load and attach everything. ``rows``, ``cgroup_rows``: capacities. Raises KeplerError."""
         self.topology = topology
+        self.hierarchy = find_hierarchy(fs)
         self._fs = fs
         events = {
             name: descriptors
@@ -74,7 +75,7 @@ class Accounting:
             **({"MISSES": 1} if self.misses else {}),
         }
         try:
-            self.loaded: Loaded = load_programs(defines)
+            self.loaded: Loaded = load_programs(defines, self.hierarchy)
         except KeplerError:
             counters.close_all(self._events)
             raise
@@ -163,7 +164,7 @@ class Accounting:
         """
         try:
             comm = read_text(self._fs.proc / str(tgid) / "comm").encode()[:15]
-            cgroup_id = cgroup_id_of(self._fs, tgid)
+            cgroup_id = cgroup_id_of(self._fs, self.hierarchy, tgid) if self.hierarchy else 0
         except (OSError, ValueError):
             return None
         if not self._free_rows.take():
@@ -247,17 +248,9 @@ def kernel_threads(fs: HostFS) -> Iterator[int]:
             yield int(entry.name)
 
 
-def cgroup_id_of(fs: HostFS, tgid: int) -> int:
-    """The cgroup v2 id of a process: the inode number of its directory. Raises OSError, ValueError without v2."""
-    for line in read_text(fs.proc / str(tgid) / "cgroup").splitlines():
-        if line.startswith("0::"):
-            return os.stat(cgroup2_root(fs) / line[3:].lstrip("/")).st_ino
-    raise ValueError(f"process {tgid} is in no cgroup v2")
-
-
-def cgroup2_root(fs: HostFS) -> Path:
-    """Where the v2 hierarchy is: all of ``fs.cgroup``, or below it on hybrid systems. Raises ValueError."""
-    for root in (fs.cgroup, fs.cgroup / "unified"):
-        if (root / "cgroup.controllers").exists():
-            return root
-    raise ValueError(f"no cgroup v2 hierarchy at {fs.cgroup} or {fs.cgroup}/unified")
+def cgroup_id_of(fs: HostFS, hierarchy: Hierarchy, tgid: int) -> int:
+    """The id of a process's cgroup: the inode number of its directory. Raises OSError, and ValueError outside of it."""
+    path = path_in(read_text(fs.proc / str(tgid) / "cgroup"), hierarchy)
+    if path is None:
+        raise ValueError(f"process {tgid} is in no cgroup below {hierarchy.root}")
+    return os.stat(hierarchy.root / path.lstrip("/")).st_ino

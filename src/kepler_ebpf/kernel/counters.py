@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..hostfs import HostFS, read_text
 from .syscalls import Element, perf_event_open
 
 
@@ -35,6 +36,15 @@ def open_event(event: Event, cpus: Sequence[int]) -> list[int] | None:
         close_all(descriptors)
         return None
     return descriptors
+
+
+def reserved(fs: HostFS) -> str:
+    """Why CAP_PERFMON may not be enough here, as Debian's kernels know a stricter setting than Linux; or empty."""
+    try:
+        paranoid = int(read_text(fs.proc / "sys/kernel/perf_event_paranoid"))
+    except (OSError, ValueError):
+        return ""
+    return f"kernel.perf_event_paranoid={paranoid} keeps counters for CAP_SYS_ADMIN" if paranoid > 2 else ""
 
 
 def attach_event(map_fd: int, cpus: Sequence[int], descriptors: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import KeplerError
+from ..hierarchy import Hierarchy
 
 _DEADLINE_SECONDS = 60.0
 _SHOWN_OUTPUT_BYTES = 32768
@@ -23,6 +24,7 @@ class Loaded:
     """Descriptors of what is attached, by name; closing them detaches and frees it all.
 
     ``maps``, ``programs`` and ``links`` map names to descriptors. ``seconds`` and ``peak_bytes`` are what loading cost.
+    ``sees_cgroups``: whether cgroups that come and go are told of, and those of v1 can be told apart.
     """
 
     maps: dict[str, int]
@@ -30,6 +32,7 @@ class Loaded:
     links: dict[str, int]
     seconds: float
     peak_bytes: int
+    sees_cgroups: bool
 
     def close(self) -> None:
         for fd in (*self.links.values(), *self.programs.values(), *self.maps.values()):
@@ -37,8 +40,8 @@ class Loaded:
                 os.close(fd)
 
 
-def load_programs(defines: dict[str, int]) -> Loaded:
-    """Compile, load and attach the programs with these C definitions.
+def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -> Loaded:
+    """Compile, load and attach the programs with these C definitions, to book by the cgroups of this hierarchy.
 
     Raises KeplerError with the loader's reason, and with the compiler's or verifier's own output where it said more.
     """
@@ -54,7 +57,12 @@ def load_programs(defines: dict[str, int]) -> Loaded:
             )
         try:
             ours.settimeout(_DEADLINE_SECONDS)
-            ours.sendall(json.dumps({"defines": defines}).encode())
+            request = {
+                "defines": defines,
+                "hierarchy": hierarchy.number if hierarchy else 0,
+                "controller": hierarchy.controller if hierarchy else "",
+            }
+            ours.sendall(json.dumps(request).encode())
             answer = json.loads(ours.recv(65536) or b"{}")
             received = _receive(ours, len(answer.get("names", ())))
         except (OSError, ValueError) as error:
@@ -70,7 +78,14 @@ def load_programs(defines: dict[str, int]) -> Loaded:
     def kind(prefix: str) -> dict[str, int]:
         return {name[len(prefix) :]: fd for name, fd in named.items() if name.startswith(prefix)}
 
-    return Loaded(kind("map:"), kind("program:"), kind("link:"), answer["seconds"], answer["peak_bytes"])
+    return Loaded(
+        kind("map:"),
+        kind("program:"),
+        kind("link:"),
+        answer["seconds"],
+        answer["peak_bytes"],
+        answer["sees_cgroups"],
+    )
 
 
 def _receive(channel: socket.socket, count: int) -> list[int]:

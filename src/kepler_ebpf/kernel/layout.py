@@ -12,7 +12,7 @@ _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _FIELD = re.compile(r"^\s*(__u32|__u64|char) (\w+)(?:\[(\d+)\])?;\s*$")
 _SCALARS = {"__u32": "<u4", "__u64": "<u8"}
 
-SOURCES = ("rows.h", "maps.c", "slices.c", "identity.c", "cgroups.c")
+SOURCES = ("rows.h", "maps.c", "cgroups.c", "slices.c", "identity.c")
 """The C files, in the order in which they make one program."""
 
 

@@ -17,14 +17,11 @@ import socket
 import sys
 import time
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Any
 
+from .btf import kernel_types
 from .layout import SOURCES, STRUCTS, assertions, bpf_source
 
-_CLONE_NEWNS = 0x00020000
-_MS_REC_PRIVATE = 0x4000 | 0x40000
-_TRACEFS = Path("/sys/kernel/tracing")
 _DESCRIPTORS_PER_MESSAGE = 200  # SCM_MAX_FD is 253
 
 RAW_TRACEPOINTS = {
@@ -34,6 +31,7 @@ RAW_TRACEPOINTS = {
     "on_free": "sched_process_free",
     "on_switch": "sched_switch",
 }
+CGROUP_TRACEPOINTS = {"on_mkdir": "cgroup_mkdir", "on_rmdir": "cgroup_rmdir"}
 RUN_BY_HAND = ("close_slice",)
 
 
@@ -41,30 +39,36 @@ class LoadError(Exception):
     """What went wrong, for the user."""
 
 
-def provide_tracefs() -> None:
-    """Mount tracefs in a mount namespace of our own where the host has not: nothing is left behind.
+def cgroup_defines(hierarchy: int, controller: str) -> dict[str, int]:
+    """Where the kernel keeps what ``bpf/cgroups.c`` reads; empty where its type information does not tell.
 
-    TRACEPOINT_PROBE reads the events' formats and numbers there. Raises LoadError.
+    ``hierarchy``: its number, 0 for v2. ``controller``: one that is in this hierarchy of v1; empty for v2.
     """
-    if any((root / "events/sched").is_dir() for root in (_TRACEFS, Path("/sys/kernel/debug/tracing"))):
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
+    types = kernel_types()
+    if types is None:
+        return {}
+    try:
+        defines = {
+            "HIERARCHY": hierarchy,
+            "CGROUP_KN": types.offset("cgroup", "kn"),
+            "CGROUP_ROOT": types.offset("cgroup", "root"),
+            "CGROUP_ROOT_HIERARCHY_ID": types.offset("cgroup_root", "hierarchy_id"),
+            "KERNFS_NODE_ID": types.offset("kernfs_node", "id"),
+        }
+        if controller:
+            defines |= {
+                "SUBSYSTEM": types.enumerator("cgroup_subsys_id", f"{controller}_cgrp_id"),
+                "TASK_CGROUPS": types.offset("task_struct", "cgroups"),
+                "CSS_SET_SUBSYS": types.offset("css_set", "subsys"),
+                "CSS_CGROUP": types.offset("cgroup_subsys_state", "cgroup"),
+            }
+    except KeyError:
+        return {}
+    return defines
 
-    def check(what: str, result: int) -> None:
-        if result != 0:
-            reason = os.strerror(ctypes.get_errno())
-            raise LoadError(
-                f"tracefs is not mounted at {_TRACEFS} and {what} failed ({reason}): mount it with "
-                f"'mount -t tracefs tracefs {_TRACEFS}', or give the collector CAP_SYS_ADMIN"
-            )
 
-    check("a mount namespace to mount it in", libc.unshare(_CLONE_NEWNS))
-    check("making that namespace private", libc.mount(None, b"/", None, _MS_REC_PRIVATE, None))
-    check("mounting it", libc.mount(b"tracefs", bytes(_TRACEFS), b"tracefs", 0, None))
-
-
-def load(defines: dict[str, int]) -> dict[str, int]:
-    """Compile, load and attach. Returns descriptors by name.
+def load(defines: dict[str, int], of_cgroups: dict[str, int]) -> dict[str, int]:
+    """Compile, load and attach, with these definitions. Returns descriptors by name.
 
     Names are ``map:rows``, ``program:on_switch``, ``link:sched_switch``. Raises LoadError; the compiler's and the
     verifier's own words go to standard error, which the launcher shows.
@@ -78,10 +82,10 @@ def load(defines: dict[str, int]) -> dict[str, int]:
             "/usr/bin/python3 with --system-site-packages"
         ) from error
 
-    provide_tracefs()
     text = "".join(f'#line 1 "bpf/{name}"\n{bpf_source(name)}' for name in SOURCES)
     text += '#line 1 "layout assertions"\n' + assertions(STRUCTS)
-    flags = [f"-D{name}={value}" for name, value in sorted(defines.items())]
+    flags = [f"-D{name}={value}" for name, value in sorted({**defines, **of_cgroups}.items())]
+    events = {**RAW_TRACEPOINTS, **(CGROUP_TRACEPOINTS if of_cgroups else {})}
     with as_file(files("kepler_ebpf.bpf")) as headers:
         # bcc takes our handful of headers for a kernel source tree: no kernel headers needed on this machine.
         os.environ["BCC_KERNEL_SOURCE"] = str(headers)
@@ -92,23 +96,17 @@ def load(defines: dict[str, int]) -> dict[str, int]:
 
     descriptors: dict[str, int] = {}
     try:
-        for program in (*RAW_TRACEPOINTS, *RUN_BY_HAND):
+        for program in (*events, *RUN_BY_HAND):
             descriptors[f"program:{program}"] = bpf.load_func(program.encode(), BPF.RAW_TRACEPOINT).fd
-        for program, event in RAW_TRACEPOINTS.items():
+        for program, event in events.items():
             bpf.attach_raw_tracepoint(tp=event.encode(), fn_name=program.encode())
     except Exception as error:
         raise LoadError(f"the kernel did not take a program: {error}") from error
-    for name, function in bpf.funcs.items():
-        descriptors.setdefault(f"program:{_event(name)}", function.fd)
-    for name, fd in [*bpf.raw_tracepoint_fds.items(), *bpf.tracepoint_fds.items()]:
+    for name, fd in bpf.raw_tracepoint_fds.items():
         descriptors[f"link:{name.decode()}"] = fd
     for name in _map_names(bpf):
         descriptors[f"map:{name.decode()}"] = lib.bpf_table_fd(bpf.module, name)
     return descriptors
-
-
-def _event(function_name: bytes) -> str:
-    return function_name.decode().split("__")[-1]
 
 
 def _map_names(bpf: Any) -> list[bytes]:
@@ -124,7 +122,8 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     request = json.loads(channel.recv(65536))
     try:
-        descriptors = load(request["defines"])
+        of_cgroups = cgroup_defines(request["hierarchy"], request["controller"])
+        descriptors = load(request["defines"], of_cgroups)
     except LoadError as error:
         channel.sendall(json.dumps({"error": str(error)}).encode())
         sys.stderr.flush()
@@ -132,6 +131,7 @@ def main() -> None:
     names = list(descriptors)
     header = {
         "names": names,
+        "sees_cgroups": bool(of_cgroups),
         "seconds": time.monotonic() - began,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -139,7 +139,7 @@ def main() -> None:
     for start in range(0, len(names), _DESCRIPTORS_PER_MESSAGE):
         part = [descriptors[name] for name in names[start : start + _DESCRIPTORS_PER_MESSAGE]]
         socket.send_fds(channel, [b"."], part)
-    # No clean-up: bcc's would disable the perf events that the tracepoint programs hang on.
+    # No clean-up: bcc's would detach the programs.
     os._exit(0)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import struct
 import threading
 from pathlib import Path
 
+from ..hierarchy import find_hierarchy
 from ..hostfs import HostFS
 
 log = logging.getLogger(__name__)
@@ -21,21 +23,21 @@ _MAX_DIRECTORIES = 20_000
 
 
 class CgroupTree:
-    """Paths of cgroup v2 by id, relative to the hierarchy's root.
+    """Paths of cgroups by id, relative to the hierarchy's root.
 
     By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise from the latest
-    :meth:`scan`. On a pure v1 machine there is no cgroup2 hierarchy: every process then has the root's id, and
-    nothing but the host can be told (``root`` is None).
+    :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
     """
 
     def __init__(self, fs: HostFS) -> None:
-        self.root: Path | None = _v2_root(fs.cgroup)
+        hierarchy = find_hierarchy(fs)
+        self.root: Path | None = hierarchy.root if hierarchy else None
         self._root_fd = -1
         self._scanned: dict[int, str] = {}
         self._lock = threading.Lock()
         self.has_handles = False
         if self.root is None:
-            log.warning("no cgroup2 file system under %s: containers cannot be told apart", fs.cgroup)
+            log.warning("no cgroup file system under %s: containers cannot be told apart", fs.cgroup)
             return
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open_by_handle_at = ctypes.CDLL(None, use_errno=True).open_by_handle_at
@@ -46,6 +48,17 @@ class CgroupTree:
         if self.root is None or not 0 < cgroup_id < 1 << 64:
             return None
         return self._by_handle(cgroup_id) if self.has_handles else self._scanned.get(cgroup_id)
+
+    def is_gone(self, cgroup_id: int) -> bool:
+        """Whether the kernel says that there is no such cgroup any more; False where it cannot be asked."""
+        if not self.has_handles:
+            return False
+        with self._lock:
+            fd = self._open(cgroup_id)
+            error = ctypes.get_errno()
+            if fd >= 0:
+                os.close(fd)
+            return fd < 0 and error == errno.ESTALE
 
     def scan(self) -> None:
         """Walk the hierarchy (at most 20,000 directories) for :meth:`path`; slow, so once, before sampling starts."""
@@ -73,11 +86,8 @@ class CgroupTree:
                 self._root_fd = -1
 
     def _by_handle(self, cgroup_id: int) -> str | None:
-        handle = ctypes.create_string_buffer(_HANDLE.pack(8, _FILEID_KERNFS, cgroup_id), _HANDLE.size)
         with self._lock:
-            if self._root_fd < 0:
-                return None
-            fd = self._open_by_handle_at(self._root_fd, handle, os.O_PATH | os.O_CLOEXEC)
+            fd = self._open(cgroup_id)
             if fd < 0:
                 return None
             try:
@@ -93,10 +103,7 @@ class CgroupTree:
             return None  # outside of what is mounted here
         return path[len(base.rstrip("/")) :].removesuffix(" (deleted)")
 
-
-def _v2_root(cgroup: Path) -> Path | None:
-    # cgroup.controllers is a file of every cgroup2 directory and of no v1 hierarchy.
-    for root in (cgroup, cgroup / "unified"):
-        if (root / "cgroup.controllers").exists():
-            return root
-    return None
+    def _open(self, cgroup_id: int) -> int:
+        """A descriptor of the cgroup's directory, or -1 with errno set."""
+        handle = ctypes.create_string_buffer(_HANDLE.pack(8, _FILEID_KERNFS, cgroup_id), _HANDLE.size)
+        return int(self._open_by_handle_at(self._root_fd, handle, os.O_PATH | os.O_CLOEXEC))

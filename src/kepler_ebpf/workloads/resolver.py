@@ -74,6 +74,10 @@ class Workloads:
         self._known[cgroup_id] = workload
         return workload
 
+    def is_gone(self, cgroup_id: int) -> bool:
+        """Whether a cgroup is known to be there no more, whatever the events said."""
+        return self._tree.is_gone(cgroup_id)
+
     def current(self, workload: Workload) -> Workload | None:
         """The workload with its names; None while they may still come, itself where nobody knows it."""
         if self._naming.pending(workload.container_id):

@@ -1,0 +1,108 @@
+"""Where the running kernel keeps the members of its structures, by its own type information (BTF).
+
+Format: Documentation/bpf/btf.rst of the kernel. Read by the short-lived loader only: it takes a few MiB.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+KERNEL = Path("/sys/kernel/btf/vmlinux")
+"""Since Linux kernel commit 341dfcf8d78e ("btf: expose BTF info through sysfs") (in v5.4), where configured."""
+
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("=HBBIIIII")
+_TYPE = struct.Struct("=III")
+_MEMBER = struct.Struct("=III")
+_ENUMERATOR = struct.Struct("=Ii")
+_STRUCT, _UNION, _ENUM = 4, 5, 6
+# What follows a type by its kind: bytes, and bytes for each of its parts.
+_TRAILERS = {
+    **dict.fromkeys((2, 7, 8, 9, 10, 11, 12, 16, 18), (0, 0)),
+    **dict.fromkeys((1, 14, 17), (4, 0)),
+    3: (12, 0),
+    **dict.fromkeys((_STRUCT, _UNION, 15, 19), (0, 12)),
+    **dict.fromkeys((_ENUM, 13), (0, 8)),
+}
+
+
+class Types:
+    """The types in one blob of BTF. Raises ValueError where it is none, or has kinds we know nothing of."""
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._index(data)
+        except (struct.error, IndexError) as error:
+            raise ValueError(f"cut short: {error}") from error
+
+    def _index(self, data: bytes) -> None:
+        magic, _, _, header, types, length, strings, _ = _HEADER.unpack_from(data)
+        if magic != _MAGIC:
+            raise ValueError("not BTF of this machine's byte order")
+        self._data = data
+        self._strings = header + strings
+        self._at = [0]  # by type id; id 0 is void
+        self._named: dict[tuple[int, int], int] = {}
+        at, end = header + types, header + types + length
+        while at < end:
+            name, info, _ = _TYPE.unpack_from(data, at)
+            kind = info >> 24 & 0x1F
+            if kind not in _TRAILERS:
+                raise ValueError(f"unknown kind {kind}")
+            if name and kind in (_STRUCT, _ENUM):
+                self._named.setdefault((kind, name), len(self._at))
+            self._at.append(at)
+            fixed, each = _TRAILERS[kind]
+            at += _TYPE.size + fixed + each * (info & 0xFFFF)
+
+    def offset(self, structure: str, member: str) -> int:
+        """Bytes from the start of ``struct structure`` to its member, also inside anonymous parts. Raises KeyError."""
+        for name, bits in self._members(self._find(_STRUCT, structure)):
+            if name == member:
+                return bits // 8
+        raise KeyError(f"struct {structure} has no member {member}")
+
+    def enumerator(self, enum: str, name: str) -> int:
+        """The value of a name of ``enum enum``. Raises KeyError."""
+        at = self._at[self._find(_ENUM, enum)]
+        for text, value in self._parts(at, _ENUMERATOR):
+            if self._text(text) == name:
+                return int(value)
+        raise KeyError(f"enum {enum} has no {name}")
+
+    def _find(self, kind: int, name: str) -> int:
+        word = self._data.find(b"\0" + name.encode() + b"\0", self._strings - 1)
+        while word >= 0:
+            if (kind, word + 1 - self._strings) in self._named:
+                return self._named[kind, word + 1 - self._strings]
+            word = self._data.find(b"\0" + name.encode() + b"\0", word + 1)
+        raise KeyError(f"no type {name}")
+
+    def _members(self, number: int) -> Iterator[tuple[str, int]]:
+        at = self._at[number]
+        info = _TYPE.unpack_from(self._data, at)[1]
+        for text, type_, where in self._parts(at, _MEMBER):
+            bits = where & 0xFFFFFF if info >> 31 else where  # with bit fields the top byte is their width
+            if text:
+                yield self._text(text), bits
+            elif _TYPE.unpack_from(self._data, self._at[type_])[1] >> 24 & 0x1F in (_STRUCT, _UNION):
+                yield from ((name, bits + inner) for name, inner in self._members(type_))
+
+    def _parts(self, at: int, layout: struct.Struct) -> Iterator[tuple[int, ...]]:
+        count = _TYPE.unpack_from(self._data, at)[1] & 0xFFFF
+        first = at + _TYPE.size
+        return layout.iter_unpack(self._data[first : first + layout.size * count])
+
+    def _text(self, offset: int) -> str:
+        start = self._strings + offset
+        return self._data[start : self._data.index(b"\0", start)].decode("utf-8", "replace")
+
+
+def kernel_types() -> Types | None:
+    """The running kernel's; None where it does not tell, or in a way that is not known here."""
+    try:
+        return Types(KERNEL.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,101 @@
+"""Our Debian package under systemd, on kernels of several ages and every layout of cgroups."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.deploy.overlays import DEPLOY
+from tests.guests import inside
+from tests.guests.machine import Guest, Workshop, boot
+from tests.needs import require
+
+UNIFIED = ()
+HYBRID = ("systemd.unified_cgroup_hierarchy=0",)
+LEGACY = ("systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=1")
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Workshop:
+    require(os.geteuid() == 0, "making a root file system needs root")
+    return Workshop()
+
+
+@pytest.fixture(scope="module")
+def disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("package")
+    subprocess.run([DEPLOY / "debian/build", folder], check=True, stdout=subprocess.DEVNULL)
+    (package,) = folder.glob("*.deb")
+    return workshop.disk_with(package, Path(inside.__file__).read_text())
+
+
+def samples(guest: Guest) -> dict[str, list[tuple[dict[str, str], float]]]:
+    curl = ["curl", "--silent", "--fail", "--max-time", "30", f"http://127.0.0.1:{guest.port}/metrics"]
+    text = subprocess.run(curl, check=True, capture_output=True, text=True).stdout
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("suite", "cgroups"),
+    [
+        pytest.param("bullseye", UNIFIED, id="5.10-v2"),
+        pytest.param("bookworm", UNIFIED, id="6.1-v2"),
+        pytest.param("bookworm", HYBRID, id="6.1-hybrid"),
+        pytest.param("bookworm", LEGACY, id="6.1-v1"),
+        pytest.param("trixie", UNIFIED, id="6.12-v2"),
+        pytest.param("sid", UNIFIED, id="newest-v2"),
+    ],
+)
+def test_containers_are_told_apart(
+    suite: str,
+    cgroups: tuple[str, ...],
+    workshop: Workshop,
+    disk: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    require(shutil.which("curl"), "needs curl")
+    kernel = workshop.kernel(suite)
+    began = time.monotonic()
+    with boot(kernel, disk, tmp_path / "console", *cgroups) as guest:
+        truth = guest.wait_for("TRUTH")
+        assert truth["release"] == kernel.release
+        found = samples(guest)
+
+    def of(name: str) -> dict[str, float]:
+        return {labels["container_id"]: value for labels, value in found.get(name, ())}
+
+    seconds, joules = of("kepler_container_cpu_time_seconds_total"), of("kepler_container_joules_total")
+    memory = of("kepler_container_memory_working_set_bytes")
+    errors = []
+    assert set(truth["containers"]) == set(inside.CGROUPS)
+    for container_id, is_ in truth["containers"].items():
+        # A little is the container's before it is in its cgroup, or in the interrupts of an emulated machine.
+        assert seconds[container_id] == pytest.approx(is_["seconds"], rel=0.03), container_id[0]
+        assert memory[container_id] == pytest.approx(is_["memory"], rel=0.5, abs=1 << 20)
+        assert joules[container_id] > 0
+        errors.append(seconds[container_id] / is_["seconds"] - 1)
+    short = [seconds.get(f"{number:064x}", 0.0) for number in range(inside.SHORT_LIVED)]
+    assert min(short) > 0.05, "every short-lived container has its own series"
+    assert {labels["pod"] for labels, _ in found["kepler_pod_joules_total"]} <= {""}, "there is no kubelet"
+    uids = {labels["pod_uid"] for labels, _ in found["kepler_pod_joules_total"]}
+    assert uids == {f"{inside.POD}1", f"{inside.POD}2"}
+    units = {labels["container"] for labels, _ in found["kepler_container_joules_total"]}
+    assert {"kepler-ebpf.service", "dbus.service", "guest.service"} <= units
+    parts = ("process", "container")
+    gaps = {labels["level"]: value for labels, value in found["kepler_ebpf_books_gap_ratio"]}
+    assert all(gaps[level] < 1e-9 for level in parts)
+    assert sum(value for _, value in found["kepler_ebpf_overflow_slices_total"]) == 0
+    with capsys.disabled():
+        worst = max(errors, key=abs)
+        print(f"\n{kernel.release}: worst container {worst:+.2%} of its CPU time, {time.monotonic() - began:.0f} s")
