@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -60,9 +60,9 @@ def endpoint(pages: FakePages) -> Iterator[Endpoint]:
 
 
 def ask(
-    endpoint: Endpoint, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    endpoint: Endpoint, path: str, method: str = "GET", headers: dict[str, str] | None = None, timeout: float = 30
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection(*endpoint.addresses[0], timeout=30)
+    connection = http.client.HTTPConnection(*endpoint.addresses[0], timeout=timeout)
     try:
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()
@@ -155,6 +155,31 @@ def test_1000_half_open_connections_delay_nobody(pages: FakePages) -> None:
         endpoint.stop()
 
 
+def test_600_clients_that_do_not_read_a_large_page_delay_nobody(pages: FakePages) -> None:
+    large = b"x" * (3 << 20)
+    pages.metrics = lambda accept: (large, "text/plain")  # type: ignore[method-assign]
+    endpoint = Endpoint("127.0.0.1:0", pages)  # with a patience longer than a probe's
+    endpoint.start()
+    with ExitStack() as stalled:
+        for number in range(600):
+            client = stalled.enter_context(socket.create_connection(endpoint.addresses[0], timeout=30))
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            if number > MAX_CONNECTIONS:
+                assert ask(endpoint, "/healthz", timeout=2)[0] == 200
+        assert ask(endpoint, "/metrics", timeout=2)[:2] == (200, large)
+        assert len(endpoint._clients) <= MAX_CONNECTIONS
+    endpoint.stop()
+
+
+def test_an_answer_not_taken_costs_the_kernel_little(pages: FakePages, endpoint: Endpoint) -> None:
+    pages.metrics = lambda accept: (b"x" * (64 << 20), "text/plain")  # type: ignore[method-assign]
+    with socket.create_connection(endpoint.addresses[0], timeout=30) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert client.recv(1)
+        connection = next(iter(endpoint._clients.values()))
+        assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 128 << 10
+
+
 @pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\n\r\n"])
 def test_cuts_off_who_never_finishes_a_request(pages: FakePages, before: bytes) -> None:
     endpoint = Endpoint("127.0.0.1:0", pages, patience_seconds=0.3)
@@ -176,9 +201,7 @@ def test_cuts_off_who_does_not_take_the_answer(pages: FakePages) -> None:
     with socket.create_connection(endpoint.addresses[0], timeout=30) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         deadline = time.monotonic() + 30
-        while not endpoint._clients or endpoint._awaited:  # until it is being answered
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        assert client.recv(1)
         while endpoint._clients:
             assert time.monotonic() < deadline
             time.sleep(0.01)

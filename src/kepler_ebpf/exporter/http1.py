@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import math
 import re
 import socket
 import ssl
@@ -46,11 +47,16 @@ class Request(NamedTuple):
 
 
 class Connection:
-    """A non-blocking socket awaited, with TLS or without; a context manager that closes it."""
+    """A non-blocking socket awaited, with TLS or without; a context manager that closes it.
+
+    ``waiting_since``: when the client last moved on, in the loop's time: it came, ended its handshake, or took a part
+    of an answer. Bytes of a request that is not whole yet are no move. Infinite while the client waits for us.
+    """
 
     def __init__(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._socket = client
         self._loop = loop
+        self.waiting_since = loop.time()
         self.received = b""
         client.setblocking(False)
 
@@ -71,6 +77,7 @@ class Connection:
         secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = secured
         await self._retry(secured.do_handshake)
+        self.waiting_since = self._loop.time()
 
     async def receive(self) -> bool:
         """Wait for the next bytes; False where the client has gone."""
@@ -86,14 +93,17 @@ class Connection:
             if not await self.receive():
                 return b""
         head, _, self.received = self.received.partition(b"\r\n\r\n")
+        self.waiting_since = math.inf
         return head + b"\r\n"
 
     async def send(self, *parts: bytes) -> None:
+        self.waiting_since = self._loop.time()
         for part in parts:
             rest = memoryview(part)
             while rest:
                 sent = await self._retry(self._socket.send, rest[:_CHUNK_BYTES], writing=True)
                 rest = rest[sent:]
+                self.waiting_since = self._loop.time()
 
     async def _retry(self, call: Callable[..., Any], *arguments: object, writing: bool = False) -> Any:
         """The result of a socket call, made again each time the socket is ready for what it wanted."""

@@ -11,6 +11,9 @@ from kepler_ebpf.errors import KeplerError, UsageError
 
 _LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 _BACKLOG = 1024  # a burst of clients waits in the kernel instead of being refused
+# What the kernel may hold of an answer that is not taken; it doubles this for its own needs (socket(7)). Its default of
+# up to 4 MiB, counted as the pod's memory like the process itself, would be gigabytes with clients that do not read.
+_SEND_BUFFER_BYTES = 64 << 10
 
 
 def parse_listen(value: str) -> tuple[str, int]:
@@ -54,6 +57,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             bound = []
             break
         listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # connections inherit it
         bound.append(listener)
         if not host:
             break

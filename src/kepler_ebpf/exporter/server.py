@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import math
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -66,9 +67,9 @@ class Pages(Protocol):
 class Endpoint:
     """Serves ``pages`` at every address of ``listen``, from :meth:`start` to :meth:`stop`.
 
-    ``web`` gives TLS and passwords. At most :data:`MAX_CONNECTIONS` clients are held: beyond, the one
-    that has kept the endpoint waiting longest for its request gives way. Raises :class:`UsageError` for an
-    address that does not parse.
+    ``web`` gives TLS and passwords. At most :data:`MAX_CONNECTIONS` clients are held: beyond, the one that has
+    kept the endpoint waiting longest, with its request or in taking the answer, gives way. Raises
+    :class:`UsageError` for an address that does not parse.
     """
 
     def __init__(
@@ -84,9 +85,7 @@ class Endpoint:
         self._open = Security()
         self._patience = patience_seconds
         self._listeners: list[socket.socket] = []
-        self._clients: set[asyncio.Task[None]] = set()
-        # Those whose request has not arrived, longest wait first.
-        self._awaited: dict[asyncio.Task[None], None] = {}
+        self._clients: dict[asyncio.Task[None], Connection] = {}
         self._compressed: dict[str, tuple[bytes, bytes]] = {}
 
     @property
@@ -142,7 +141,7 @@ class Endpoint:
         while self._clients:
             for client in self._clients:
                 client.cancel()
-            # Again after a while: before Python 3.12 wait_for() loses a cancellation that meets its result.
+            # Again after a while: see _drop_slowest().
             await asyncio.wait(self._clients, timeout=0.1)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -151,32 +150,27 @@ class Endpoint:
                 client, _ = await self._loop.sock_accept(listener)
             except OSError as error:  # no descriptors left, or the client is gone already
                 log.warning("cannot accept a connection: %s", error.strerror)
-                self._make_room()
+                await self._drop_slowest()
                 await asyncio.sleep(0.1)
                 continue
-            if len(self._clients) >= MAX_CONNECTIONS and not self._make_room():
-                client.close()
-                continue
-            task = self._loop.create_task(self._client(client))
-            self._clients.add(task)
-            self._awaited[task] = None
-            task.add_done_callback(self._forget)
+            while len(self._clients) >= MAX_CONNECTIONS:
+                await self._drop_slowest()
+            connection = Connection(client, self._loop)
+            task = self._loop.create_task(self._client(client, connection))
+            self._clients[task] = connection
+            task.add_done_callback(self._clients.pop)
 
-    def _make_room(self) -> bool:
-        """Drop who has been silent longest; False where every client is being answered."""
-        oldest = next(iter(self._awaited), None)
-        if oldest is None:
-            return False
-        del self._awaited[oldest]
-        oldest.cancel()
-        return True
+    async def _drop_slowest(self) -> None:
+        """Cut off who has kept us waiting longest. Where all wait for us, which is soon over, wait a moment."""
+        slowest = min(self._clients, key=lambda task: self._clients[task].waiting_since, default=None)
+        if slowest is None or self._clients[slowest].waiting_since == math.inf:
+            await asyncio.sleep(0.01)
+            return
+        slowest.cancel()
+        # Not for long: before Python 3.12 wait_for() loses a cancellation that meets its result.
+        await asyncio.wait([slowest], timeout=0.01)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._clients.discard(task)
-        self._awaited.pop(task, None)
-
-    async def _client(self, client: socket.socket) -> None:
-        connection = Connection(client, self._loop)
+    async def _client(self, client: socket.socket, connection: Connection) -> None:
         with contextlib.suppress(OSError, asyncio.TimeoutError, asyncio.CancelledError), connection:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._converse(connection)
@@ -186,15 +180,11 @@ class Endpoint:
         if security.tls is not None:
             await asyncio.wait_for(connection.secure(security.tls), self._patience)
         keep, wait = True, self._patience
-        task = asyncio.current_task()
-        assert task is not None
         while keep:
-            self._awaited[task] = None
             # Idle between requests is fine, slow within one is not.
             if not connection.received and not await asyncio.wait_for(connection.receive(), wait):
                 return
             head = await asyncio.wait_for(connection.receive_head(), self._patience)
-            self._awaited.pop(task, None)
             if not head or self._security() is not security:  # the rules have changed: let the client come anew
                 return
             request = parse_head(head)
