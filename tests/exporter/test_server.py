@@ -314,6 +314,12 @@ def test_accepts_gzip(header: str, expected: bool) -> None:
         (b"GET / HTTP/1.1\r\nConnection: close\r\n", False),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n", False),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", False),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: close, x\r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\nConnection: x\r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: x\r\nConnection:\tClose \r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: disclosed\r\n", True),
+        (b"GET / HTTP/1.1\r\nContent-Length: 00\r\n", True),
     ],
 )
 def test_keeps_only_connections_in_a_known_state(head: bytes, keeps: bool) -> None:
@@ -322,7 +328,31 @@ def test_keeps_only_connections_in_a_known_state(head: bytes, keeps: bool) -> No
     assert request.keep_alive is keeps
 
 
-@pytest.mark.parametrize("head", [b"\r\n", b"GET /\r\n", b"GET / HTTP/1.1\r\nno colon\r\n", b"get / HTTP/1.1\r\n"])
+def test_repeated_headers_are_one_list() -> None:
+    request = parse_head(b"GET / HTTP/1.1\r\nAccept: a/b \r\nX: y\r\naccept:\tc/d;q=0.5\r\n")
+    assert isinstance(request, Request)
+    assert request.headers == {"accept": "a/b, c/d;q=0.5", "x": "y"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\r\n",
+        b"GET /\r\n",
+        b"get / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n",
+        b"GET / HTTP/1.1\r\nA : space before the colon\r\n",
+        b"GET / HTTP/1.1\r\nA: folded\r\n line\r\n",
+        b"GET / HTTP/1.1\r\nA: folded\r\n\t: line\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 0\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 0\r\ncontent-length: 0\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 0, 0\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: +5\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: ²\r\n".encode("latin-1"),
+        b"GET / HTTP/1.1\r\nContent-Length:\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
+    ],
+)
 def test_bad_heads(head: bytes) -> None:
     response = parse_head(head)
     assert isinstance(response, Response)

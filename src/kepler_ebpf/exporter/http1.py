@@ -26,7 +26,10 @@ _REASONS = {
     503: "Service Unavailable",
 }
 _REQUEST_LINE = re.compile(r"(?P<method>[A-Z]{1,20}) (?P<path>/[^\s?#]*)\S* HTTP/1\.(?P<minor>[01])")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*")
+# Neither space before the colon nor a line that continues the one before (RFC 9112, sections 5.1 and 5.2).
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
+# Where two would leave it to each reader which of them counts (RFC 9112, sections 3.2 and 6.3).
+_AT_MOST_ONCE = ("content-length", "host")
 _ZERO = re.compile(r"q=0(\.0*)?")
 _WANTS_TLS = b"This is an HTTPS port: ask with https://\n"
 _TEXT = "text/plain; charset=utf-8"
@@ -134,12 +137,20 @@ def parse_head(head: bytes) -> Request | Response:
         return Response(431, b"Request header too large\n")
     first, *lines = head.decode("latin-1").split("\r\n")[:-1]
     match = _REQUEST_LINE.fullmatch(first)
-    if match is None or any(not _HEADER.fullmatch(line) for line in lines):
+    headers: dict[str, str] = {}
+    for field in map(_HEADER.fullmatch, lines):
+        name = field[1].lower() if field else ""
+        if field is None or (name in headers and name in _AT_MOST_ONCE):
+            return Response(400, b"Bad Request\n")
+        value = field[2].strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value  # RFC 9110, section 5.3
+    length = headers.get("content-length", "0")
+    if match is None or not (length.isascii() and length.isdigit()):
         return Response(400, b"Bad Request\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     # Nothing here wants a body; a connection with one unread cannot be used again.
-    body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-    last = match["minor"] == "0" or "close" in headers.get("connection", "").lower()
+    body = "transfer-encoding" in headers or length.strip("0") != ""
+    options = [option.strip(" \t").lower() for option in headers.get("connection", "").split(",")]
+    last = match["minor"] == "0" or "close" in options
     return Request(match["method"], match["path"], headers, not (body or last))
 
 
