@@ -52,12 +52,14 @@ class Request(NamedTuple):
 class Connection:
     """A non-blocking socket awaited, with TLS or without; a context manager that closes it.
 
-    ``waiting_since``: when the client last moved on, in the loop's time: it came, ended its handshake, or took a part
-    of an answer. Bytes of a request that is not whole yet are no move. Infinite while the client waits for us.
+    ``host``: the client's address. ``waiting_since``: when the client last moved on, in the loop's time: it came,
+    ended its handshake, or took a part of an answer. Bytes of a request that is not whole yet are no move. Infinite
+    while the client waits for us.
     """
 
-    def __init__(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: socket.socket, loop: asyncio.AbstractEventLoop, host: str) -> None:
         self._socket = client
+        self.host = host
         self._loop = loop
         self.waiting_since = loop.time()
         self.received = b""

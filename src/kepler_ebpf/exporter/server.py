@@ -31,6 +31,7 @@ from kepler_ebpf.exporter.http1 import (
     parse_head,
 )
 from kepler_ebpf.exporter.listen import bind, parse_listen, shown
+from kepler_ebpf.exporter.passwords import QUEUE_SECONDS, PasswordChecks, Users
 from kepler_ebpf.exporter.webconfig import Security, WebConfig
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
         self._render = ThreadPoolExecutor(1, "http-render")
-        self._passwords = ThreadPoolExecutor(1, "http-passwords")
+        self._passwords = PasswordChecks(self._loop)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
         log.info("listening on %s", ", ".join(shown(*address) for address in self.addresses))
@@ -129,12 +130,12 @@ class Endpoint:
     def _serve(self) -> None:
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
-        for pool in (self._render, self._passwords):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._render.shutdown(wait=False, cancel_futures=True)
 
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
         await self._stopping
+        self._passwords.stop()
         for acceptor in acceptors:
             acceptor.cancel()
         await asyncio.gather(*acceptors, return_exceptions=True)
@@ -147,7 +148,7 @@ class Endpoint:
     async def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                client, _ = await self._loop.sock_accept(listener)
+                client, (host, *_) = await self._loop.sock_accept(listener)
             except OSError as error:  # no descriptors left, or the client is gone already
                 log.warning("cannot accept a connection: %s", error.strerror)
                 await self._drop_slowest()
@@ -155,7 +156,7 @@ class Endpoint:
                 continue
             while len(self._clients) >= MAX_CONNECTIONS:
                 await self._drop_slowest()
-            connection = Connection(client, self._loop)
+            connection = Connection(client, self._loop, host)
             task = self._loop.create_task(self._client(client, connection))
             self._clients[task] = connection
             task.add_done_callback(self._clients.pop)
@@ -192,7 +193,7 @@ class Endpoint:
                 keep, response, method = False, request, ""
             else:
                 keep, method = request.keep_alive, request.method
-                response = await self._answer(request, security)
+                response = await self._answer(request, security, connection.host)
             payload = head_of(response, keep), b"" if method == "HEAD" else response.body
             await asyncio.wait_for(connection.send(*payload), self._patience)
             wait = KEEP_ALIVE_SECONDS
@@ -200,20 +201,26 @@ class Endpoint:
     def _security(self) -> Security:
         return self._open if self._web is None else self._web.current()
 
-    async def _answer(self, request: Request, security: Security) -> Response:
+    async def _answer(self, request: Request, security: Security, host: str) -> Response:
         try:
-            users = security.users
-            if users is not None and request.path not in _OPEN_PATHS:
-                name, password = credentials(request.headers.get("authorization", ""))
-                if not users.remembers(name, password) and not await self._loop.run_in_executor(
-                    self._passwords, users.verify, name, password
-                ):
-                    challenge = 'WWW-Authenticate: Basic realm="kepler-ebpf", charset="UTF-8"'
-                    return Response(401, b"Unauthorized\n", headers=(challenge,))
-            return await self._page(request)
+            refusal = None
+            if security.users is not None and request.path not in _OPEN_PATHS:
+                refusal = await self._refusal(request, security.users, host)
+            return refusal or await self._page(request)
         except Exception:
             log.exception("cannot answer a request")
             return Response(500, b"Internal Server Error\n")
+
+    async def _refusal(self, request: Request, users: Users, host: str) -> Response | None:
+        """None for a user with his password."""
+        name, password = credentials(request.headers.get("authorization", ""))
+        passes = name != "" and await self._passwords.passes(users, name, password, host)
+        if passes:
+            return None
+        if passes is None:
+            return Response(503, b"Too many logins\n", headers=(f"Retry-After: {math.ceil(QUEUE_SECONDS)}",))
+        challenge = 'WWW-Authenticate: Basic realm="kepler-ebpf", charset="UTF-8"'
+        return Response(401, b"Unauthorized\n", headers=(challenge,))
 
     async def _page(self, request: Request) -> Response:
         if request.path not in ("/", "/metrics", *_OPEN_PATHS):

@@ -8,18 +8,16 @@ each request, so a renewed certificate or a new password counts at once.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 import re
-import secrets
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kepler_ebpf.errors import KeplerError, UsageError
+from kepler_ebpf.exporter.passwords import Users
 
 log = logging.getLogger(__name__)
 
@@ -34,45 +32,7 @@ _CLIENT_AUTH = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_BCRYPT_PASSWORD_BYTES = 72  # what bcrypt looks at; some versions of the library refuse longer ones
 _MAX_FILE_BYTES = 1 << 20
-
-
-class Users:
-    """Names and bcrypt hashes, and which password of each has been verified already.
-
-    bcrypt is slow on purpose, a scrape every second is not: the last good password of each user is
-    remembered as a digest under a key that lives only in this object.
-    """
-
-    def __init__(self, hashes: Mapping[str, bytes]) -> None:
-        self._hashes = dict(hashes)
-        # What the password of an unknown user is checked against, so that the time does not tell who exists.
-        self._decoy = max(self._hashes.values(), key=lambda hashed: hashed[4:6])
-        self._key = secrets.token_bytes(32)
-        self._verified: dict[str, bytes] = {}
-
-    def remembers(self, name: str, password: bytes) -> bool:
-        """Whether this very password of ``name`` was verified before; takes microseconds."""
-        known = self._verified.get(name)
-        return known is not None and hmac.compare_digest(known, self._digest(name, password))
-
-    def verify(self, name: str, password: bytes) -> bool:
-        """Whether ``password`` is that of ``name``; takes bcrypt's time (50 ms and up at cost 10)."""
-        import bcrypt
-
-        hashed = self._hashes.get(name)
-        try:
-            matches = bcrypt.checkpw(password[:_BCRYPT_PASSWORD_BYTES], hashed or self._decoy)
-        except ValueError:  # a NUL byte, which some versions of the library refuse
-            return False
-        if not matches or hashed is None:
-            return False
-        self._verified[name] = self._digest(name, password)
-        return True
-
-    def _digest(self, name: str, password: bytes) -> bytes:
-        return hashlib.blake2b(name.encode() + b"\0" + password, key=self._key).digest()
 
 
 class Security:
@@ -94,6 +54,7 @@ class WebConfig:
         self.path = Path(path)
         self.reload_errors = 0
         self._seen: dict[Path, tuple[int, ...] | None] = {}
+        self._security = Security()
         self._security = self._load()
 
     def current(self) -> Security:
@@ -112,9 +73,10 @@ class WebConfig:
         document = _read(self.path)
         _known_keys(self.path, "", document, _SECTIONS)
         tls, users = document.get("tls_server_config"), document.get("basic_auth_users")
+        hashes = {} if users is None else _hashes(self.path, _mapping(self.path, "basic_auth_users", users))
         return Security(
             None if tls is None else self._tls(_mapping(self.path, "tls_server_config", tls)),
-            None if users is None else _users(self.path, _mapping(self.path, "basic_auth_users", users)),
+            Users(hashes, self._security.users) if hashes else None,
         )
 
     def _tls(self, section: dict[Any, Any]) -> ssl.SSLContext:
@@ -198,9 +160,9 @@ def _known_keys(path: Path, prefix: str, section: dict[Any, Any], known: tuple[s
             raise UsageError(f"{path}: unknown key {prefix}{str(key)[:80]!r}, must be one of {', '.join(known)}")
 
 
-def _users(path: Path, section: dict[Any, Any]) -> Users | None:
+def _hashes(path: Path, section: dict[Any, Any]) -> dict[str, bytes]:
     if not section:
-        return None
+        return {}
     try:
         import bcrypt  # noqa: F401  (say now, not at the first request, that it is missing)
     except ImportError:
@@ -212,7 +174,7 @@ def _users(path: Path, section: dict[Any, Any]) -> Users | None:
         if not isinstance(hashed, str) or not _BCRYPT.fullmatch(hashed):
             right = "a bcrypt hash ($2y$10$…, as `htpasswd -nBC 10 NAME` prints)"
             raise UsageError(f"{path}: the value of basic_auth_users.{name[:80]!r} must be {right}")
-    return Users({name: hashed.encode() for name, hashed in section.items()})
+    return {name: hashed.encode() for name, hashed in section.items()}
 
 
 def _missing_extra(path: Path, library: str) -> KeplerError:
