@@ -25,12 +25,8 @@ class Schedule:
 
     def next(self, now: float) -> float:
         """The next grid point after ``now``; those that have passed already are skipped and counted."""
+        self._skip(now)
         self._tick += 1
-        first = max(self._tick, int((now - self._origin) / self.interval))
-        while self._origin + first * self.interval <= now:
-            first += 1  # at most twice: the division rounds
-        self.late += first - self._tick
-        self._tick = first
         return self._origin + self._tick * self.interval
 
     def spent(self, cpu_seconds: float, now: float) -> None:
@@ -43,4 +39,13 @@ class Schedule:
             wanted = max(self.configured, needed)
         else:
             return
+        self._skip(now)  # what was missed was missed on the old grid
         self.interval, self._origin, self._tick = wanted, now, 0
+
+    def _skip(self, now: float) -> None:
+        """Count the grid points after the one last due that have passed by ``now``."""
+        passed = max(self._tick, int((now - self._origin) / self.interval) - 1)
+        while self._origin + (passed + 1) * self.interval <= now:
+            passed += 1  # at most twice: the division rounds
+        self.late += passed - self._tick
+        self._tick = passed

@@ -26,6 +26,27 @@ def test_missed_ticks_are_skipped_and_counted() -> None:
     assert schedule.next(0.61) == pytest.approx(0.7)
 
 
+def test_a_stall_counts_although_it_stretches_the_interval() -> None:
+    schedule = Schedule(0.1, 0.05, 0.0)
+    now = schedule.next(0.0) + 10.4
+    schedule.spent(0.08, now)
+    assert schedule.interval == pytest.approx(0.16)
+    assert schedule.next(now) == pytest.approx(now + 0.16)
+    assert schedule.late == 104
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), min_size=1, max_size=100))
+def test_every_point_of_the_grid_is_taken_or_missed(work: list[tuple[float, float]]) -> None:
+    """Also where what a sample cost moves the grid."""
+    schedule = Schedule(0.1, 0.05, 0.0)
+    due = schedule.next(0.0)
+    for seconds, cost in work:
+        late, interval = schedule.late, schedule.interval
+        schedule.spent(cost, due + seconds)
+        due = schedule.next(due + seconds)
+        assert schedule.late - late == pytest.approx(seconds / interval, abs=1)
+
+
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=100))
 def test_the_next_tick_is_always_ahead(work: list[float]) -> None:
     schedule, now = Schedule(0.1, 1.0, 0.0), 0.0
