@@ -3,6 +3,9 @@
 Two promises: the level always sums to what was booked, and no counter falls. Both hold although processes come into
 view and go out of it: whatever has no series is in ``other``; a process that comes into view takes its joules out of
 ``other`` only as far as ``other`` has grown since, and leaves the rest there for good (``withheld``).
+
+Of processes that had the same pid only the last has a series. With the same labels it goes on where the one before it
+ended (``carried``); otherwise that one is in ``other`` now.
 """
 
 from __future__ import annotations
@@ -33,11 +36,20 @@ class Candidate:
 
 @dataclass
 class Shown:
-    """A process with a series of its own; ``withheld``: the part of its figures that stays in ``other``."""
+    """A process with a series of its own.
+
+    ``withheld``: the part of its figures that stays in ``other``. ``carried``: what the series had come to already,
+    under the process that had the pid before.
+    """
 
     candidate: Candidate
     container_id: str
     withheld: Floats
+    carried: Floats
+
+    @property
+    def figures(self) -> Floats:
+        return self.carried + (self.candidate.figures - self.withheld)
 
 
 def merge(rows: NDArray[np.void], joules: Floats, recent_joules: Floats) -> tuple[NDArray[np.void], Floats, Floats]:
@@ -96,6 +108,7 @@ class ProcessSeries:
         for key, shown in self._shown.items():
             if key not in candidates:
                 self._keep(candidates, key, shown.candidate, now)
+        self._succeed(candidates)
         self._choose(candidates)
         self._admit(candidates, total)
         other_watts = (
@@ -106,7 +119,7 @@ class ProcessSeries:
         series = []
         for (tgid, _), shown in self._shown.items():
             candidate = shown.candidate
-            figures = candidate.figures - shown.withheld
+            figures = shown.figures
             other_watts -= candidate.watts
             series.append(
                 Process(
@@ -153,6 +166,17 @@ class ProcessSeries:
             candidate.watts = 0.0
             candidates[key] = candidate
 
+    def _succeed(self, candidates: dict[Key, Candidate]) -> None:
+        """Leave one process per pid, the one that started last; a series passes on with all that came in under it."""
+        latest: dict[int, Key] = {}
+        for key in sorted(candidates):
+            earlier = latest.get(key[0])
+            if earlier is not None:
+                ended = candidates.pop(earlier)
+                if earlier in self._shown:
+                    self._shown[earlier].candidate = ended
+            latest[key[0]] = key
+
     def _choose(self, candidates: dict[Key, Candidate]) -> None:
         """Keep the ``limit`` that used most energy, and beside them the dead that were shown already."""
         ranked = sorted(candidates, key=lambda key: -candidates[key].figures[0])
@@ -165,21 +189,32 @@ class ProcessSeries:
 
     def _admit(self, candidates: dict[Key, Candidate], total: Floats) -> None:
         entrants = [key for key in candidates if key not in self._shown]
-        self._shown = {key: self._show(candidate, self._shown.get(key)) for key, candidate in candidates.items()}
-        shown = sum((shown.candidate.figures - shown.withheld for shown in self._shown.values()), np.zeros(3))
+        by_pid = {tgid: shown for (tgid, _), shown in self._shown.items()}
+        self._shown = {
+            key: self._show(candidate, self._shown.get(key), by_pid.get(key[0]))
+            for key, candidate in candidates.items()
+        }
+        shown = sum((shown.figures for shown in self._shown.values()), np.zeros(3))
         other = total - shown
         short = np.maximum(self._other - other, 0.0)
         if entrants and short.any():
             came = np.stack([candidates[key].figures for key in entrants])
             whole = came.sum(axis=0)
-            withheld = came * np.divide(short, whole, out=np.zeros(3), where=whole > 0)
-            for key, part in zip(entrants, withheld):
-                self._shown[key].withheld = part
+            part = np.divide(short, whole, out=np.zeros(3), where=whole > 0)
+            withheld = came * np.minimum(part, 1.0)  # more only by rounding
+            for key, figures in zip(entrants, withheld):
+                self._shown[key].withheld = figures
             other = other + withheld.sum(axis=0)
         self._other = np.maximum(other, self._other)
 
-    def _show(self, candidate: Candidate, before: Shown | None) -> Shown:
+    def _show(self, candidate: Candidate, before: Shown | None, of_pid: Shown | None) -> Shown:
+        """``before``: this process as it was shown last. ``of_pid``: whoever was shown under its pid."""
         if before is not None and candidate.died is not None:  # its cgroup may be forgotten by now
-            return Shown(candidate, before.container_id, before.withheld)
-        withheld = before.withheld if before is not None else np.zeros(3)
-        return Shown(candidate, self._container_id_of(candidate.cgroup_id), withheld)
+            return Shown(candidate, before.container_id, before.withheld, before.carried)
+        container_id = self._container_id_of(candidate.cgroup_id)
+        if before is not None:
+            return Shown(candidate, container_id, before.withheld, before.carried)
+        carried = np.zeros(3)
+        if of_pid is not None and (of_pid.candidate.comm, of_pid.container_id) == (candidate.comm, container_id):
+            carried = of_pid.figures
+        return Shown(candidate, container_id, np.zeros(3), carried)

@@ -22,6 +22,7 @@ class World:
         self.series = ProcessSeries(limit, bound, HOLD_SECONDS, lambda cgroup: f"c{cgroup}")
         self.joules: dict[tuple[int, int], float] = {}
         self.before: dict[tuple[int, int], float] = {}
+        self.names: dict[tuple[int, int], bytes] = {}
         self.exited = 0.0
         self.departed: list[tuple[tuple[int, int], float]] = []
         self.now = 0.0
@@ -29,7 +30,8 @@ class World:
     def rows(self, keys: list[tuple[int, int]], joules: list[float]) -> np.ndarray:
         rows = np.zeros(len(keys), ROW)
         for row, (tgid, start), used in zip(rows, keys, joules):
-            row["tgid"], row["start_ns"], row["comm"] = tgid, start, f"p{tgid}".encode()
+            row["tgid"], row["start_ns"] = tgid, start
+            row["comm"] = self.names.get((tgid, start), b"p%d" % tgid)
             row["alone_ns"], row["cycles"] = used * 1e9, used * 1e6
         return rows
 
@@ -71,7 +73,7 @@ events = st.lists(
 def test_the_level_sums_and_nothing_falls(limit: int, bound: int, script: list[tuple[str, int, float]]) -> None:
     world = World(limit, bound)
     starts = dict.fromkeys(range(1, 13), 1)
-    seen: dict[tuple[str, str], tuple[float, float, float]] = {}
+    seen: dict[tuple[str, str, str], tuple[float, float, float]] = {}
     for what, pid, amount in [*script, ("publish", 0, 1.0)]:
         key = (pid, starts.get(pid, 0))
         if what == "use":
@@ -87,9 +89,11 @@ def test_the_level_sums_and_nothing_falls(limit: int, bound: int, script: list[t
             assert len(series) - 1 <= bound
             assert series[-1].pid == "other"
             assert all(p.joules >= -1e-9 and p.watts >= 0 for p in series)
-            other = (series[-1].joules, series[-1].seconds, series[-1].cycles)
-            assert all(now >= before for now, before in zip(other, seen.get(("other", ""), (0, 0, 0))))
-            seen["other", ""] = other
+            counters = {(p.pid, p.comm, p.container_id): (p.joules, p.seconds, p.cycles) for p in series}
+            assert len(counters) == len(series), "no two series with the same labels"
+            for labels in counters.keys() & seen.keys():
+                assert all(now >= before for now, before in zip(counters[labels], seen[labels])), labels
+            seen = counters
 
 
 def test_the_biggest_are_shown_under_their_names() -> None:
@@ -111,6 +115,30 @@ def test_the_dead_stay_with_their_final_value_and_then_go() -> None:
     assert {p.pid: p.joules for p in world.publish()} == {"1": 5.0, "2": 8.0, "other": 0.0}
     assert {p.pid: p.joules for p in world.publish(HOLD_SECONDS - 6)}["2"] == 8.0
     assert {p.pid: p.joules for p in world.publish(10)} == {"1": 5.0, "other": 8.0}
+
+
+def test_a_pid_used_again_goes_on_with_its_series() -> None:
+    world = World(10)
+    world.joules = {(7, 1): 5.0, (8, 1): 1.0}
+    world.publish()
+    world.joules[7, 1] = 6.0
+    world.kill((7, 1))
+    world.joules[7, 2] = 2.0
+    assert sorted((p.pid, p.joules) for p in world.publish()) == [("7", 8.0), ("8", 1.0), ("other", 0.0)]
+    world.joules[7, 2] = 3.0
+    world.kill((7, 2))
+    assert sorted((p.pid, p.joules) for p in world.publish()) == [("7", 9.0), ("8", 1.0), ("other", 0.0)]
+    assert sorted((p.pid, p.joules) for p in world.publish(HOLD_SECONDS)) == [("8", 1.0), ("other", 9.0)]
+
+
+def test_a_pid_used_again_under_another_name_is_another_series() -> None:
+    world = World(10)
+    world.names[7, 1] = b"before"
+    world.joules = {(7, 1): 5.0}
+    assert [(p.comm, p.joules) for p in world.publish()] == [("before", 5.0), ("", 0.0)]
+    world.kill((7, 1))
+    world.joules[7, 2] = 2.0
+    assert [(p.comm, p.joules) for p in world.publish()] == [("p7", 2.0), ("", 5.0)]
 
 
 def test_one_process_on_two_packages_is_one() -> None:

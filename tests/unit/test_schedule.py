@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.schedule import Schedule
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 0.09), min_size=1, max_size=200))
 def test_the_grid_does_not_drift(work: list[float]) -> None:
     """However long each sample took, as long as it was in time: the n-th tick is at n intervals."""
@@ -35,6 +36,7 @@ def test_a_stall_counts_although_it_stretches_the_interval() -> None:
     assert schedule.late == 104
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 0.5)), min_size=1, max_size=100))
 def test_every_point_of_the_grid_is_taken_or_missed(work: list[tuple[float, float]]) -> None:
     """Also where what a sample cost moves the grid."""
@@ -47,6 +49,7 @@ def test_every_point_of_the_grid_is_taken_or_missed(work: list[tuple[float, floa
         assert schedule.late - late == pytest.approx(seconds / interval, abs=1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=100))
 def test_the_next_tick_is_always_ahead(work: list[float]) -> None:
     schedule, now = Schedule(0.1, 1.0, 0.0), 0.0
