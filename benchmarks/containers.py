@@ -13,8 +13,9 @@ import numpy as np
 from tests.cgroups import cgroup_root
 from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
 
-from kepler_ebpf.collector import Collector, Names
+from kepler_ebpf.collector import Collector
 from kepler_ebpf.config import add_flags, from_arguments
+from kepler_ebpf.containers import Names
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.exporter.rendering import Renderer

@@ -32,31 +32,32 @@ static __always_inline int is_elsewhere(u64 cgroup)
 	return number != HIERARCHY;
 }
 
+static __always_inline int tell(u64 cgroup, u32 removed, u64 path)
+{
+	u32 zero = 0;
+	struct cgroup_event *event = cgroup_event_scratch.lookup(&zero);
+
+	if (!event || is_elsewhere(cgroup))
+		return 0;
+	event->id = id_of(cgroup);
+	event->removed = removed;
+	event->path[0] = 0;
+	if (!removed)
+		bpf_probe_read_kernel_str(event->path, sizeof(event->path), (void *)path);
+	cgroup_events.push(event, BPF_EXIST);
+	return 0;
+}
+
 /* cgroup:cgroup_mkdir(struct cgroup *cgrp, const char *path) */
 int on_mkdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 cgroup = ctx->args[0];
-	struct cgroup_event event = {};
-
-	if (is_elsewhere(cgroup))
-		return 0;
-	event.id = id_of(cgroup);
-	bpf_probe_read_kernel_str(event.path, sizeof(event.path), (void *)ctx->args[1]);
-	cgroup_events.push(&event, BPF_EXIST);
-	return 0;
+	return tell(ctx->args[0], 0, ctx->args[1]);
 }
 
 /* cgroup:cgroup_rmdir(struct cgroup *cgrp, const char *path) */
 int on_rmdir(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 cgroup = ctx->args[0];
-	struct cgroup_event event = {.removed = 1};
-
-	if (is_elsewhere(cgroup))
-		return 0;
-	event.id = id_of(cgroup);
-	cgroup_events.push(&event, BPF_EXIST);
-	return 0;
+	return tell(ctx->args[0], 1, 0);
 }
 #endif
 

@@ -41,7 +41,9 @@ struct identity {
 BPF_HASH(exited_leaders, u64, struct identity, ROWS);
 
 /* Cgroups that came and went since user space last looked; when full, the oldest make way. */
-BPF_QUEUESTACK("queue", cgroup_events, struct cgroup_event, 2048, 0);
+BPF_QUEUESTACK("queue", cgroup_events, struct cgroup_event, 4096, 0);
+/* Where an event is put together: the stack is too small. Only one cgroup is made or removed at a time (cgroup_mutex). */
+BPF_PERCPU_ARRAY(cgroup_event_scratch, struct cgroup_event, 1);
 
 #ifdef CYCLES
 BPF_PERF_ARRAY(cycle_counters, CPUS);

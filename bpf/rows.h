@@ -82,5 +82,5 @@ struct cgroup_event {
 	__u64 id;
 	__u32 removed;   /* 0: made, 1: removed */
 	__u32 unused;
-	char path[240];
+	char path[512];
 };

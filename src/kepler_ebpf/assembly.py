@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from .collector import Collector, Names
+from .collector import Collector
 from .config import Config
+from .containers import Names
 from .energy.choose import Choice, choose_sources, gpu_use
 from .energy.idle import IdleFloor
 from .energy.meter import Meter

@@ -7,32 +7,29 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .config import Config
+from .containers import ContainerSeries, Names
 from .energy.meter import Meter
 from .kernel.accounting import Accounting
 from .kernel.stats import program_stats
 from .ledger import NODE
 from .machines import Machines
-from .pods import Pods
 from .processes import ProcessSeries
 from .rollup import Groups
 from .sampler import Sampler
 from .schedule import Schedule
-from .snapshot import Containers, Health, Node, Process, Snapshot, Zone
-from .workloads.identity import Workload
+from .snapshot import Health, Node, Process, Snapshot, Zone
 
 log = logging.getLogger(__name__)
 
 _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _ALIVE_FLOOR_SECONDS = 10.0
 _SWEEP_SECONDS = 60.0
-_MAX_DEAD_CONTAINERS = 1000
 
 
 class Histogram:
@@ -49,25 +46,6 @@ class Histogram:
     def buckets(self) -> tuple[tuple[str, float], ...]:
         bounds = [*map(str, _BUCKETS_SECONDS), "+Inf"]
         return tuple(zip(bounds, map(float, accumulate(self._counts))))
-
-
-@dataclass(frozen=True)
-class Names:
-    """How the collector asks who is who; none of these blocks.
-
-    ``identify``: cgroup id → workload. ``current``: a workload with the names known by now, or None while they are
-    being looked up and its series should wait. ``working_set``: its memory in bytes, or None. ``is_gone``: whether a
-    cgroup is no more. ``forget_cgroup``, ``forget``: it is gone, and so is its series. ``faults``: counted errors by
-    (provider, reason).
-    """
-
-    identify: Callable[[int], Workload]
-    current: Callable[[Workload], Workload | None]
-    working_set: Callable[[Workload], int | None]
-    is_gone: Callable[[int], bool]
-    forget_cgroup: Callable[[int], None]
-    forget: Callable[[Workload], None]
-    faults: Callable[[], dict[tuple[str, str], int]]
 
 
 class Collector:
@@ -90,7 +68,6 @@ class Collector:
         self._accounting = accounting
         self._meter = meter
         self._sampler = sampler
-        self._groups = groups
         self._machines = machines
         self._names = names
         self._info = info
@@ -104,9 +81,8 @@ class Collector:
         self._last_tick = clock()
         self._published_at = clock()
         self._published_joules = sampler.ledger.measured.copy()
-        self._published_groups = sampler.ledger.levels["container"].joules[: len(NODE)].sum(axis=0)
         self._published_busy = sampler.busy_cpu_seconds
-        self._pods = Pods()
+        self._containers = ContainerSeries(sampler, groups, names, config.exit_hold)
         self._exited_figures = np.zeros(2)  # seconds and cycles of processes whose rows are gone
         self._swept_at = clock()
         self._series = (
@@ -177,8 +153,7 @@ class Collector:
             self._sampler.miss_cgroups(self._names.is_gone)
             self._swept_at = now
         self._machines.look(now)
-        self._expire(now)
-        containers = self._containers(seconds)
+        containers = self._containers.publish(seconds, now)
         processes = self._processes(seconds, now)
         snapshot = Snapshot(
             number=number,
@@ -188,11 +163,12 @@ class Collector:
                 for domain, joules in zip(self._meter.domains, self._sampler.domains.joules.tolist())
             ),
             containers=containers,
-            pods=self._pods.publish(
+            pods=self._containers.pods.publish(
                 containers.workloads,
                 containers.joules[: len(NODE)].sum(axis=0),
                 containers.watts,
                 containers.seconds,
+                now,
             ),
             processes=processes,
             health=self._health(),
@@ -203,7 +179,6 @@ class Collector:
         for cgroup_id in self._sampler.gone_cgroups:
             self._names.forget_cgroup(cgroup_id)
         self._sampler.begin_publication()
-        self._published_groups = self._sampler.ledger.levels["container"].joules[: len(NODE)].sum(axis=0)
         self.snapshot = snapshot
 
     def _node(self, seconds: float) -> Node:
@@ -233,56 +208,6 @@ class Collector:
             for domain, watts in zip(self._meter.domains, self._sampler.domains.floor_watts)
             if domain.component == component and not np.isnan(watts)
         }
-
-    def _containers(self, seconds: float) -> Containers:
-        sampler = self._sampler
-        level = sampler.ledger.levels["container"]
-        shown: list[int] = []
-        workloads: list[Workload] = []
-        pending = 0.0
-        for number, group in self._groups.living():
-            workload = self._names.current(group.workload)
-            if workload is None and group.died is None:
-                pending += float(level.joules[: len(NODE), number].sum())
-                continue  # its joules are kept; its series begins when its name is known
-            if workload is not None:
-                group.workload = workload
-            if sampler.seconds[number] > 0 or level.joules[:, number].any():
-                shown.append(number)
-                workloads.append(group.workload)
-        index = np.array(shown, np.intp)
-        joules = level.joules[:, index]
-        before = np.zeros(level.joules.shape[1])
-        before[: len(self._published_groups)] = self._published_groups
-        used = joules[: len(NODE)].sum(axis=0) - before[index]
-        return Containers(
-            workloads=tuple(workloads),
-            joules=joules,
-            watts=used / seconds if seconds > 0 else np.zeros(len(index)),
-            max_watts=sampler.peak_watts[index],
-            seconds=sampler.seconds[index],
-            cycles=sampler.cycles[index],
-            working_set_bytes=tuple(map(self._names.working_set, workloads)),
-            pending_joules=pending,
-            exited_joules=float(level.exited[: len(NODE)].sum()),
-        )
-
-    def _expire(self, now: float) -> None:
-        """Drop groups whose series have been there long enough after their death, and the oldest of too many."""
-        dead = [
-            (group.died, number, group.workload) for number, group in self._groups.living() if group.died is not None
-        ]
-        dead.sort(key=lambda entry: entry[:2])
-        surplus = len(dead) - _MAX_DEAD_CONTAINERS
-        due = [entry for rank, entry in enumerate(dead) if rank < surplus or now - entry[0] >= self._config.exit_hold]
-        numbers = np.array([number for _, number, _ in due], np.intp)
-        joules = self._sampler.ledger.levels["container"].settle(numbers)[: len(NODE)].sum(axis=0)
-        seconds = self._sampler.seconds[numbers]
-        self._sampler.seconds[numbers] = self._sampler.cycles[numbers] = 0.0
-        for (_, number, workload), energy, time_used in zip(due, joules.tolist(), seconds.tolist()):
-            self._pods.expire(workload, energy, time_used)
-            self._groups.remove(number)
-            self._names.forget(workload)
 
     def _processes(self, seconds: float, now: float) -> tuple[Process, ...] | None:
         sampler, table = self._sampler, self._accounting.processes

@@ -43,7 +43,7 @@ class Machines:
                 if workload is not None:
                     self._taken[row] = True
                     self._owed[row] = np.zeros(len(COUNTERS))
-                    self._groups.assign(self.offset + row, workload, now)
+                    self._groups.assign(self.offset + row, workload)
 
     def part(self, processes: Slices, cgroups: Slices) -> Slices:
         """``cgroups`` with the slices of machines taken out of their cgroup's and put behind them.
@@ -88,7 +88,7 @@ class Machines:
 
     def _on_host(self, row: int, now: float) -> bool:
         cgroup_row = self._table.rows["cgroup_row"][row : row + 1].astype(np.intp)
-        group = self._groups.groups[int(self._groups.of(cgroup_row, now)[0])]
+        group = self._groups.groups[int(self._groups.of(cgroup_row)[0])]
         return group is not None and group.workload.kind == "system"
 
     def _read(self, tgid: int) -> Workload | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +12,29 @@ from .snapshot import Pod
 from .workloads.identity import Workload
 
 Key = tuple[str, str, str]  # pod, namespace, uid
+# Longer than the kubelet ever waits before it starts a crashed container again (5 minutes).
+REMEMBERED_SECONDS = 900.0
+
+
+@dataclass
+class _Past:
+    """What a pod's former containers used, float64[2] (joules, seconds), and when it last had any with a series."""
+
+    figures: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    seen: float = 0.0
 
 
 class Pods:
-    """Keeps what a pod's former containers used while the pod has others: a restart is no reset of its counters."""
+    """Keeps what a pod's former containers used: a restart is no reset of its counters, however long it takes."""
 
     def __init__(self) -> None:
-        self._exited: dict[Key, NDArray[np.float64]] = {}
+        self._pasts: dict[Key, _Past] = {}
 
     def expire(self, workload: Workload, joules: float, seconds: float) -> None:
         """A container's series has gone, with these final values."""
         key = _key(workload)
-        if any(key):
-            self._exited[key] = self._exited.get(key, np.zeros(2)) + np.array([joules, seconds])
+        if key in self._pasts:
+            self._pasts[key].figures += (joules, seconds)
 
     def publish(
         self,
@@ -31,26 +42,28 @@ class Pods:
         joules: NDArray[np.float64],
         watts: NDArray[np.float64],
         seconds: NDArray[np.float64],
+        now: float,
     ) -> tuple[Pod, ...]:
-        """The pods of these containers. ``joules``, ``watts``, ``seconds``: float64[n], one for each."""
+        """The pods of these containers. ``joules``, ``watts``, ``seconds``: float64[n], one for each container."""
         positions: dict[Key, list[int]] = {}
         for position, workload in enumerate(workloads):
             key = _key(workload)
             if any(key):
                 positions.setdefault(key, []).append(position)
-        self._exited = {key: figures for key, figures in self._exited.items() if key in positions}
-        pods = []
-        for key, members in positions.items():
-            exited = self._exited.get(key, np.zeros(2))
-            pods.append(
-                Pod(
-                    *key,
-                    joules=float(joules[members].sum() + exited[0]),
-                    watts=float(watts[members].sum()),
-                    seconds=float(seconds[members].sum() + exited[1]),
-                )
+        for key in positions:
+            self._pasts.setdefault(key, _Past()).seen = now
+        forgotten = [key for key, past in self._pasts.items() if now - past.seen > REMEMBERED_SECONDS]
+        for key in forgotten:
+            del self._pasts[key]
+        return tuple(
+            Pod(
+                *key,
+                joules=float(joules[members].sum() + self._pasts[key].figures[0]),
+                watts=float(watts[members].sum()),
+                seconds=float(seconds[members].sum() + self._pasts[key].figures[1]),
             )
-        return tuple(pods)
+            for key, members in positions.items()
+        )
 
 
 def _key(workload: Workload) -> Key:

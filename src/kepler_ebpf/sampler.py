@@ -139,8 +139,8 @@ class Sampler:
         self, processes: Slices, cgroups: Slices, joules: Floats, dynamic: Floats, idle: Floats, elapsed: float
     ) -> None:
         by_process, by_container = self._share(processes), self._share(cgroups)
-        groups = self.groups.of(cgroups.index, self._last)
-        self._make_room()
+        groups = self.groups.of(cgroups.index)
+        self.make_room()
 
         # Where nobody ran nothing can be charged. A slice that ended between the reads of the two tables may be seen
         # at one level only: both levels then account for the same joules, the other one in its overflow row.
@@ -221,8 +221,8 @@ class Sampler:
 
     def _gpu_piece(self, level: str, rows: NDArray[np.intp], share: Floats) -> _Piece:
         if level == "container":
-            rows = self.groups.of(self._machines.home(rows), self._last)
-            self._make_room()
+            rows = self.groups.of(self._machines.home(rows))
+            self.make_room()
         joules = np.zeros((len(self.ledger.levels[level].components), len(rows)))
         joules[_GPU] = share
         return rows, joules
@@ -288,7 +288,7 @@ class Sampler:
             self.accounting.processes.recycle(index)
         self._dying = self.accounting.dead()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Columns by group grow with the number of groups."""
         short = len(self.groups) - len(self.seconds)
         if short > 0:

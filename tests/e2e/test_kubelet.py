@@ -6,15 +6,16 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Running
-from tests.kernel.workloads import in_cgroup, spinner
+from tests.kernel.workloads import in_cgroup
 from tests.needs import require
 from tests.workloads.kubelet import Stand, make_certificate, pod
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.kernel
 UID = "0a1b2c3d-9999-2222-3333-444455556666"
 ID = "c0ffee00" * 8
 HOLD_SECONDS = 15
+# Busy now and then for as long as the kubelets fail and recover: a series begins with the first joule.
+OFTEN = "while :; do n=0; while [ $n -lt 2000 ]; do n=$((n+1)); done; sleep 0.1; done"
 
 
 def listing(pods: int = 3) -> bytes:
@@ -78,12 +81,14 @@ def watch(reason: str, collector: Running, stand: Stand, ca: Path) -> None:
     stand.status, stand.body = 200, listing()
     stand.hang.set()
     shutil.copy(stand.ca.parent / "good.pem", ca)
-    while not labels(collector):
-        assert time.monotonic() - began < 30, reason
+    names = {"container": "app", "pod": "web-1", "namespace": "shop"}
+    while not (named := [found for found in labels(collector) if found.items() >= names.items()]):
+        assert time.monotonic() - began < 40, reason
         time.sleep(0.2)
-    if time.monotonic() - began < HOLD_SECONDS:
-        (named,) = labels(collector)
-        assert named.items() >= {"container": "app", "pod": "web-1", "namespace": "shop"}.items(), reason
+    assert len(named) == 1, reason
+    # Where the provider was silent for longer than a series waits, a nameless one has begun: it stays as it is.
+    late = time.monotonic() - began > HOLD_SECONDS
+    assert len(labels(collector)) <= (2 if late else 1), reason
 
 
 def start(serve: Callable[..., Running], directory: Path, spoil: Callable[[Stand], object]) -> tuple[Running, Stand]:
@@ -99,13 +104,17 @@ def start(serve: Callable[..., Running], directory: Path, spoil: Callable[[Stand
 
 
 @pytest.fixture
-def busy_container(container: Callable[[str], Path]) -> Callable[[], None]:
-    """Makes our container and keeps it busy for some seconds."""
+def busy_container(container: Callable[[str], Path]) -> Iterator[Callable[[], None]]:
+    """Makes our container and keeps it busy."""
+    with ExitStack() as stack:
 
-    def make() -> None:
-        in_cgroup(str(container(f"kubepods/burstable/pod{UID}/{ID}")), spinner(1.0)).wait()
+        def make() -> None:
+            place = container(f"kubepods/burstable/pod{UID}/{ID}")
+            task = stack.enter_context(in_cgroup(str(place), ["/bin/sh", "-c", OFTEN]))
+            stack.callback(task.kill)
 
-    return make
+        yield make
+    time.sleep(0.2)  # until the last of its processes has left the cgroup
 
 
 def test_samples_keep_their_schedule_whatever_the_kubelet_does(

@@ -120,7 +120,8 @@ def test_two_hundred_short_containers_each_under_its_own_id(
 
     with ThreadPoolExecutor(2) as workers:
         lives = dict(workers.map(live, range(200)))
-    time.sleep(12)  # until the last of them is known to be gone
+    # Until it is clear that nobody knows the last of them by name.
+    wait_until(lambda: lives.keys() <= collector.by_id("kepler_container_joules_total").keys(), 30)
     joules = collector.by_id("kepler_container_joules_total")
     seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
     assert len(lives) == 200
@@ -129,6 +130,10 @@ def test_two_hundred_short_containers_each_under_its_own_id(
         assert joules[container_id] > 0
         assert seconds[container_id] > 0.03  # two at a time on two CPUs that others use as well
     page = collector.samples()
+    members = [(labels, value) for labels, value in page["kepler_container_joules_total"] if labels["pod"] == "batch"]
+    assert lives.keys() <= {labels["container_id"] for labels, _ in members}, "gone before they were asked about"
+    (of_pod,) = [value for labels, value in page["kepler_pod_joules_total"] if labels["pod_uid"] == pod.uid]
+    assert of_pod == pytest.approx(sum(value for _, value in members), rel=1e-9)
     whole = sum(value for _, value in page["kepler_container_joules_total"])
     for name in ("containers_exited_joules_total", "containers_pending_joules"):
         whole += page[f"kepler_{name}"][0][1]

@@ -81,7 +81,7 @@ def main() -> None:
         script = f"timeout {seconds} sh -c 'while :; do :; done'; exec sleep 10000"
         start(container_id, cgroup, script, detach=True)
     for number in range(SHORT_LIVED):
-        start(f"{number:064x}", f"/docker/{number:064x}", "timeout 0.2 sh -c 'while :; do :; done'", detach=False)
+        start(f"{number:064x}", f"/docker/{number:064x}", "timeout 0.2 sh -c 'while :; do :; done'; true", detach=False)
     time.sleep(1 + max(seconds for _, seconds in CGROUPS.values()))
     states = json.loads(subprocess.run(["runc", "list", "-f", "json"], check=True, capture_output=True).stdout)
     pids = {state["id"]: state["pid"] for state in states if state["id"] in CGROUPS}

@@ -48,7 +48,7 @@ class Node:
         parted = self.machines.part(processes, cgroups)
         assert parted.alone_ns.sum() == pytest.approx(whole)
         assert all((getattr(parted, name) >= 0).all() for name in COUNTERS)
-        numbers = self.groups.of(parted.index, 0.0)
+        numbers = self.groups.of(parted.index)
         sums: dict[str, float] = {}
         for number, time_ns in zip(numbers.tolist(), parted.alone_ns.tolist()):
             group = self.groups.groups[number]

@@ -108,7 +108,7 @@ def test_asked_seldom_counted_logged_once_and_recovers(stand: Stand, caplog: pyt
 def test_the_sandbox_and_the_unknown(stand: Stand) -> None:
     now = 0.0
     naming = Naming([stand.kubelet()], clock=lambda: now)
-    naming.want("pause", pod_uid="u1")
+    naming.want("pause", pod_uid="u1", oldest=True)
     naming.want("nobody")
     for now in range(0, 400, 5):  # noqa: B007
         naming.step()

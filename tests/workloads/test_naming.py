@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kepler_ebpf.workloads.names import ContainerName, ProviderError
-from kepler_ebpf.workloads.naming import HOLD_SECONDS, PATIENCE, Naming
+from kepler_ebpf.workloads.naming import HOLD_SECONDS, PATIENCE, UNKNOWN_SECONDS, Naming
 
 POD = ContainerName("app", "web-1", "shop", "u1", 0.5)
 
@@ -59,18 +59,29 @@ def test_the_next_is_asked_while_the_best_lags_or_fails() -> None:
         assert world.naming.name("a") == world.cri.known["a"]
 
 
-def test_one_sandbox_a_pod() -> None:
+def test_the_sandbox_is_the_oldest_that_the_kubelet_does_not_list() -> None:
     world = World()
     world.kubelet.known["a"] = POD
-    for container_id in ("pause", "unknown"):
-        world.naming.want(container_id, pod_uid="u1")
-        world.run(30)
+    world.naming.want("crashed", pod_uid="u1")
+    world.naming.want("pause", pod_uid="u1", oldest=True)
+    world.run(30)
     assert world.naming.name("pause") == ContainerName("POD", "web-1", "shop", "u1")
-    assert world.naming.name("unknown") is None
+    assert world.naming.name("crashed") is None
+    assert world.naming.pod("u1") == ("web-1", "shop"), "what pod it was of is known all the same"
+    assert world.naming.pod("u2") is None
     world.naming.drop("pause")
-    world.naming.want("pause-2", pod_uid="u1")
+    world.naming.want("pause-2", pod_uid="u1", oldest=True)
     world.run(30)
     assert world.naming.name("pause-2") == ContainerName("POD", "web-1", "shop", "u1")
+
+
+def test_conmons_cgroup_is_seen_before_the_pods() -> None:
+    world = World()
+    world.kubelet.known["a"] = POD
+    world.naming.want("pause")
+    world.naming.want("pause", pod_uid="u1", oldest=True)
+    world.run(30)
+    assert world.naming.name("pause") == ContainerName("POD", "web-1", "shop", "u1")
 
 
 def test_waiting_ends_though_the_name_may_still_come() -> None:
@@ -93,6 +104,22 @@ def test_what_nobody_knows_is_not_asked_for_again() -> None:
     world.run(60)
     assert (world.kubelet.requests, world.cri.requests) == (PATIENCE, PATIENCE)
     assert world.naming.step() is None
+    world.now += UNKNOWN_SECONDS
+    world.kubelet.known["a"] = POD
+    world.naming.want("a")
+    world.run(1)
+    assert world.naming.name("a") == POD, "but some time later it is"
+
+
+def test_nothing_is_remembered_of_those_that_are_gone() -> None:
+    world = World()
+    for number in range(1000):
+        world.naming.want(str(number))
+    world.run(60)
+    for number in range(1000):
+        world.naming.drop(str(number))
+        world.naming.want(str(number))
+    assert world.naming.pending("0"), "as if it had never been asked for"
 
 
 def test_a_providers_own_bug_costs_its_names_only() -> None:

@@ -7,34 +7,71 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.workloads.identity import Workload
 from kepler_ebpf.workloads.names import ContainerName
 from kepler_ebpf.workloads.resolver import SYSTEM, Workloads
 
 ID = "0f7e1c2d" * 8
+POD = "0a1b2c3d-9999-2222-3333-444455556666"
 
 
 class Known:
     name = "known"
     lists_sandboxes = True
 
+    pod_uid = "api-uid"
+
     def fetch(self) -> Mapping[str, ContainerName]:
-        return {ID: ContainerName("app", "web-1", "shop", "api-uid")}
+        return {ID: ContainerName("app", "web-1", "shop", self.pod_uid)}
+
+
+def wait_for_name(workloads: Workloads, workload: Workload) -> Workload:
+    until = time.monotonic() + 20
+    while (current := workloads.current(workload)) is None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return current
 
 
 def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> None:
     workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
     assert workloads.identify(7) is SYSTEM
-    workloads.learn_path(7, f"/kubepods/burstable/podu1/{ID}/inner")
+    workloads.learn_path(7, f"/kubepods/burstable/pod{POD}/{ID}/inner")
     workload = workloads.identify(7)
-    assert (workload.kind, workload.container_id, workload.pod_uid) == ("container", ID, "u1")
-    until = time.monotonic() + 20
-    while (current := workloads.current(workload)) is None and time.monotonic() < until:
-        time.sleep(0.01)
-    assert current is not None
-    assert (current.container, current.pod, current.namespace, current.pod_uid) == ("app", "web-1", "shop", "u1")
+    assert (workload.kind, workload.container_id, workload.pod_uid) == ("container", ID, POD)
+    current = wait_for_name(workloads, workload)
+    assert (current.container, current.pod, current.namespace, current.pod_uid) == ("app", "web-1", "shop", POD)
     assert current.key == workload.key
     workloads.forget_cgroup(7)
     assert workloads.identify(7) is SYSTEM
+    workloads.close()
+
+
+def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_path: Path) -> None:
+    workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
+    uid = "0a1b2c3d-1111-2222-3333-444455556666"
+    Known.pod_uid = uid
+    for number, container_id in ((1, ID), (2, "d" * 64)):
+        workloads.learn_path(number, f"/kubepods/burstable/pod{uid}/{container_id}")
+    assert wait_for_name(workloads, workloads.identify(1)).container == "app"
+    lost = wait_for_name(workloads, workloads.identify(2))
+    assert (lost.container, lost.pod, lost.namespace, lost.pod_uid) == ("", "web-1", "shop", uid)
+    workloads.close()
+
+
+def test_labels_of_a_plain_container_make_it_no_pod(tmp_path: Path) -> None:
+    """Whoever may use docker's socket may give a container the kubelet's labels."""
+    workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
+    workloads.learn_path(1, f"/docker/{ID}")
+    workload = wait_for_name(workloads, workloads.identify(1))
+    assert (workload.container, workload.pod, workload.namespace, workload.pod_uid) == ("app", "", "", "")
+    workloads.close()
+
+
+def test_a_path_too_long_for_the_event_is_nobodys(tmp_path: Path) -> None:
+    workloads = Workloads(HostFS(cgroup=tmp_path))
+    workloads.learn_path(3, "")
+    assert workloads.identify(3) is SYSTEM
     workloads.close()
 
 

@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _MAX_EVENTS_PER_CALL = 4096
+_LONGEST_PATH = layout.CGROUP_EVENT["path"].itemsize - 1
 KERNEL_THREAD, LEADER_EXITED = 1, 2  # bits of row.flags (bpf/rows.h)
 
 
 @dataclass(frozen=True)
 class CgroupEvent:
-    """A cgroup of the hierarchy that was made (``path`` below its root) or removed (``path`` empty)."""
+    """A cgroup of the hierarchy that was made or removed. ``path``: below its root; empty if removed, or too long."""
 
     id: int
     removed: bool
@@ -221,8 +222,10 @@ class Accounting:
             if not self._cgroup_events.take():
                 return
             event = np.frombuffer(self._cgroup_events.value.raw, layout.CGROUP_EVENT, 1)[0]
-            path = event["path"].split(b"\0", 1)[0].decode("utf-8", "replace")
-            yield CgroupEvent(int(event["id"]), bool(event["removed"]), path)
+            path = event["path"]
+            if len(path) == _LONGEST_PATH:
+                path = b""  # cut off: what is left could be anybody's
+            yield CgroupEvent(int(event["id"]), bool(event["removed"]), path.decode("utf-8", "replace"))
 
     @property
     def row_overflow_slices(self) -> int:

@@ -25,8 +25,8 @@ _MAX_DIRECTORIES = 20_000
 class CgroupTree:
     """Paths of cgroups by id, relative to the hierarchy's root.
 
-    By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise from the latest
-    :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
+    By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise, and for those that
+    are gone, from the latest :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
     """
 
     def __init__(self, fs: HostFS) -> None:
@@ -44,10 +44,28 @@ class CgroupTree:
         self.has_handles = self._by_handle(self.root.stat().st_ino) == "/"
 
     def path(self, cgroup_id: int) -> str | None:
-        """The path of a living cgroup, ``/`` for the root; None where it is gone or not known yet."""
+        """The path of a cgroup that lives, or lived at the latest scan; ``/`` for the root; None where not known."""
         if self.root is None or not 0 < cgroup_id < 1 << 64:
             return None
-        return self._by_handle(cgroup_id) if self.has_handles else self._scanned.get(cgroup_id)
+        found = self._by_handle(cgroup_id) if self.has_handles else None
+        return found or self._scanned.get(cgroup_id)
+
+    def forget(self, cgroup_id: int) -> None:
+        """Drop what a scan found."""
+        self._scanned.pop(cgroup_id, None)
+
+    def is_oldest(self, path: str) -> bool:
+        """Whether this cgroup was made before all others beside it; False where it is gone.
+
+        By number: those of one hierarchy are given out in ascending order (idr_alloc_cyclic in fs/kernfs/dir.c).
+        """
+        parent, _, name = f"{self.root}{path}".rpartition("/")
+        try:
+            with os.scandir(parent) as entries:
+                numbers = {entry.name: entry.inode() for entry in entries if entry.is_dir(follow_symlinks=False)}
+        except OSError:
+            return False
+        return name in numbers and numbers[name] == min(numbers.values())
 
     def is_gone(self, cgroup_id: int) -> bool:
         """Whether the kernel says that there is no such cgroup any more; False where it cannot be asked."""
@@ -61,7 +79,10 @@ class CgroupTree:
             return fd < 0 and error == errno.ESTALE
 
     def scan(self) -> None:
-        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`; slow, so once, before sampling starts."""
+        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`: once, before sampling starts.
+
+        What comes later is told by events; but what is there already may be gone before its processes are first seen.
+        """
         if self.root is None:
             return
         found: dict[int, str] = {}

@@ -34,6 +34,7 @@ _REST_PER_CPU_SECOND = 50.0
 @dataclass
 class _Wanted:
     pod_uid: str
+    oldest: bool
     misses: list[int]
     since: float
 
@@ -64,25 +65,37 @@ class Naming:
         self._changed = threading.Condition()
         self._wanted: dict[str, _Wanted] = {}
         self._names: LRUCache[str, ContainerName] = LRUCache(_MAX_KNOWN)
-        self._sandboxes: dict[str, str] = {}  # by pod uid
+        self._pods: LRUCache[str, tuple[str, str]] = LRUCache(_MAX_KNOWN)
         self._unknown: TTLCache[str, bool] = TTLCache(_MAX_KNOWN, UNKNOWN_SECONDS, timer=clock)
         self._stopped = False
         self._thread: threading.Thread | None = None
 
-    def want(self, container_id: str, pod_uid: str = "") -> None:
-        """Have the name looked up. ``pod_uid``: the pod it is directly in, which tells the pod's sandbox."""
+    def want(self, container_id: str, pod_uid: str = "", oldest: bool = False) -> None:
+        """Have the name looked up. ``pod_uid``: the pod it is directly in; ``oldest``: before all others there.
+
+        A pod's sandbox is its oldest container, and one that a kubelet which knows the pod does not list.
+        """
         with self._changed:
-            if not self._sources or container_id in self._names or container_id in self._wanted:
+            if not self._sources or container_id in self._names:
+                return
+            if container_id in self._wanted:
+                wanted = self._wanted[container_id]
+                wanted.pod_uid, wanted.oldest = wanted.pod_uid or pod_uid, wanted.oldest or oldest
                 return
             if container_id in self._unknown or len(self._wanted) >= _MAX_WANTED:
                 return
-            self._wanted[container_id] = _Wanted(pod_uid, [0] * len(self._sources), self._clock())
+            self._wanted[container_id] = _Wanted(pod_uid, oldest, [0] * len(self._sources), self._clock())
             self._changed.notify()
 
     def name(self, container_id: str) -> ContainerName | None:
         """The name as far as it is known."""
         with self._changed:
             return self._names.get(container_id)
+
+    def pod(self, pod_uid: str) -> tuple[str, str] | None:
+        """Name and namespace of a pod, known by any of its containers."""
+        with self._changed:
+            return self._pods.get(pod_uid)
 
     def pending(self, container_id: str) -> bool:
         """Whether the name is worth waiting for. It may come later still: when a provider recovers, say."""
@@ -93,10 +106,8 @@ class Naming:
     def drop(self, container_id: str) -> None:
         """Forget a container that is gone."""
         with self._changed:
-            self._wanted.pop(container_id, None)
-            name = self._names.pop(container_id, None)
-            if name is not None and self._sandboxes.get(name.pod_uid) == container_id:
-                del self._sandboxes[name.pod_uid]
+            for table in (self._wanted, self._names, self._unknown):
+                table.pop(container_id, None)
 
     def start(self) -> None:
         """Run :meth:`step` in a thread until :meth:`close`."""
@@ -120,14 +131,18 @@ class Naming:
                 names = self._fetch(source)
                 if names is not None:
                     self._learn(number, asked, names)
+        return self._delay()
+
+    def _delay(self) -> float | None:
         dues = [source.due for number, source in enumerate(self._sources) if self._asked(number)]
         return max(0.0, min(dues) - self._clock()) if dues else None
 
     def _run(self) -> None:
         while not self._stopped:
-            delay = self.step()
+            self.step()
             with self._changed:
-                if not self._stopped and (delay is not None or not self._wanted):
+                delay = self._delay()  # once more, as something may have been wanted since
+                if not self._stopped and delay != 0:
                     self._changed.wait(delay)
 
     def _asked(self, number: int) -> list[str]:
@@ -167,6 +182,7 @@ class Naming:
         everything = self._sources[number].provider.lists_sandboxes
         pods = {name.pod_uid: name for name in names.values() if name.pod_uid}
         with self._changed:
+            self._pods.update((uid, (name.pod, name.namespace)) for uid, name in pods.items())
             for container_id in asked:
                 wanted = self._wanted.get(container_id)
                 if wanted is None:
@@ -175,17 +191,11 @@ class Naming:
                 wanted.misses[number] += 1
                 pod = pods.get(wanted.pod_uid)
                 # Twice, as the status of a new container lags.
-                if name is None and pod is not None and not everything and wanted.misses[number] > 1:
-                    name = self._sandbox(container_id, pod)
+                if name is None and pod is not None and wanted.oldest and not everything and wanted.misses[number] > 1:
+                    name = ContainerName("POD", pod.pod, pod.namespace, pod.pod_uid)
                 if name is not None:
                     self._names[container_id] = name
                     del self._wanted[container_id]
                 elif min(wanted.misses) >= PATIENCE:
                     self._unknown[container_id] = True
                     del self._wanted[container_id]
-
-    def _sandbox(self, container_id: str, pod: ContainerName) -> ContainerName | None:
-        """The name of a pod's sandbox, which the kubelet does not list; None where the pod has one already."""
-        if self._sandboxes.setdefault(pod.pod_uid, container_id) != container_id:
-            return None
-        return ContainerName("POD", pod.pod, pod.namespace, pod.pod_uid)

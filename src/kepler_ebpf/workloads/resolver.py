@@ -19,7 +19,6 @@ from .paths import CgroupIdentity, parse
 SYSTEM = Workload("system", container="system")
 KERNEL = Workload("kernel", container="kernel")
 _MAX_CGROUPS = 65_536
-_MAX_EVENT_PATH = 239
 
 
 class Workloads:
@@ -43,8 +42,7 @@ class Workloads:
         self._hints: dict[int, str] = {}
         self._known: dict[int, Workload] = {}
         self._memory = WorkingSets(fs)
-        if not self._tree.has_handles:
-            self._tree.scan()  # what comes later is told by events
+        self._tree.scan()
         self._naming.start()
         self._memory.start()
 
@@ -54,12 +52,12 @@ class Workloads:
         return self._naming.faults
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
-        """Take the path a ``cgroup_mkdir`` event told: the cgroup may be gone before anybody looks."""
-        if len(path.encode()) >= _MAX_EVENT_PATH:  # cut off, as only kind's nested paths are so long
-            path = self._tree.path(cgroup_id) or path
-        _bound(self._hints)
-        self._hints[cgroup_id] = path
+        """Take the path a ``cgroup_mkdir`` event told (empty: it was too long): it may be gone before anybody looks."""
         self._known.pop(cgroup_id, None)
+        path = path or self._tree.path(cgroup_id) or ""
+        if path:
+            _bound(self._hints)
+            self._hints[cgroup_id] = path
 
     def identify(self, cgroup_id: int) -> Workload:
         """The workload of a cgroup, without the names that are still to come (:meth:`current` has those)."""
@@ -80,21 +78,25 @@ class Workloads:
 
     def current(self, workload: Workload) -> Workload | None:
         """The workload with its names; None while they may still come, itself where nobody knows it."""
-        if self._naming.pending(workload.container_id):
-            return None
-        return self.named(workload.container_id, workload)
-
-    def named(self, container_id: str, workload: Workload) -> Workload:
-        """``workload`` with the names known by now. The pod's uid stays the cgroup's: the same for a whole pod."""
-        name = self._naming.name(container_id)
-        if name is None:
+        container_id = workload.container_id
+        if not container_id or workload.container:  # the host's, or its names are known
             return workload
+        self._naming.want(container_id)  # whoever did not know it a while ago may know it now
+        return None if self._naming.pending(container_id) else self.named(workload)
+
+    def named(self, workload: Workload) -> Workload:
+        """``workload`` with the names known by now. The pod's uid stays the cgroup's: the same for a whole pod."""
+        name, pod = self._naming.name(workload.container_id), self._naming.pod(workload.pod_uid)
+        if name is None:
+            return replace(workload, pod=pod[0], namespace=pod[1]) if pod else workload
+        # Anybody may give a container of docker the kubelet's labels; the kubelet's own are told by their cgroup.
+        posing = bool(name.namespace) and not workload.pod_uid
         return replace(
             workload,
             container=name.container or workload.container,
-            pod=name.pod,
-            namespace=name.namespace,
-            pod_uid=workload.pod_uid or name.pod_uid,
+            pod="" if posing else name.pod,
+            namespace="" if posing else name.namespace,
+            pod_uid="" if posing else workload.pod_uid or name.pod_uid,
             cpu_request=name.cpu_request,
         )
 
@@ -106,6 +108,7 @@ class Workloads:
         """Drop what is remembered of a cgroup that is gone."""
         self._hints.pop(cgroup_id, None)
         self._known.pop(cgroup_id, None)
+        self._tree.forget(cgroup_id)
 
     def forget(self, workload: Workload) -> None:
         """Drop what is remembered of a container whose series has gone."""
@@ -128,7 +131,8 @@ class Workloads:
         if identity.virtual_machine or identity.runtime in ("lxc", "nspawn", "libvirt"):
             kind = "vm" if identity.virtual_machine else "container"
             return Workload(kind, container_id, container_id, runtime=identity.runtime)  # type: ignore[arg-type]
-        self._naming.want(container_id, "" if identity.outer_id else identity.pod_uid)
+        directly_in = "" if identity.outer_id or identity.helper else identity.pod_uid
+        self._naming.want(container_id, directly_in, bool(directly_in) and self._tree.is_oldest(identity.home))
         return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)
 
 
