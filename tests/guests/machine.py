@@ -27,7 +27,7 @@ PROGRAMS = ("qemu-system-x86_64", "debootstrap", "mkfs.ext4", "depmod", "cpio", 
 PACKAGES = "systemd-sysv,dbus,udev,busybox-static,runc,iproute2,python3,ca-certificates"
 MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "ext4")
 _SUITE = "bookworm"
-_BOOT_SECONDS = 300.0
+_BOOT_SECONDS = 600.0
 
 _INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /root
