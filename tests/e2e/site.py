@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from tests.cgroups import cgroup_root
-from tests.deploy.overlays import DEPLOY, overlay, snake
+from tests.deploy.overlays import DEPLOY, endpoint, snake
 from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
 from tests.kernel.workloads import spinner
@@ -134,7 +134,6 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
     shipped = yaml.safe_load((DEPLOY / "prometheus/kepler-0.9-scrape.yml").read_text())
     (job,) = shipped["scrape_configs"]
     # As the Operator finds the targets: labels of their own pods, relabelled as our ServiceMonitor says.
-    (endpoint,) = overlay("privileged")["ServiceMonitor"]["spec"]["endpoints"]
     pod = {
         "namespace": "newmonitoring",
         "container": "kepler-exporter",
@@ -148,7 +147,9 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
         }
         for node, port in collectors.items()
     ]
-    job.update(scrape_interval="1s", static_configs=targets, relabel_configs=snake(endpoint["relabelings"]))
+    job.update(
+        scrape_interval="1s", static_configs=targets, relabel_configs=snake(endpoint("privileged")["relabelings"])
+    )
     other = {
         **job,
         "job_name": "foreign",
