@@ -73,9 +73,13 @@ _CHART_LABELS = """\
   labels:
     app: kepler-exporter
     {{- range $name, $value := .Values.rules.labels }}
-    {{ printf "%q: %q" $name $value }}
+    {{ $name }}: {{ $value | quote }}
     {{- end }}
 """
+
+
+CHART_PARAMETERS = {"vector(0.30)": "electricityPricePerKwh", "vector(233)": "carbonGramsPerKwh"}
+"""The chart's values in place of the examples in kepler-parameters.yaml."""
 
 
 def literal(text: str) -> str:
@@ -87,6 +91,9 @@ def chart_rule(name: str) -> str:
     """The chart's template of a rule file."""
     text = literal(operator_rule(name)).replace("namespace: newmonitoring", "namespace: {{ .Release.Namespace }}")
     text = text.replace("  labels: {app: kepler-exporter}\n", _CHART_LABELS, 1)
+    if name == "kepler-parameters":
+        for example, value in CHART_PARAMETERS.items():
+            text = text.replace(f"expr: {example}", f"expr: {{{{ .Values.rules.{value} | quote }}}}")
     return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
 
 
@@ -101,7 +108,7 @@ metadata:
   namespace: {{{{ .Release.Namespace }}}}
   labels:
     app: kepler-exporter
-    {{{{ .Values.dashboards.label }}}}: "1"
+    {{{{ .Values.dashboards.label | quote }}}}: "1"
 data:
   kepler-ebpf-{name}: |
 {textwrap.indent(literal(text), "    ")}{{{{- end }}}}
