@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from kepler_ebpf.config import parse_duration
 from tests.deploy.overlays import DEPLOY, Document, by_name, container, endpoint, render, unordered
 from tests.deploy.test_manifests import SUPPORTED
 
-helm = pytest.importorskip("helm_python", reason="Helm's package is for x86-64 and Python 3.10 or later")
+if platform.machine() != "x86_64" or sys.version_info < (3, 10):
+    pytest.skip("Helm's package is for x86-64 and Python 3.10 or later", allow_module_level=True)
+import helm_python as helm  # noqa: E402
 
 CHART = DEPLOY / "helm/kepler-ebpf"
 METADATA = yaml.safe_load((CHART / "Chart.yaml").read_text())
