@@ -20,7 +20,7 @@ from tests.deploy.test_manifests import SUPPORTED
 
 if platform.machine() != "x86_64" or sys.version_info < (3, 10):
     pytest.skip("Helm's package is for x86-64 and Python 3.10 or later", allow_module_level=True)
-import helm_python as helm  # noqa: E402
+import helm_python as helm
 
 CHART = DEPLOY / "helm/kepler-ebpf"
 METADATA = yaml.safe_load((CHART / "Chart.yaml").read_text())
