@@ -1,7 +1,7 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
 Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
-chart has both as templates.
+chart has both as templates. The DaemonSet of nodes with GPUs is that of the others, under another runtime.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+
+import yaml
 
 from .grafana.dashboards import dashboards
 
@@ -27,8 +29,8 @@ RULES = {
     "kepler-alerts": "k8s",
     "kepler-parameters": "k8s",
     "kepler-rules": "k8s",
-    "kepler-0.9-compat": "kustomize/kepler-0.9",
-    "kepler-0.10-compat": "kustomize/kepler-0.10",
+    "kepler-0.9-compat": "kustomize/components/kepler-0.9",
+    "kepler-0.10-compat": "kustomize/components/kepler-0.10",
 }
 """Rule files, and the folder of each one's PrometheusRule."""
 
@@ -39,6 +41,30 @@ def operator_rule(name: str) -> str:
     return comments + _RULE.format(name=name) + textwrap.indent("groups:\n" + groups, "  ")
 
 
+_GPU = """\
+# Made of k8s/kepler-daemonset.yaml by deploy/generate.py.
+apiVersion: apps/v1
+kind: DaemonSet
+"""
+# All GPUs are watched and none is taken: no nvidia.com/gpu resource is asked for.
+_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
+
+
+def gpu_daemonset() -> str:
+    """The DaemonSet of nodes with GPUs."""
+    found = yaml.safe_load_all((DEPLOY / "k8s/kepler-daemonset.yaml").read_text())
+    (one,) = [document for document in found if document["kind"] == "DaemonSet"]
+    one["metadata"]["name"] += "-gpu"
+    spec = one["spec"]
+    spec["selector"] = {"matchLabels": {"app": "kepler-exporter", "variant": "gpu"}}
+    spec["template"]["metadata"]["labels"]["variant"] = "gpu"
+    pod = spec["template"]["spec"]
+    pod["runtimeClassName"] = "nvidia"
+    pod["nodeSelector"] = {"nvidia.com/gpu.present": "true"}
+    pod["containers"][0]["env"] += [{"name": name, "value": value} for name, value in _GPU_ENV.items()]
+    return _GPU + yaml.safe_dump({name: one[name] for name in ("metadata", "spec")}, sort_keys=False)
+
+
 CHART_RULES = {"kepler-0.9-compat": "rules.kepler09", "kepler-0.10-compat": "rules.kepler010"}
 """The chart's switches of rule files that are not of every installation."""
 
@@ -47,9 +73,13 @@ _CHART_LABELS = """\
   labels:
     app: kepler-exporter
     {{- range $name, $value := .Values.rules.labels }}
-    {{ printf "%q: %q" $name $value }}
+    {{ $name }}: {{ $value | quote }}
     {{- end }}
 """
+
+
+CHART_PARAMETERS = {"vector(0.30)": "electricityPricePerKwh", "vector(233)": "carbonGramsPerKwh"}
+"""The chart's values in place of the examples in kepler-parameters.yaml."""
 
 
 def literal(text: str) -> str:
@@ -61,6 +91,9 @@ def chart_rule(name: str) -> str:
     """The chart's template of a rule file."""
     text = literal(operator_rule(name)).replace("namespace: newmonitoring", "namespace: {{ .Release.Namespace }}")
     text = text.replace("  labels: {app: kepler-exporter}\n", _CHART_LABELS, 1)
+    if name == "kepler-parameters":
+        for example, value in CHART_PARAMETERS.items():
+            text = text.replace(f"expr: {example}", f"expr: {{{{ .Values.rules.{value} | quote }}}}")
     return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
 
 
@@ -75,7 +108,7 @@ metadata:
   namespace: {{{{ .Release.Namespace }}}}
   labels:
     app: kepler-exporter
-    {{{{ .Values.dashboards.label }}}}: "1"
+    {{{{ .Values.dashboards.label | quote }}}}: "1"
 data:
   kepler-ebpf-{name}: |
 {textwrap.indent(literal(text), "    ")}{{{{- end }}}}
@@ -85,6 +118,7 @@ data:
 def generated() -> dict[Path, str]:
     """Every file written here, with its text."""
     made = {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
+    made[DEPLOY / "kustomize/components/gpu/kepler-daemonset-gpu.yaml"] = gpu_daemonset()
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
     for name, text in dashboards().items():

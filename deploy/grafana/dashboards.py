@@ -9,10 +9,12 @@ from .panels import (
     BYTES,
     COUNT,
     GRAMS,
+    HERTZ,
     JOULES,
     KWH,
     NAMESPACES,
     NODES,
+    PER_SECOND,
     PLAIN,
     PODS,
     RATIO,
@@ -54,7 +56,7 @@ def fleet() -> Dashboard:
             "Nodes without a meter",
             "Their figures are a model's: read them as such.",
             PLAIN,
-            f'count(kepler_node_info{{{_N},power_source="model"}}) or vector(0)',
+            f'count(kepler_node_info{{{_N},power_source=~"model.*"}}) or vector(0)',
         ),
         number("Energy", "In the chosen time range.", KWH, _RANGE_KWH, decimals=3),
         number(
@@ -202,7 +204,12 @@ def workload() -> Dashboard:
         return f"sum by (namespace, pod, container) (rate(kepler_container_{family}_total{{{_W}}}{_R}))"
 
     panels = [
-        number("Power", "Of the chosen workloads.", WATTS, f"sum(kepler_container_power_watts{{{_W}}})"),
+        number(
+            "Power",
+            "Of the chosen workloads; with all of them, host processes too.",
+            WATTS,
+            f"sum(kepler_container_power_watts{{{_W}}})",
+        ),
         number(
             "Energy",
             "In the chosen time range.",
@@ -217,11 +224,14 @@ def workload() -> Dashboard:
             f"sum(rate(kepler_container_joules_total{{{_W}}}{_R}))"
             f" / sum(rate(kepler_container_cpu_time_seconds_total{{{_W}}}{_R}))",
         ),
-        number("Containers", "Chosen.", PLAIN, f"count(kepler_container_joules_total{{{_W}}})"),
-        number("Memory", "Working set.", BYTES, f"sum(kepler_container_memory_working_set_bytes{{{_W}}})"),
         number(
-            "CPU", "CPU seconds per second.", COUNT, f"sum(rate(kepler_container_cpu_time_seconds_total{{{_W}}}{_R}))"
+            "Containers",
+            "Chosen; host processes and the kernel are none.",
+            PLAIN,
+            f'count(kepler_container_joules_total{{{_W},container_id!=""}})',
         ),
+        number("Memory", "Working set.", BYTES, f"sum(kepler_container_memory_working_set_bytes{{{_W}}})"),
+        number("CPU", "Cores in use.", COUNT, f"sum(rate(kepler_container_cpu_time_seconds_total{{{_W}}}{_R}))"),
         lines(
             "Container Power Consumption",
             "Package, DRAM and GPU.",
@@ -246,8 +256,8 @@ def workload() -> Dashboard:
             WATTS,
             (f"max by (namespace, pod, container) (kepler_container_power_max_watts{{{_W}}})", name),
         ),
-        lines("CPU time", "CPU seconds per second.", COUNT, (rate("cpu_time_seconds"), name)),
-        lines("CPU cycles", "Per second; absent on machines without a PMU.", COUNT, (rate("cpu_cycles"), name)),
+        lines("CPU", "Cores in use: CPU seconds per second.", COUNT, (rate("cpu_time_seconds"), name)),
+        lines("CPU cycles", "Per second; absent on machines without a PMU.", HERTZ, (rate("cpu_cycles"), name)),
         lines(
             "Memory working set",
             "Usage less inactive file pages, as the kubelet counts it.",
@@ -261,7 +271,7 @@ def workload() -> Dashboard:
             (
                 f'topk(10, kepler_process_power_watts{{{_N},pid!="other"}} * on (node, container_id)'
                 f' group_left (pod, container) (0 * kepler_container_joules_total{{{_W},container_id!=""}} + 1))',
-                "{{pod}}/{{container}} {{comm}} {{pid}}",
+                "{{node}} {{pod}}/{{container}} {{comm}} {{pid}}",
             ),
         ),
         rows(
@@ -349,7 +359,7 @@ def collector() -> Dashboard:
     by_version = " * on (node) group_left (version) kepler_ebpf_build_info"
     panels = [
         number("Collectors up", "Targets of job kepler that answer.", PLAIN, f'sum(up{{job="kepler",{_N}}})'),
-        number("Samples per second", "Per collector.", COUNT, f"avg(rate(kepler_ebpf_samples_total{{{_N}}}{_R}))"),
+        number("Samples", "Per collector.", PER_SECOND, f"avg(rate(kepler_ebpf_samples_total{{{_N}}}{_R}))"),
         number(
             "Late samples",
             "Left out because the one before took too long.",
@@ -393,20 +403,20 @@ def collector() -> Dashboard:
         lines(
             "Errors of energy sources",
             "Readings that a source could not give; absent while there were none.",
-            COUNT,
+            PER_SECOND,
             (f"rate(kepler_ebpf_source_errors_total{{{_N}}}{_R})", "{{node}} {{source}} {{reason}}"),
         ),
         lines(
             "Errors of names",
             "Look-ups that failed; absent while there were none.",
-            COUNT,
+            PER_SECOND,
             (f"rate(kepler_ebpf_name_errors_total{{{_N}}}{_R})", "{{node}} {{provider}} {{reason}}"),
         ),
         lines("Kernel tables", "Rows in use.", COUNT, (f"kepler_ebpf_rows_used{{{_N}}}", "{{node}} {{table}}")),
         lines(
             "Overflow",
             "Slices booked to a table's overflow row: raise its size.",
-            COUNT,
+            PER_SECOND,
             (f"rate(kepler_ebpf_overflow_slices_total{{{_N}}}{_R})", "{{node}} {{table}}"),
         ),
         lines(

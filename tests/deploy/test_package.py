@@ -85,6 +85,11 @@ def test_systemd_runs_it_with_its_hardening(package: Path, images: Images, tmp_p
         assert int(status["CapBnd"], 16) & ~(held | 1 << 24 | 1 << 21) == 0, "and little else could ever be had"
         level = inside("systemd-analyze", "security", "--no-pager", "kepler-ebpf").splitlines()[-1]
         assert "OK" in level
+        # What was disabled stays so; the same package once more is an upgrade for its scripts.
+        inside("systemctl", "disable", "--now", "kepler-ebpf")
+        inside("dpkg", "--install", "/kepler-ebpf.deb")
+        assert inside("sh", "-c", "systemctl is-enabled kepler-ebpf || true").strip() == "disabled"
+        assert inside("sh", "-c", "systemctl is-active kepler-ebpf || true").strip() == "inactive"
         inside("dpkg", "--remove", "kepler-ebpf")
         assert inside("sh", "-c", "command -v kepler-ebpf || echo gone").strip() == "gone"
         assert inside("sh", "-c", "ls /usr/lib/python3/dist-packages/kepler_ebpf 2>&1 || true").startswith("ls: cannot")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.overlays import DEPLOY, overlay, render, snake
+from tests.deploy.overlays import DEPLOY, endpoint, render, snake
 from tests.needs import require
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -61,32 +61,27 @@ def test_prometheus_takes_the_scrape_configurations(path: Path, tmp_path: Path) 
     promtool("check", "config", copy)
 
 
-def monitor(name: str) -> dict[str, Any]:
-    (endpoint,) = overlay(name)["ServiceMonitor"]["spec"]["endpoints"]
-    return dict(endpoint)
-
-
 def scrape(name: str) -> dict[str, Any]:
     (job,) = yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]
     return dict(job)
 
 
 def test_both_ways_into_prometheus_give_the_same_labels() -> None:
-    ours = snake(monitor("privileged")["relabelings"])
+    ours = snake(endpoint("privileged")["relabelings"])
     operators = [
         {"action": "replace", "target_label": "job", "replacement": "kepler"},
         {"action": "labeldrop", "regex": "pod|container|namespace|service|endpoint"},
     ]
     assert [*scrape("prometheus-kubernetes.yml")["relabel_configs"][1:], *operators] == ours
     assert (
-        snake(monitor("kepler-0.9")["metricRelabelings"]) == scrape("kepler-0.9-scrape.yml")["metric_relabel_configs"]
+        snake(endpoint("kepler-0.9")["metricRelabelings"]) == scrape("kepler-0.9-scrape.yml")["metric_relabel_configs"]
     )
 
 
 def test_the_compatibility_overlay_changes_nothing_else_of_the_monitor() -> None:
-    changed = monitor("kepler-0.9")
+    changed = endpoint("kepler-0.9")
     del changed["metricRelabelings"]
-    assert changed == monitor("privileged")
+    assert changed == endpoint("privileged")
 
 
 def test_the_operators_rules_are_selected_with_the_rest() -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class Running:
 
 
 @contextmanager
-def collectors(directory: Path) -> Iterator[Callable[..., Running]]:
+def collectors(directory: Path, command: Sequence[str] = COMMAND) -> Iterator[Callable[..., Running]]:
     """Starts collectors as a user would, with flags and variables; they are stopped at the end."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
     running: list[Running] = []
@@ -83,7 +83,7 @@ def collectors(directory: Path) -> Iterator[Callable[..., Running]]:
         log = directory / f"log-{port}"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", *flags],
+                [*command, "serve", "--listen", f"127.0.0.1:{port}", *flags],
                 stderr=output,
                 env={**os.environ, "KEPLER_METRICS_INTERVAL": "500ms", **variables},
             )

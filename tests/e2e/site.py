@@ -2,7 +2,8 @@
 
 Of the two "nodes" (this machine, seen twice) the first has stand-ins for meters: a powercap tree that draws 50 W and
 has a zone that fails, and a GPU that draws 20 W. The second has the power model. What other exporters would tell
-(http_requests_total, kube_node_labels) is a stand-in too.
+(http_requests_total, kube_node_labels) is a stand-in too, and so are cycles: nanoseconds of the kernel's clock event,
+since a machine for tests seldom has a PMU.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import http.server
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -23,7 +25,7 @@ from typing import Any
 import yaml
 
 from tests.cgroups import cgroup_root
-from tests.deploy.overlays import DEPLOY, overlay, snake
+from tests.deploy.overlays import DEPLOY, endpoint, snake
 from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
 from tests.kernel.workloads import spinner
@@ -39,6 +41,15 @@ ZONES = {
     "intel-rapl:1": ("psys", 70.0),
 }
 Result = list[dict[str, Any]]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "from kepler_ebpf.kernel import counters\n"
+    "counters.CYCLES = counters.CPU_CLOCK\n"
+    "from kepler_ebpf.__main__ import main\n"
+    "raise SystemExit(main())",
+]
+"""The collector, with cycles that are there on every machine."""
 
 
 class Ticker:
@@ -103,7 +114,8 @@ class Foreign(http.server.BaseHTTPRequestHandler):
                 for labels, _ in self.collector.samples().get("kepler_container_joules_total", ())
             ),
             "# TYPE kube_node_labels gauge",
-            f'kube_node_labels{{node="{METERED}",instance_type="m5.large"}} 1',
+            f'kube_node_labels{{node="{METERED}",instance_type="m5.large",'
+            'label_node_kubernetes_io_instance_type="m5.large"} 1',
         ]
         self.send_response(200)
         self.end_headers()
@@ -134,7 +146,6 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
     shipped = yaml.safe_load((DEPLOY / "prometheus/kepler-0.9-scrape.yml").read_text())
     (job,) = shipped["scrape_configs"]
     # As the Operator finds the targets: labels of their own pods, relabelled as our ServiceMonitor says.
-    (endpoint,) = overlay("privileged")["ServiceMonitor"]["spec"]["endpoints"]
     pod = {
         "namespace": "newmonitoring",
         "container": "kepler-exporter",
@@ -148,7 +159,9 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
         }
         for node, port in collectors.items()
     ]
-    job.update(scrape_interval="1s", static_configs=targets, relabel_configs=snake(endpoint["relabelings"]))
+    job.update(
+        scrape_interval="1s", static_configs=targets, relabel_configs=snake(endpoint("privileged")["relabelings"])
+    )
     other = {
         **job,
         "job_name": "foreign",
@@ -207,7 +220,7 @@ def prometheus(config: Path) -> Iterator[Prometheus]:
 
 @contextmanager
 def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prometheus, Running]]:
-    """Everything, running; ``start`` starts collectors."""
+    """Everything, running; ``start`` starts collectors, by COMMAND."""
     require(shutil.which("prometheus"), "prometheus is not installed")
     with ExitStack() as stack:
         tick = powercap(directory / "sys")
