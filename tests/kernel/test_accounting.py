@@ -282,6 +282,8 @@ def test_kernel_threads_have_their_own_account(accounting: Start) -> None:
 
 def test_cgroups_are_announced(accounting: Start, cgroup: Callable[[str], str]) -> None:
     books = accounting()
+    cgroup("one-with-a-longer-name")
+    assert len(list(books.cgroup_events())) == 1
     path = cgroup("announced")
     number = os.stat(path).st_ino
     os.mkdir(f"{path}/inner")
@@ -291,6 +293,20 @@ def test_cgroups_are_announced(accounting: Start, cgroup: Callable[[str], str]) 
     assert [event.path for event in made] == ["/" + os.path.basename(path)]
     assert [event.removed for event in events if event.id != number][-2:] == [False, True]
     assert list(books.cgroup_events()) == []
+
+
+def test_a_path_too_long_is_told_without(accounting: Start, cgroup: Callable[[str], str]) -> None:
+    """What would be left of it could be anybody's."""
+    books = accounting()
+    path = cgroup("long")
+    inner = [path + "/" + "/".join(["d" * 200] * depth) for depth in (1, 2, 3)]
+    for place in inner:
+        os.mkdir(place)
+    for place in reversed(inner):
+        os.rmdir(place)
+    made = [event.path for event in books.cgroup_events() if not event.removed]
+    root = os.path.basename(path)
+    assert made == [f"/{root}", f"/{root}/{'d' * 200}", f"/{root}/{'d' * 200}/{'d' * 200}", ""]
 
 
 def test_hyperthreads_share(accounting: Start) -> None:

@@ -222,7 +222,7 @@ class Accounting:
             if not self._cgroup_events.take():
                 return
             event = np.frombuffer(self._cgroup_events.value.raw, layout.CGROUP_EVENT, 1)[0]
-            path = event["path"]
+            path = event["path"].split(b"\0", 1)[0]  # what stands behind the NUL is of an earlier event
             if len(path) == _LONGEST_PATH:
                 path = b""  # cut off: what is left could be anybody's
             yield CgroupEvent(int(event["id"]), bool(event["removed"]), path.decode("utf-8", "replace"))
