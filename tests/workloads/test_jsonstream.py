@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.workloads import jsonstream
@@ -45,12 +45,14 @@ def decoded(body: bytes) -> list[Any]:
     return whole
 
 
+@settings(deadline=None)
 @given(chunked())
 def test_any_list_in_any_chunks(case: tuple[bytes, Iterator[int]]) -> None:
     body, sizes = case
     assert list(elements(in_chunks(body, sizes))) == decoded(body)
 
 
+@settings(deadline=None)
 @given(chunked(), st.integers(50, 99))
 def test_only_what_is_too_large_is_left_out(case: tuple[bytes, Iterator[int]], limit: int) -> None:
     body, sizes = case
@@ -63,6 +65,7 @@ def test_only_what_is_too_large_is_left_out(case: tuple[bytes, Iterator[int]], l
         assert got == value or (got is None and len(json.dumps(value, indent=1)) > limit - 20)
 
 
+@settings(deadline=None)
 @given(chunked(), st.data())
 def test_a_truncated_list_is_malformed(case: tuple[bytes, Iterator[int]], data: st.DataObject) -> None:
     body, sizes = case
@@ -87,6 +90,21 @@ def test_a_giant_costs_its_neighbours_nothing(giant: bytes) -> None:
     tracemalloc.stop()
     assert found == [{"name": "before"}, None, {"name": "after"}]
     assert peak < 20 << 20, "not held whole"
+
+
+def test_no_decoding_is_long_and_none_is_often_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b"[" + b",".join([b"[" + b"[]," * 60_000 + b"1]", GIANTS["dense"]] * 3) + b"]"
+    decoded: list[int] = []
+
+    class Decoder(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+            decoded.append(len(s) - idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr(json, "JSONDecoder", Decoder)
+    assert [element is None for element in elements(io.BytesIO(body).read)] == [False, True] * 3
+    assert max(decoded) <= 320 << 10
+    assert sum(decoded) <= 2 * len(body)
 
 
 @pytest.mark.parametrize("giant", GIANTS.values(), ids=GIANTS)

@@ -48,10 +48,11 @@ def test_refusals_say_their_status(stand: Stand, status: int) -> None:
         (listing(3)[:-200], "malformed"),
         (b"", "malformed"),
         (b'{"items": 3}', "malformed"),
-        (b'{"items":["' + b"x" * 50_000_000, "too-large"),
+        (b'{"items":["' + b"x" * 50_000_000, "malformed"),
+        (b'{"items":[' + b" " * 70_000_000, "too-large"),
         (b'{"items":' + b"[" * 100_000, "malformed"),
     ],
-    ids=["truncated", "empty", "number", "50MB", "deep"],
+    ids=["truncated", "empty", "number", "50MB", "70MB", "deep"],
 )
 def test_broken_bodies(stand: Stand, body: bytes, reason: str) -> None:
     stand.body = body
