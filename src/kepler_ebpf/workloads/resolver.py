@@ -125,9 +125,9 @@ class Workloads:
             return Workload("system", container=unit) if self._slices and unit else SYSTEM
         if identity.home and not identity.helper:
             self._memory.follow(container_id, identity.home)
-        if identity.virtual_machine or identity.runtime in ("lxc", "nspawn", "libvirt"):
+        if identity.name:
             kind = "vm" if identity.virtual_machine else "container"
-            return Workload(kind, container_id, container_id, runtime=identity.runtime)  # type: ignore[arg-type]
+            return Workload(kind, container_id, clip(identity.name), runtime=identity.runtime)  # type: ignore[arg-type]
         self._naming.want(container_id, "" if identity.outer_id else identity.pod_uid)
         return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)
 
