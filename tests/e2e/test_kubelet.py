@@ -35,7 +35,7 @@ def listing(pods: int = 3) -> bytes:
 
 
 # Lists of 2 MB that are brackets throughout, which take long to decode, and spaces up to more than is ever read.
-HOSTILE = b'{"items":[' + (b"[" + b'{"a":[{}]},' * 190_000 + b"{}],") * 8 + b" " * 50_000_000
+HOSTILE = b'{"items":[' + (b"[" + b'{"a":[{}]},' * 190_000 + b"{}],") * 8 + b" " * 60_000_000
 FAULTS: dict[str, Callable[[Stand], object]] = {
     "401": lambda stand: setattr(stand, "status", 401),
     "403": lambda stand: setattr(stand, "status", 403),
