@@ -152,7 +152,7 @@ class Collector:
         if thorough:
             self._sampler.miss_cgroups(self._names.is_gone)
             self._swept_at = now
-        self._machines.look(now)
+        self._machines.look()
         containers = self._containers.publish(seconds, now)
         processes = self._processes(seconds, now)
         snapshot = Snapshot(

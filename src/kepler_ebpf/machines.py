@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+
 import numpy as np
 
 from .hostfs import HostFS
@@ -12,6 +15,8 @@ from .workloads.identity import Workload
 from .workloads.vms import machine
 
 _COMMS = (b"qemu", b"kvm", b"CPU ")  # with debug-threads=on the main thread may run as a vCPU's namesake
+_MAX_READERS = 4
+_Question = list[tuple[int, int]]  # rows and process ids
 
 
 class Machines:
@@ -29,21 +34,41 @@ class Machines:
         self._looked = np.zeros(self._table.capacity, self._table.rows["comm"].dtype)
         self._taken = np.zeros(self._table.capacity, np.bool_)
         self._owed: dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+        self._asked: dict[int, _Question] = {}
+        self._answers: deque[tuple[_Question, int, Workload | None]] = deque()
+        self._readers: list[threading.Thread] = []
 
-    def look(self, now: float) -> None:
-        """Find machines among the processes that are new, or have a new name, since the last call."""
+    def look(self) -> None:
+        """Look for machines among the processes that are new, or have a new name; a later call takes those found.
+
+        Whose command line is read can keep the reader waiting (its memory map is locked, its pages come from a file
+        system of its own), so threads read them. While all of these wait, nobody else is looked at.
+        """
+        while self._answers:
+            question, row, workload = self._answers.popleft()
+            if self._asked.get(row) is question:  # and the row is still the same process's
+                del self._asked[row]
+                if workload is not None:
+                    self._taken[row] = True
+                    self._owed[row] = np.zeros(len(COUNTERS))
+                    self._groups.assign(self.offset + row, workload)
+        self._readers = [thread for thread in self._readers if thread.is_alive()]
+        if len(self._readers) == _MAX_READERS:
+            return
         used = self._table.used()
         comms = self._table.rows["comm"][used]
         changed = comms != self._looked[used]
         used, comms = used[changed], comms[changed]
         self._looked[used] = comms
-        for row, comm in zip(used.tolist(), comms.tolist()):
-            if comm.startswith(_COMMS) and not self._taken[row] and self._on_host(row, now):
-                workload = self._read(int(self._table.rows["tgid"][row]))
-                if workload is not None:
-                    self._taken[row] = True
-                    self._owed[row] = np.zeros(len(COUNTERS))
-                    self._groups.assign(self.offset + row, workload)
+        candidates = [
+            (row, int(self._table.rows["tgid"][row]))
+            for row, comm in zip(used.tolist(), comms.tolist())
+            if comm.startswith(_COMMS) and not self._taken[row] and self._on_host(row)
+        ]
+        if candidates:
+            self._asked.update((row, candidates) for row, _ in candidates)
+            self._readers.append(threading.Thread(target=self._read, args=(candidates,), name="machines", daemon=True))
+            self._readers[-1].start()
 
     def part(self, processes: Slices, cgroups: Slices) -> Slices:
         """``cgroups`` with the slices of machines taken out of their cgroup's and put behind them.
@@ -81,19 +106,23 @@ class Machines:
     def bury(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]], now: float) -> None:
         """These process rows are about to be used for others."""
         self._looked[rows] = b""
+        for row in rows.tolist():
+            self._asked.pop(row, None)
         for row in rows[self._taken[rows]].tolist():
             self._taken[row] = False
             del self._owed[row]
             self._groups.release_row(self.offset + row, now)
 
-    def _on_host(self, row: int, now: float) -> bool:
+    def _on_host(self, row: int) -> bool:
         cgroup_row = self._table.rows["cgroup_row"][row : row + 1].astype(np.intp)
         group = self._groups.groups[int(self._groups.of(cgroup_row)[0])]
         return group is not None and group.workload.kind == "system"
 
-    def _read(self, tgid: int) -> Workload | None:
-        try:
-            cmdline = (self._fs.proc / str(tgid) / "cmdline").open("rb").read(1 << 16)
-        except OSError:
-            return None
-        return machine(cmdline, tgid)
+    def _read(self, question: _Question) -> None:
+        for row, tgid in question:
+            try:
+                with (self._fs.proc / str(tgid) / "cmdline").open("rb") as file:
+                    cmdline = file.read(1 << 16)
+            except OSError:
+                cmdline = b""
+            self._answers.append((question, row, machine(cmdline, tgid)))

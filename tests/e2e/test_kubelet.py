@@ -37,13 +37,15 @@ def listing(pods: int = 3) -> bytes:
     return json.dumps({"kind": "PodList", "items": [*(pod(number) for number in range(pods)), ours]}).encode()
 
 
+# Lists of 2 MB that are brackets throughout, which take long to decode, and spaces up to more than is ever read.
+HOSTILE = b'{"items":[' + (b"[" + b'{"a":[{}]},' * 190_000 + b"{}],") * 8 + b" " * 60_000_000
 FAULTS: dict[str, Callable[[Stand], object]] = {
     "401": lambda stand: setattr(stand, "status", 401),
     "403": lambda stand: setattr(stand, "status", 403),
     "500": lambda stand: setattr(stand, "status", 500),
     "timeout": lambda stand: stand.hang.clear(),
     "malformed": lambda stand: setattr(stand, "body", listing()[:-100]),
-    "too-large": lambda stand: setattr(stand, "body", b'{"items":["' + b"x" * 50_000_000),
+    "too-large": lambda stand: setattr(stand, "body", HOSTILE),
     "certificate": lambda stand: None,
 }
 

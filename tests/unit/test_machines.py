@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -41,6 +42,16 @@ class Node:
         assert row is not None
         self.kernel.processes.rows["comm"][row] = b"qemu-system-x86" if tgid < 20 else b"bash"
 
+    def look(self) -> None:
+        """Look, and once more for the answers."""
+        self.machines.look()
+        self.wait()
+        self.machines.look()
+
+    def wait(self) -> None:
+        for reader in self.machines._readers:
+            reader.join(20)
+
     def sample(self) -> dict[str, float]:
         """Milliseconds by workload in one sample."""
         processes, cgroups = self.kernel.sample()
@@ -67,18 +78,78 @@ def test_machines_of_the_host_are_workloads(node: Node) -> None:
         node.run(tgid, used)
     node.run(12, 7, CONTAINER)
     assert node.sample() == {"system": 55.0, "": 7.0}
-    node.machines.look(0.0)
+    node.look()
     for tgid, used in ((10, 3), (11, 2), (20, 1)):
         node.run(tgid, used)
     node.run(12, 4, CONTAINER)
     assert node.sample() == {"web": 3.0, "qemu-11": 2.0, "system": 1.0, "": 4.0}
     web = next(g.workload for _, g in node.groups.living() if g.workload.container == "web")
-    assert (web.kind, web.container_id, web.runtime) == ("vm", "web", "qemu")
+    assert (web.kind, web.container_id, web.runtime) == ("vm", "qemu/10", "qemu")
+
+
+def test_nobody_comes_into_another_machines_books_by_its_name(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "13").mkdir()
+    (tmp_path / "13/cmdline").write_bytes(b"qemu-kvm\0-name\0web\0")
+    for tgid in (10, 13):
+        node.run(tgid, 1)
+    node.look()
+    found = [group.workload for _, group in node.groups.living() if group.workload.container == "web"]
+    assert {workload.container_id for workload in found} == {"qemu/10", "qemu/13"}
+
+
+def test_a_command_line_that_cannot_be_read_now_delays_nobody(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "14").mkdir()
+    os.mkfifo(tmp_path / "14/cmdline")
+    node.run(14, 1)
+    node.machines.look()
+    node.run(10, 1)
+    node.machines.look()
+    node.machines._readers[-1].join(20)
+    node.machines.look()
+    node.sample()
+    node.run(10, 3)
+    node.run(14, 2)
+    assert node.sample() == {"web": 3.0, "system": 2.0}
+    (tmp_path / "14/cmdline").open("wb").close()
+    node.wait()
+
+
+def test_an_answer_about_a_process_that_is_gone_is_nobodys(node: Node) -> None:
+    node.run(10, 1)
+    node.machines.look()
+    node.wait()
+    row = node.kernel.row_of_process(10)
+    node.machines.bury(np.array([row], np.intp), 1.0)
+    node.kernel.processes.rows["comm"][row] = b"bash"
+    node.machines.look()
+    assert node.sample() == {"system": 1.0}
+    node.run(10, 4)
+    node.kernel.processes.rows["comm"][row] = b"bash"
+    assert node.sample() == {"system": 4.0}
+
+
+def test_readers_are_bounded_and_who_is_not_looked_at_comes_later(node: Node, tmp_path: Path) -> None:
+    for tgid in range(14, 19):
+        (tmp_path / str(tgid)).mkdir()
+        os.mkfifo(tmp_path / str(tgid) / "cmdline")
+        node.run(tgid, 1)
+        node.machines.look()
+    assert len(node.machines._readers) == 4
+    node.run(10, 1)
+    for tgid in range(14, 18):
+        (tmp_path / str(tgid) / "cmdline").open("wb").close()
+    node.wait()
+    node.machines.look()
+    (tmp_path / "18/cmdline").open("wb").close()
+    node.look()
+    node.sample()
+    node.run(10, 3)
+    assert node.sample()["web"] == 3.0
 
 
 def test_what_the_cgroup_has_not_got_yet_is_owed(node: Node) -> None:
     node.run(10, 1)
-    node.machines.look(0.0)
+    node.look()
     node.sample()
     node.run(10, 50)
     held = node.kernel.cgroups.rows["alone_ns"].copy()
@@ -92,7 +163,7 @@ def test_what_the_cgroup_has_not_got_yet_is_owed(node: Node) -> None:
 
 def test_a_machine_that_ends_is_a_workload_that_died(node: Node) -> None:
     node.run(10, 1)
-    node.machines.look(0.0)
+    node.look()
     row = node.kernel.row_of_process(10)
     node.machines.bury(np.array([row], np.intp), 5.0)
     (web,) = [group for _, group in node.groups.living() if group.workload.container == "web"]
@@ -116,7 +187,7 @@ def test_the_books_close_with_machines(node: Node) -> None:
             if chance.random() < 0.6:
                 node.run(tgid, chance.random() * 20, CONTAINER if tgid == 12 else HOST)
         if number % 50 == 20:
-            node.machines.look(float(number))
+            node.look()
         if number % 70 == 69:
             node.kernel.kill(10)
         source.use(np.array([chance.random()]), 0.1)

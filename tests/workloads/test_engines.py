@@ -49,7 +49,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         server.server_close()
 
 
-DOCKER = [
+DOCKER: list[Any] = [
     {"Id": "d1", "Names": ["/web"], "Labels": {"com.docker.compose.service": "web"}},
     {
         "Id": "d2",
@@ -74,6 +74,7 @@ DOCKER = [
     },
     {"Id": "d4", "Names": None, "Labels": None},
     {"Id": "d5", "Names": ['/a"b\n' + "x" * 4096], "Labels": {"note": "y" * 4096}},
+    {"Id": "d6", "Names": ["/posing"], "Labels": {"io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.uid": "u1"}},
     {"Id": 7},
     None,
 ]
@@ -87,7 +88,8 @@ def test_docker(serve: Serve) -> None:
     assert names["d3"] == ContainerName("POD", "web-1", "shop", "u1")
     assert names["d4"] == ContainerName("")
     assert (names["d5"].container[:4], len(names["d5"].container)) == ('a"b\n', 252)
-    assert len(names) == 5
+    assert names["d6"] == ContainerName("posing"), "no pod without a namespace is the kubelet's"
+    assert len(names) == 6
 
 
 def test_podman_tells_pods_and_their_sandbox(serve: Serve) -> None:
@@ -95,18 +97,20 @@ def test_podman_tells_pods_and_their_sandbox(serve: Serve) -> None:
         {"Id": "p1", "Names": ["app"], "Pod": "pod1", "PodName": "shop", "IsInfra": False, "Labels": None},
         {"Id": "p2", "Names": ["infra"], "Pod": "pod1", "PodName": "shop", "IsInfra": True},
         {"Id": "p3", "Names": ["alone"], "Pod": "", "PodName": ""},
+        {"Id": "p4", "Names": ["posing"], "Pod": "", "PodName": "", "Labels": DOCKER[1]["Labels"]},
     ]
     names = Engine("podman", serve("/v4.0.0/libpod/containers/json?all=true", json.dumps(answer).encode())).fetch()
     assert names == {
         "p1": ContainerName("app", "shop", "", "pod1"),
         "p2": ContainerName("POD", "shop", "", "pod1"),
         "p3": ContainerName("alone"),
+        "p4": ContainerName("posing"),
     }
 
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(b"[{]", "malformed"), (b"{}", "malformed"), (b"", "malformed"), (b'["' + b"x" * 5_000_000, "too-large")],
+    [(b"[{]", "malformed"), (b"{}", "malformed"), (b"", "malformed"), (b'["' + b"x" * 5_000_000, "malformed")],
 )
 def test_broken_answers(serve: Serve, body: bytes, reason: str) -> None:
     engine = Engine("docker", serve("/containers/json?all=true", body))

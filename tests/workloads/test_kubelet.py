@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,140 @@ def test_names_of_all_kinds_of_containers(stand: Stand) -> None:
     assert len(stand.kubelet().fetch()) == 12
 
 
+C = {letter: letter * 64 for letter in "abcdef"}
+RUNNING = {"running": {"startedAt": "2024-05-02T09:00:11Z"}}
+
+
+def terminated(container_id: str, reason: str = "Completed") -> dict[str, Any]:
+    times = {"startedAt": "2024-05-02T09:00:01Z", "finishedAt": "2024-05-02T09:00:03Z"}
+    return {"terminated": {"exitCode": 0, "reason": reason, **times, "containerID": f"containerd://{container_id}"}}
+
+
+def status(name: str, container_id: str, state: Any, last_state: Any = None, restarts: int = 0) -> dict[str, Any]:
+    """An entry of a pod's container statuses, as the kubelet writes them."""
+    return {
+        "name": name,
+        "state": state,
+        "lastState": last_state or {},
+        "ready": "running" in state,
+        "restartCount": restarts,
+        "image": "docker.io/library/busybox:1.36",
+        "imageID": "docker.io/library/busybox@sha256:" + "9" * 64,
+        "started": "running" in state,
+        **({"containerID": f"containerd://{container_id}"} if container_id else {}),
+    }
+
+
+def told(stand: Stand, pod: dict[str, Any]) -> Mapping[str, ContainerName]:
+    stand.body = json.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [pod]}).encode()
+    return stand.kubelet().fetch()
+
+
+def a_pod(spec: dict[str, Any], statuses: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "web-7c5ddbdf54-x2x9p",
+            "generateName": "web-7c5ddbdf54-",
+            "namespace": "shop",
+            "uid": "2942c55c-c9cb-428a-93a4-eaf89c1f3ce0",
+            "annotations": {"kubernetes.io/config.seen": "2024-05-02T09:00:00Z", "kubernetes.io/config.source": "api"},
+        },
+        "spec": {"nodeName": "node-1", "restartPolicy": "Always", **spec},
+        "status": {"phase": "Running", "qosClass": "Burstable", "podIP": "10.42.0.7", **statuses},
+    }
+
+
+def named(container: str, cpu_request: float = 0.0) -> ContainerName:
+    return ContainerName(container, "web-7c5ddbdf54-x2x9p", "shop", "2942c55c-c9cb-428a-93a4-eaf89c1f3ce0", cpu_request)
+
+
+def test_a_mirror_pod_has_the_uid_that_its_cgroup_has(stand: Stand) -> None:
+    static = "8b1e5f6c2d3a4b5c6d7e8f9a0b1c2d3e"
+    mirror = {
+        "metadata": {
+            "name": "etcd-node-1",
+            "namespace": "kube-system",
+            "uid": "6f0c1d1e-2b3c-4d5e-8f90-a1b2c3d4e5f6",
+            "annotations": {
+                "kubernetes.io/config.hash": static,
+                "kubernetes.io/config.mirror": static,
+                "kubernetes.io/config.seen": "2024-05-02T08:59:58Z",
+                "kubernetes.io/config.source": "file",
+            },
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "node-1", "controller": True}],
+        },
+        "spec": {"nodeName": "node-1", "containers": [{"name": "etcd", "resources": {"requests": {"cpu": "100m"}}}]},
+        "status": {"phase": "Running", "containerStatuses": [status("etcd", C["a"], RUNNING)]},
+    }
+    assert told(stand, mirror) == {C["a"]: ContainerName("etcd", "etcd-node-1", "kube-system", static, 0.1)}
+
+
+def test_a_static_pod_not_yet_mirrored_has_the_hash_for_uid(stand: Stand) -> None:
+    static = "8b1e5f6c2d3a4b5c6d7e8f9a0b1c2d3e"
+    source = {"kubernetes.io/config.hash": static, "kubernetes.io/config.source": "file"}
+    pod = {
+        "metadata": {"name": "etcd-node-1", "namespace": "kube-system", "uid": static, "annotations": source},
+        "spec": {"containers": [{"name": "etcd", "resources": {}}]},
+        "status": {"containerStatuses": [status("etcd", C["a"], RUNNING)]},
+    }
+    assert told(stand, pod) == {C["a"]: ContainerName("etcd", "etcd-node-1", "kube-system", static)}
+
+
+def test_init_containers_are_named_when_they_are_done(stand: Stand) -> None:
+    spec = {
+        "initContainers": [{"name": "migrate", "resources": {"requests": {"cpu": "250m"}}}],
+        "containers": [{"name": "app", "resources": {"requests": {"cpu": "1", "memory": "64Mi"}}}],
+    }
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    statuses = {
+        "initContainerStatuses": [status("migrate", C["b"], terminated(C["b"]))],
+        "containerStatuses": [status("app", "", waiting)],
+    }
+    assert told(stand, a_pod(spec, statuses)) == {C["b"]: named("migrate", 0.25)}
+
+
+def test_sidecars_are_init_containers_that_go_on_running(stand: Stand) -> None:
+    spec = {
+        "initContainers": [
+            {"name": "proxy", "restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
+        ],
+        "containers": [{"name": "app", "resources": {}}],
+    }
+    statuses = {
+        "initContainerStatuses": [status("proxy", C["c"], RUNNING)],
+        "containerStatuses": [status("app", C["a"], RUNNING)],
+    }
+    assert told(stand, a_pod(spec, statuses)) == {C["c"]: named("proxy", 0.05), C["a"]: named("app")}
+
+
+def test_ephemeral_containers(stand: Stand) -> None:
+    spec = {
+        "containers": [{"name": "app", "resources": {}}],
+        "ephemeralContainers": [
+            {"name": "debugger-x7k2p", "targetContainerName": "app", "stdin": True, "tty": True, "resources": {}}
+        ],
+    }
+    statuses = {
+        "containerStatuses": [status("app", C["a"], RUNNING)],
+        "ephemeralContainerStatuses": [status("debugger-x7k2p", C["d"], RUNNING)],
+    }
+    assert told(stand, a_pod(spec, statuses)) == {C["a"]: named("app"), C["d"]: named("debugger-x7k2p")}
+
+
+@pytest.mark.parametrize("field", ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"])
+def test_a_container_that_died_between_two_looks_is_known_by_the_last_state(stand: Stand, field: str) -> None:
+    entry = status("app", C["e"], RUNNING, last_state=terminated(C["f"], "OOMKilled"), restarts=4)
+    names = told(stand, a_pod({"containers": [{"name": "app", "resources": {}}]}, {field: [entry]}))
+    assert names == {C["e"]: named("app"), C["f"]: named("app")}
+
+
+def test_a_container_in_the_pause_between_restarts(stand: Stand) -> None:
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
+    entry = status("app", C["e"], waiting, last_state=terminated(C["e"], "Error"), restarts=9)
+    names = told(stand, a_pod({"containers": [{"name": "app", "resources": {}}]}, {"containerStatuses": [entry]}))
+    assert names == {C["e"]: named("app")}
+
+
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_refusals_say_their_status(stand: Stand, status: int) -> None:
     stand.status = status
@@ -48,10 +183,11 @@ def test_refusals_say_their_status(stand: Stand, status: int) -> None:
         (listing(3)[:-200], "malformed"),
         (b"", "malformed"),
         (b'{"items": 3}', "malformed"),
-        (b'{"items":["' + b"x" * 50_000_000, "too-large"),
+        (b'{"items":["' + b"x" * 50_000_000, "malformed"),
+        (b'{"items":[' + b" " * 70_000_000, "too-large"),
         (b'{"items":' + b"[" * 100_000, "malformed"),
     ],
-    ids=["truncated", "empty", "number", "50MB", "deep"],
+    ids=["truncated", "empty", "number", "50MB", "70MB", "deep"],
 )
 def test_broken_bodies(stand: Stand, body: bytes, reason: str) -> None:
     stand.body = body

@@ -28,7 +28,10 @@ class Engine:
         self.name = name
         self._address = address
         self._timeout = timeout_seconds
-        self._path = "/v4.0.0/libpod/containers/json?all=true" if name == "podman" else "/containers/json?all=true"
+        if name == "podman":
+            self._path, self._name_of = "/v4.0.0/libpod/containers/json?all=true", _podman
+        else:
+            self._path, self._name_of = "/containers/json?all=true", _docker
 
     def fetch(self) -> Mapping[str, ContainerName]:
         """Every container the daemon knows."""
@@ -46,23 +49,35 @@ class Engine:
             for container in map(as_dict, elements(response.read)):
                 container_id = clip(container.get("Id"))
                 if container_id:
-                    names[container_id] = _name(container)
+                    names[container_id] = self._name_of(container)
                 if len(names) > MAX_NAMES:
                     raise ProviderError("too-large")
         return names
 
 
-def _name(container: dict[str, Any]) -> ContainerName:
+def _docker(container: dict[str, Any]) -> ContainerName:
+    """By the kubelet's labels (through cri-dockerd) where they tell pod and namespace, else as docker calls it.
+
+    Anybody who may start a container can label it so: whether it is a pod's, its cgroup tells.
+    """
     labels = as_dict(container.get("Labels"))
-    pod = clip(labels.get("io.kubernetes.pod.name"))
-    if pod:  # the kubelet's, through cri-dockerd
-        sandbox = labels.get("io.kubernetes.docker.type") == "podsandbox"
-        return ContainerName(
-            "POD" if sandbox else clip(labels.get("io.kubernetes.container.name")),
-            pod,
-            clip(labels.get("io.kubernetes.pod.namespace")),
-            clip(labels.get("io.kubernetes.pod.uid")),
-        )
-    given = next(iter(as_list(container.get("Names"))), "")
-    own = "POD" if container.get("IsInfra") is True else clip(given).lstrip("/")
+    pod, namespace = (clip(labels.get(f"io.kubernetes.pod.{key}")) for key in ("name", "namespace"))
+    if not pod or not namespace:
+        return ContainerName(_own_name(container))
+    sandbox = labels.get("io.kubernetes.docker.type") == "podsandbox"
+    return ContainerName(
+        "POD" if sandbox else clip(labels.get("io.kubernetes.container.name")),
+        pod,
+        namespace,
+        clip(labels.get("io.kubernetes.pod.uid")),
+    )
+
+
+def _podman(container: dict[str, Any]) -> ContainerName:
+    """podman's own pods, which are in no namespace; labels say nothing, as no kubelet starts podman's containers."""
+    own = "POD" if container.get("IsInfra") is True else _own_name(container)
     return ContainerName(own, clip(container.get("PodName")), "", clip(container.get("Pod")))
+
+
+def _own_name(container: dict[str, Any]) -> str:
+    return clip(next(iter(as_list(container.get("Names"))), "")).lstrip("/")

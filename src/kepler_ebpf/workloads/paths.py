@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_PATH = 4096
 """Characters of a path that are looked at: PATH_MAX."""
+_MAX_NAME = 253
 
 _ID = r"(?P<id>[0-9a-f]{64})"
 _SCOPE = re.compile(rf"(?P<prefix>[A-Za-z][\w.-]*?)[-_]{_ID}(?:\.scope|\.service)?\Z")
 _BARE = re.compile(rf"{_ID}\Z")
-# In a slice's name systemd reads "-" as a level, so the kubelet writes the uid's dashes as underscores.
-_POD_SLICE = re.compile(r"(?:.*-)?kubepods(?:-burstable|-besteffort|-guaranteed)?-pod(?P<uid>\w{1,128})\.slice\Z")
-_POD_DIR = re.compile(r"pod(?P<uid>[0-9A-Za-z][\w-]{0,127})\Z")
+# A UUID, or for static pods a hash of the manifest (applyDefaults in the kubelet's pkg/kubelet/config/common.go). In a
+# slice's name systemd reads "-" as a level, so the kubelet writes the uid's dashes as underscores.
+_UID = r"(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
+_POD_SLICE = re.compile(rf"(?:.*-)?kubepods(?:-burstable|-besteffort|-guaranteed)?-pod{_UID}\.slice\Z")
+_POD_DIR = re.compile(rf"pod{_UID}\Z")
 _POD_CHILD = re.compile(r"[0-9A-Za-z][\w.-]{0,252}\Z")
 _MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
@@ -41,14 +44,16 @@ _RUNTIMES = {
 class CgroupIdentity:
     """What a path says: whose processes are in it.
 
-    ``container_id`` is empty on the host; LXC, nspawn and virtual machines have their name for id. ``home`` is the
-    container's own cgroup, of which the path may be a descendant. ``helper`` marks a cgroup beside the container
-    that works for it (conmon, the LXC monitor). ``outer_id`` is the container around this one inside the same pod
-    or host. ``unit`` is the systemd unit of a host process.
+    ``container_id`` is empty on the host. LXC, nspawn and virtual machines have a ``name`` instead; their id is made
+    of it, of what manages them, and of the container they are in: ``lxc/web``. ``home`` is the container's own cgroup,
+    of which the path may be a descendant. ``helper`` marks a cgroup beside the container that works for it (conmon,
+    the LXC monitor). ``outer_id`` is the container around this one inside the same pod or host. ``unit`` is the
+    systemd unit of a host process.
     """
 
     runtime: str = ""
     container_id: str = ""
+    name: str = ""
     pod_uid: str = ""
     unit: str = ""
     home: str = ""
@@ -60,7 +65,8 @@ class CgroupIdentity:
 @dataclass(frozen=True)
 class _Match:
     runtime: str
-    id: str
+    id: str = ""
+    name: str = ""
     helper: bool = False
     virtual_machine: bool = False
 
@@ -69,8 +75,8 @@ def parse(path: str) -> CgroupIdentity:
     """The identity behind a cgroup path of any hierarchy; the deepest container and pod in it win."""
     parts = [part for part in path[:MAX_PATH].split("/") if part]
     container: _Match | None = None
-    home = pod_uid = outer_id = unit = before = ""
-    in_kubepods = directly_in_pod = False
+    home = pod_uid = outer_id = unit = before = pod_above = ""
+    in_kubepods = False
     for depth, part in enumerate(parts, 1):
         in_kubepods = in_kubepods or "kubepods" in part
         uid = _pod_uid(part, in_kubepods)
@@ -82,21 +88,27 @@ def parse(path: str) -> CgroupIdentity:
             part = rest.replace(":", "-", 1)
         if uid:
             pod_uid, outer_id, container = uid, "", None
-        found = _container(part, before, directly_in_pod) if (not uid or rest) else None
+        found = _container(part, before, pod_above) if (not uid or rest) else None
         if found:
+            # Inside a container any directory may be called pod…: it takes a kubelet (kind's) to make it a pod again.
+            in_kubepods = False
+            if found.name:
+                around = container.id if container else pod_uid
+                found = replace(found, id="/".join(filter(None, (around, found.runtime, found.name)))[:_MAX_NAME])
             outer_id = container.id if container and container.id != found.id else outer_id
             if not container or container.id != found.id:
                 home = "/" + "/".join(parts[:depth])
             container = found
         elif not container:
             unit = _unit(part, unit)
-        directly_in_pod = bool(uid) and not rest
+        pod_above = uid if not rest else ""
         before = part
     if not container:
         return CgroupIdentity(pod_uid=pod_uid, unit=unit)
     return CgroupIdentity(
         runtime=container.runtime,
         container_id=container.id,
+        name=container.name,
         pod_uid=pod_uid,
         home=home,
         helper=container.helper,
@@ -113,36 +125,37 @@ def _pod_uid(part: str, in_kubepods: bool) -> str:
     return ""
 
 
-def _container(part: str, before: str, directly_in_pod: bool) -> _Match | None:
+def _container(part: str, before: str, pod_above: str) -> _Match | None:
     if match := _SCOPE.match(part):
         prefix = match["prefix"]
         return _Match(_RUNTIMES.get(prefix, prefix[:32]), match["id"], helper=prefix.endswith("conmon"))
     if match := _BARE.match(part):
         # Directly below libpod_parent it is podman's pod, whose containers lie one level deeper.
         return None if before == "libpod_parent" else _Match("docker" if before == "docker" else "", match["id"])
-    if directly_in_pod and _POD_CHILD.match(part) and not part.endswith((".slice", ".mount")):
-        return _Match("", part)
+    if pod_above and _POD_CHILD.match(part) and not part.endswith((".slice", ".mount")):
+        return _Match("", f"{pod_above}/{part}"[:_MAX_NAME])  # kata_overhead is the same in every pod
     return _machine(part, before)
 
 
 def _machine(part: str, before: str) -> _Match | None:
-    """LXC containers, systemd's machines and virtual machines: their name is their id."""
+    """LXC containers, systemd's machines and virtual machines, which have names."""
     if match := _LXC.match(part):
-        return _Match("lxc", match["name"][:253], helper=match["part"] == "monitor")
+        return _Match("lxc", name=match["name"][:_MAX_NAME], helper=match["part"] == "monitor")
     if before in ("lxc", "lxc.payload", "lxc.monitor"):
-        return _Match("lxc", part[:253], helper=before == "lxc.monitor")
+        return _Match("lxc", name=part[:_MAX_NAME], helper=before == "lxc.monitor")
     if before == "buildkit" and _POD_CHILD.match(part):
         return _Match("buildkit", part)
     if match := _MACHINE.match(part):
         name = _unescape(match["name"])
         if libvirt := _LIBVIRT.match(name):
             virtual = libvirt["driver"] == "qemu"
-            return _Match("libvirt", libvirt["name"][:253], virtual_machine=virtual)
-        return _Match("nspawn", name[:253])
+            runtime = "libvirt" if virtual else "libvirt-lxc"
+            return _Match(runtime, name=libvirt["name"][:_MAX_NAME], virtual_machine=virtual)
+        return _Match("nspawn", name=name[:_MAX_NAME])
     if match := _NSPAWN.match(part):
-        return _Match("nspawn", _unescape(match["name"])[:253])
+        return _Match("nspawn", name=_unescape(match["name"])[:_MAX_NAME])
     if match := _LIBVIRT_DIR.match(part):
-        return _Match("libvirt", match["name"][:253], virtual_machine=True)
+        return _Match("libvirt", name=match["name"][:_MAX_NAME], virtual_machine=True)
     return None
 
 
@@ -155,4 +168,4 @@ def _unit(part: str, unit: str) -> str:
     """The outermost service or scope; for a user's processes the user's slice, as session scopes never recur."""
     if unit.endswith((".service", ".scope")) or _USER.match(unit):
         return unit
-    return part[:253] if _USER.match(part) or _UNIT.match(part) else unit
+    return part[:_MAX_NAME] if _USER.match(part) or _UNIT.match(part) else unit

@@ -128,9 +128,9 @@ class Workloads:
             return Workload("system", container=unit) if self._slices and unit else SYSTEM
         if identity.home and not identity.helper:
             self._memory.follow(container_id, identity.home)
-        if identity.virtual_machine or identity.runtime in ("lxc", "nspawn", "libvirt"):
+        if identity.name:
             kind = "vm" if identity.virtual_machine else "container"
-            return Workload(kind, container_id, container_id, runtime=identity.runtime)  # type: ignore[arg-type]
+            return Workload(kind, container_id, clip(identity.name), runtime=identity.runtime)  # type: ignore[arg-type]
         directly_in = "" if identity.outer_id or identity.helper else identity.pod_uid
         self._naming.want(container_id, directly_in, bool(directly_in) and self._tree.is_oldest(identity.home))
         return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)

@@ -26,9 +26,11 @@ def vm_name(cmdline: bytes) -> str | None:
 
 
 def machine(cmdline: bytes, tgid: int) -> Workload | None:
-    """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id."""
+    """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id.
+
+    So does every guest's id: anybody may call a process so, and must not come into the books of another.
+    """
     name = vm_name(cmdline)
     if name is None:
         return None
-    name = name or f"qemu-{tgid}"
-    return Workload("vm", name, name, runtime="qemu")
+    return Workload("vm", f"qemu/{tgid}", name or f"qemu-{tgid}", runtime="qemu")
