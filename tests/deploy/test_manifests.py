@@ -69,7 +69,7 @@ def test_least_privilege_names_every_capability() -> None:
     assert security["privileged"] is False
     assert security["capabilities"] == {
         "drop": ["ALL"],
-        "add": ["BPF", "PERFMON", "DAC_READ_SEARCH", "SYS_RESOURCE"],
+        "add": ["BPF", "PERFMON", "SYS_RESOURCE"],
     }
 
 

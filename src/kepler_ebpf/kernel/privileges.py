@@ -13,8 +13,8 @@ from .syscalls import bpf_is_filtered
 log = logging.getLogger(__name__)
 
 _SYS_ADMIN, _BPF = 21, 39
-# What running needs: energy_uj is readable by root alone, and cgroup ids are looked up by file handle
-# (CAP_DAC_READ_SEARCH); programs are run and counters read (CAP_BPF, CAP_PERFMON).
+# What running uses: programs are run and counters read (CAP_BPF, CAP_PERFMON); cgroup ids are looked up by file handle
+# (CAP_DAC_READ_SEARCH), or by a walk without it.
 _KEPT = (2, 38, _BPF)
 _CAPABILITY_VERSION_3 = 0x20080522
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import math
 import os
 import struct
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..hierarchy import find_hierarchy
@@ -20,6 +23,7 @@ log = logging.getLogger(__name__)
 _FILEID_KERNFS = 0xFE
 _HANDLE = struct.Struct("=IiQ")
 _MAX_DIRECTORIES = 20_000
+_SCAN_SECONDS = 30.0
 
 
 class CgroupTree:
@@ -29,11 +33,14 @@ class CgroupTree:
     are gone, from the latest :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
     """
 
-    def __init__(self, fs: HostFS) -> None:
+    def __init__(self, fs: HostFS, clock: Callable[[], float] = time.monotonic) -> None:
         hierarchy = find_hierarchy(fs)
         self.root: Path | None = hierarchy.root if hierarchy else None
         self._root_fd = -1
         self._scanned: dict[int, str] = {}
+        self._scanned_at = -math.inf
+        self._complete = False
+        self._clock = clock
         self._lock = threading.Lock()
         self.has_handles = False
         if self.root is None:
@@ -68,9 +75,11 @@ class CgroupTree:
         return name in numbers and numbers[name] == min(numbers.values())
 
     def is_gone(self, cgroup_id: int) -> bool:
-        """Whether the kernel says that there is no such cgroup any more; False where it cannot be asked."""
+        """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute."""
         if not self.has_handles:
-            return False
+            if self._clock() - self._scanned_at > _SCAN_SECONDS:
+                self.scan()
+            return self._complete and cgroup_id not in self._scanned
         with self._lock:
             fd = self._open(cgroup_id)
             error = ctypes.get_errno()
@@ -79,10 +88,11 @@ class CgroupTree:
             return fd < 0 and error == errno.ESTALE
 
     def scan(self) -> None:
-        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`: once, before sampling starts.
+        """Walk the hierarchy (at most 20,000 directories) for :meth:`path`.
 
         What comes later is told by events; but what is there already may be gone before its processes are first seen.
         """
+        self._scanned_at = self._clock()
         if self.root is None:
             return
         found: dict[int, str] = {}
@@ -96,7 +106,7 @@ class CgroupTree:
                 continue  # removed while we walked
             room = _MAX_DIRECTORIES - len(queue)
             queue.extend(f"{relative}/{entry.name}" for entry in directories[: max(0, room)])
-        self._scanned = found
+        self._scanned, self._complete = found, len(queue) < _MAX_DIRECTORIES
 
     def close(self) -> None:
         """Release the root's descriptor; every path is None from then on."""
