@@ -28,6 +28,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def samples_of(page: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """Every sample of a page, by name."""
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
 @dataclass
 class Running:
     """A collector under test."""
@@ -45,11 +54,7 @@ class Running:
 
     def samples(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Every sample of /metrics, by name."""
-        found: dict[str, list[tuple[dict[str, str], float]]] = {}
-        for family in text_string_to_metric_families(self.get("/metrics").decode()):
-            for sample in family.samples:
-                found.setdefault(sample.name, []).append((sample.labels, sample.value))
-        return found
+        return samples_of(self.get("/metrics").decode())
 
     def by_id(self, name: str) -> dict[str, float]:
         """A family of containers by their id."""

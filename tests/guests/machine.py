@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,6 +166,11 @@ class Guest:
     port: int
     console: Path
     process: subprocess.Popen[bytes]
+
+    def metrics(self) -> str:
+        """The collector's page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
+            return str(answer.read().decode())
 
     def wait_for(self, word: str) -> dict[str, object]:
         """The JSON that the guest prints behind this word."""

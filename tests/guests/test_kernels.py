@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.overlays import DEPLOY
+from tests.e2e.conftest import samples_of
 from tests.guests import inside
-from tests.guests.machine import Guest, Workshop, boot
+from tests.guests.machine import Workshop, boot
 from tests.needs import require
 
 UNIFIED = ()
@@ -35,16 +34,6 @@ def disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workshop.disk_with(package, Path(inside.__file__).read_text())
 
 
-def samples(guest: Guest) -> dict[str, list[tuple[dict[str, str], float]]]:
-    curl = ["curl", "--silent", "--fail", "--max-time", "30", f"http://127.0.0.1:{guest.port}/metrics"]
-    text = subprocess.run(curl, check=True, capture_output=True, text=True).stdout
-    found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, []).append((sample.labels, sample.value))
-    return found
-
-
 @pytest.mark.parametrize(
     ("suite", "cgroups"),
     [
@@ -64,13 +53,12 @@ def test_containers_are_told_apart(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    require(shutil.which("curl"), "needs curl")
     kernel = workshop.kernel(suite)
     began = time.monotonic()
     with boot(kernel, disk, tmp_path / "console", *cgroups) as guest:
         truth = guest.wait_for("TRUTH")
         assert truth["release"] == kernel.release
-        found = samples(guest)
+        found = samples_of(guest.metrics())
 
     def of(name: str) -> dict[str, float]:
         return {labels["container_id"]: value for labels, value in found.get(name, ())}
