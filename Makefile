@@ -13,10 +13,11 @@ help:  ## this list
 
 setup: $(VENV)/.installed  ## bcc from the distribution, everything else into .venv (leaves .venv/bin/kepler-ebpf)
 
+# Before pip 21.3 (Debian 11, Ubuntu 20.04) nothing is editable by pyproject.toml.
 $(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
 	$(SUDO) deploy/install-packages run
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'  # before it, no editable install by pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri]'
 	@touch $@
 
