@@ -101,7 +101,6 @@ def follow(books: Accounting, pid: int, interval: float, samples: int) -> np.nda
     calm = np.array(quiet)
     calm[1:] &= calm[:-1].copy()
     calm[:-1] &= np.array(quiet)[1:]
-    assert calm.sum() > samples / 2, "the hypervisor leaves too little time to measure anything"
     return np.array(errors)[calm]
 
 
@@ -116,12 +115,14 @@ def test_a_task_that_never_yields_is_in_every_sample(
         # Time stolen in less than a tick is not told and can only add to the error: the best of three runs counts.
         for _ in range(3):
             errors = follow(books, process.pid, interval, samples)
-            within = float((errors <= error).mean())
+            enough = len(errors) > samples / 2
+            within = float((errors <= error).mean()) if enough else 0.0
             if within >= part:
                 break
     finally:
         process.kill()
         process.wait()
+    assert enough, "the hypervisor leaves too little time to measure anything"
     assert within >= part, f"{within:.3f} of samples within {error}; worst {np.sort(errors)[-5:]}"
 
 
