@@ -30,10 +30,11 @@ def find_hierarchy(fs: HostFS) -> Hierarchy | None:
         if (root / "cgroup.controllers").exists():
             return Hierarchy(root)
     numbers = _v1_numbers(fs)
-    for controller in _V1_CONTROLLERS:
-        for name in (controller, numbers.get(controller, (0, ""))[1]):  # cpuacct is at cpuacct, or at cpu,cpuacct
-            if name and controller in numbers and (fs.cgroup / name / "cgroup.procs").exists():
-                return Hierarchy(fs.cgroup / name, numbers[controller][0], controller)
+    for controller in filter(numbers.__contains__, _V1_CONTROLLERS):
+        number, together = numbers[controller]
+        for name in (controller, together):  # cpuacct is at cpuacct, or at cpu,cpuacct
+            if (fs.cgroup / name / "cgroup.procs").exists():
+                return Hierarchy(fs.cgroup / name, number, controller)
     return None
 
 
