@@ -11,8 +11,8 @@ import platform
 import sys
 from pathlib import Path
 
-from . import containers, footprint, sample, switch
-from .report import fill, table
+from benchmarks import containers, footprint, sample, switch
+from benchmarks.report import fill, table
 
 _PARTS = {"switch": switch, "sample": sample, "footprint": footprint, "containers": containers}
 

@@ -11,23 +11,22 @@ from collections.abc import Mapping
 
 import numpy as np
 from tests.cgroups import cgroup_root
-from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeAccounting, FakeSource, FixedFloor
 
+from benchmarks.footprint import collector, resident_mib, scrape
+from benchmarks.report import Figure
+from kepler_ebpf.attribution.sampler import Sampler
+from kepler_ebpf.attribution.vms import Machines
+from kepler_ebpf.attribution.workload_rows import Groups
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.config import add_flags, from_arguments
-from kepler_ebpf.containers import Names
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.exporter.rendering import Renderer
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.machines import Machines
-from kepler_ebpf.rollup import Groups
-from kepler_ebpf.sampler import Sampler
-from kepler_ebpf.workloads.names import ContainerName
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.snapshot.containers import Names
+from kepler_ebpf.views.prometheus import Renderer
+from kepler_ebpf.workloads.names.provider import ContainerName
 from kepler_ebpf.workloads.resolver import Workloads
-
-from .footprint import collector, resident_mib, scrape
-from .report import Figure
 
 _LIVE = 1_000
 _CHURN = 10_000

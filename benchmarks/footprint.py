@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .report import Figure
+from benchmarks.report import Figure
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SETTLE_SECONDS = 4.0

@@ -6,17 +6,16 @@ import statistics
 import time
 
 import numpy as np
-from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeAccounting, FakeSource, FixedFloor
 
+from benchmarks.report import Figure
+from kepler_ebpf.attribution.sampler import Sampler
+from kepler_ebpf.attribution.vms import Machines
+from kepler_ebpf.attribution.workload_rows import Groups
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.machines import Machines
-from kepler_ebpf.rollup import Groups
-from kepler_ebpf.sampler import Sampler
-from kepler_ebpf.workloads.identity import Workload
-
-from .report import Figure
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.workloads.workload import Workload
 
 _GOALS_MS = {1_000: 0.5, 10_000: 2.0, 100_000: 25.0}
 _ROUNDS = 40

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kepler_ebpf.attribution import Split, share
+from kepler_ebpf.attribution.weights import Split, share
 from kepler_ebpf.energy.counter import WrappingCounter
 from kepler_ebpf.kernel.table import Slices
 

@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.unit.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeAccounting, FakeSource, FixedFloor
 
+from benchmarks.report import fill
+from benchmarks.simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
+from kepler_ebpf.attribution.sampler import Sampler
+from kepler_ebpf.attribution.vms import Machines
+from kepler_ebpf.attribution.workload_rows import Groups
 from kepler_ebpf.energy.counter import WrappingCounter
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.machines import Machines
-from kepler_ebpf.rollup import Groups
-from kepler_ebpf.sampler import Sampler
-from kepler_ebpf.workloads.identity import Workload
-
-from .report import fill
-from .simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.workloads.workload import Workload
 
 _FINE = 1e-12  # joules: a counter so fine that what is left is the attribution's own error
 _INTERVALS = {"10 ms": 10, "100 ms": 100, "1 s": 1000, "5 s": 5000}

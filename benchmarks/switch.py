@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import Accounting
+from benchmarks.report import Figure
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.stats import program_stats
-from kepler_ebpf.kernel.topology import read_topology
-
-from .report import Figure
+from kepler_ebpf.kernel.tables import Accounting
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _ROUNDS = 7

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from .grafana.dashboards import dashboards
+from deploy.grafana.dashboards import dashboards
 
 DEPLOY = Path(__file__).parent
 

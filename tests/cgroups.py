@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kepler_ebpf.hierarchy import find_hierarchy
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.hierarchy import find_hierarchy
 from tests.needs import require
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from .panels import (
+from deploy.grafana.panels import (
     BYTES,
     COUNT,
     GRAMS,

@@ -8,20 +8,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from .attribution.idle import IdleFloor
+from .attribution.sampler import Sampler
+from .attribution.vms import Machines
+from .attribution.workload_rows import Groups
 from .collector import Collector
 from .config import Config
-from .containers import Names
 from .energy.choose import Choice, choose_sources, gpu_use
-from .energy.idle import IdleFloor
 from .energy.meter import Meter
-from .energy.microarchitecture import read_processor
+from .host.processor import read_processor
+from .host.topology import read_topology
 from .kernel import privileges
-from .kernel.accounting import Accounting
-from .kernel.topology import read_topology
-from .machines import Machines
-from .rollup import Groups
-from .sampler import Sampler
-from .workloads.providers import name_providers
+from .kernel.tables import Accounting
+from .snapshot.containers import Names
+from .workloads.names.choose import name_providers
 from .workloads.resolver import Workloads
 
 

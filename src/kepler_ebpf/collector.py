@@ -12,18 +12,18 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from .attribution.ledger import NODE
+from .attribution.sampler import Sampler
+from .attribution.vms import Machines
+from .attribution.workload_rows import Groups
 from .config import Config
-from .containers import ContainerSeries, Names
 from .energy.meter import Meter
-from .kernel.accounting import Accounting
 from .kernel.stats import program_stats
-from .ledger import NODE
-from .machines import Machines
-from .processes import ProcessSeries
-from .rollup import Groups
-from .sampler import Sampler
+from .kernel.tables import Accounting
 from .schedule import Schedule
-from .snapshot import Health, Node, Process, Snapshot, Zone
+from .snapshot.containers import ContainerSeries, Names
+from .snapshot.processes import ProcessSeries
+from .snapshot.types import Health, Node, Process, Snapshot, Zone
 
 log = logging.getLogger(__name__)
 

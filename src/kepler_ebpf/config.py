@@ -11,7 +11,7 @@ from typing import Any
 
 from .energy.hwmon import Rule
 from .errors import UsageError
-from .hostfs import HostFS
+from .host.fs import HostFS
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

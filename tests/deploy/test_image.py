@@ -33,7 +33,7 @@ from tests.e2e.conftest import free_port
 from tests.kernel.workloads import spinner
 from tests.needs import require
 from tests.runtimes import BUSY, runc
-from tests.workloads.kubelet import make_certificate
+from tests.workloads.names.kubelet import make_certificate
 
 pytestmark = pytest.mark.kernel
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import COMMAND, Running, free_port
 from tests.needs import require
-from tests.workloads.kubelet import make_certificate
+from tests.workloads.names.kubelet import make_certificate
 
 pytestmark = pytest.mark.kernel
 

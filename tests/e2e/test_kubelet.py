@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.conftest import Running
 from tests.kernel.workloads import in_cgroup
 from tests.needs import require
-from tests.workloads.kubelet import Stand, make_certificate, pod
+from tests.workloads.names.kubelet import Stand, make_certificate, pod
 
 pytestmark = pytest.mark.kernel
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.kernel.syscalls import _bpf, _ObjectInfo
+from kepler_ebpf.host.syscalls import _bpf, _ObjectInfo
 from tests.e2e.conftest import COMMAND, Running, free_port
 from tests.kernel.workloads import spinner
 from tests.needs import require

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.energy.hwmon import HwmonSource, Rule
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
 
 
 class Board:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kepler_ebpf.energy.microarchitecture import read_processor
 from kepler_ebpf.energy.model import ModelSource, power_spec
-from kepler_ebpf.energy.steal import StolenTime
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.processor import read_processor
+from kepler_ebpf.host.steal import StolenTime
 
 
 def cpuinfo(root: Path, vendor: str, family: int, model: int, name: str, stepping: int = 1) -> HostFS:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
 
 SCALE = 2.3283064365386962890625e-10
 

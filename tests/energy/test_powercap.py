@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.energy.powercap import PowercapSource, inspect_zones
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
 
 RANGE = 262_143_328_850
 

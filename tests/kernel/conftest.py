@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import Accounting
-from kepler_ebpf.kernel.topology import read_topology
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import read_topology
+from kepler_ebpf.kernel.tables import Accounting
 from tests.cgroups import cgroup_root
 from tests.needs import require
 

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from kepler_ebpf.attribution.sampler import Sampler
+from kepler_ebpf.attribution.vms import Machines
+from kepler_ebpf.attribution.workload_rows import Groups
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.kernel.accounting import Accounting
-from kepler_ebpf.machines import Machines
-from kepler_ebpf.rollup import Groups
-from kepler_ebpf.sampler import Sampler
-from kepler_ebpf.workloads.identity import Workload
-from tests.unit.fakes import FakeSource, FixedFloor
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.kernel.tables import Accounting
+from kepler_ebpf.workloads.workload import Workload
+from tests.fakes import FakeSource, FixedFloor
 
 pytestmark = pytest.mark.kernel
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from kepler_ebpf.host.syscalls import object_info
 from kepler_ebpf.kernel import layout
-from kepler_ebpf.kernel.accounting import Accounting
-from kepler_ebpf.kernel.syscalls import object_info
+from kepler_ebpf.kernel.tables import Accounting
 
 
 def test_counters_of_a_slice_share_one_cache_line() -> None:

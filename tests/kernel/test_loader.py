@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.errors import KeplerError
-from kepler_ebpf.hierarchy import Hierarchy
+from kepler_ebpf.host.hierarchy import Hierarchy
 from kepler_ebpf.kernel import btf
-from kepler_ebpf.kernel.accounting import Accounting
 from kepler_ebpf.kernel.launch import load_programs
 from kepler_ebpf.kernel.loader import cgroup_defines
+from kepler_ebpf.kernel.tables import Accounting
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from kepler_ebpf.energy.steal import StolenTime
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.steal import StolenTime
 
 BURN = """
 import os, sys, time, threading

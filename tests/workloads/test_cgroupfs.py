@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.hostfs import HostFS
+from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.workloads.cgroupfs import CgroupTree
 from kepler_ebpf.workloads.memory import working_set_bytes
 from tests.needs import require

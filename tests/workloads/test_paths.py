@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kepler_ebpf.workloads.paths import parse
-from kepler_ebpf.workloads.vms import vm_name
+from kepler_ebpf.workloads.qemu import vm_name
 
 A = "0f7e1c2d" * 8
 B = "9b3a5d4e" * 8

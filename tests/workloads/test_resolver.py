@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from kepler_ebpf.hostfs import HostFS
-from kepler_ebpf.workloads.identity import Workload
-from kepler_ebpf.workloads.names import ContainerName
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.workloads.names.provider import ContainerName
 from kepler_ebpf.workloads.resolver import SYSTEM, Workloads
+from kepler_ebpf.workloads.workload import Workload
 
 ID = "0f7e1c2d" * 8
 POD = "0a1b2c3d-9999-2222-3333-444455556666"

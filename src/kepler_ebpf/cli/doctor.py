@@ -17,11 +17,11 @@ from ..config import add_flags, from_arguments
 from ..energy.nvml import open_nvml
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
-from ..hierarchy import find_hierarchy
-from ..hostfs import HostFS
+from ..host.fs import HostFS
+from ..host.hierarchy import find_hierarchy
+from ..host.topology import read_topology
 from ..kernel import btf, counters, privileges
-from ..kernel.accounting import Accounting
-from ..kernel.topology import read_topology
+from ..kernel.tables import Accounting
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from ..config import add_flags, from_arguments
 from ..errors import KeplerError
-from ..exporter.listen import parse_listen, shown
-from ..exporter.webconfig import WebConfig
+from ..web.listen import parse_listen, shown
+from ..web.webconfig import WebConfig
 
 _TIMEOUT_SECONDS = 3.0
 

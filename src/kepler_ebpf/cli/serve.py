@@ -12,13 +12,13 @@ import signal
 import threading
 from collections.abc import Mapping
 
-from .. import allocator
 from ..assembly import assemble
 from ..config import add_flags, from_arguments
-from ..exporter.server import Endpoint
-from ..exporter.webconfig import WebConfig
+from ..host import allocator
 from ..logs import set_up_logging
-from ..pages import SitePages
+from ..web.server import Endpoint
+from ..web.site import SitePages
+from ..web.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
 

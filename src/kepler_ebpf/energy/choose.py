@@ -9,16 +9,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hostfs import HostFS
-from ..kernel.syscalls import perf_event_open
-from ..kernel.topology import Topology
+from ..host.fs import HostFS
+from ..host.steal import StolenTime
+from ..host.syscalls import perf_event_open
+from ..host.topology import Topology
 from .hwmon import RULES, HwmonSource, Rule
 from .model import ModelSource, power_spec
 from .nvml import NvmlSource, open_nvml
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .powercap import PowercapSource
 from .source import Domain, EnergySource
-from .steal import StolenTime
 
 
 class MeterOptions(Protocol):

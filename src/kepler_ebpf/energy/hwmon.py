@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..hostfs import HostFS, read_text
+from ..host.fs import HostFS, read_text
 from .counter import WrappingCounter
 from .source import Component, Domain
 

@@ -18,8 +18,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from ..hostfs import HostFS
-from .microarchitecture import read_processor
+from ..host.fs import HostFS
+from ..host.processor import read_processor
 from .source import Domain
 
 Floats = NDArray[np.float64]

@@ -20,8 +20,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..hostfs import HostFS, read_text
-from ..kernel.topology import parse_cpu_list
+from ..host.fs import HostFS, read_text
+from ..host.topology import parse_cpu_list
 from .source import Component, Domain
 
 log = logging.getLogger(__name__)

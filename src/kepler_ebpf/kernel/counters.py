@@ -8,8 +8,8 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..hostfs import HostFS, read_text
-from .syscalls import Element, perf_event_open
+from ..host.fs import HostFS, read_text
+from ..host.syscalls import Element, perf_event_open
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ..errors import KeplerError
-from ..hierarchy import Hierarchy
+from ..host.hierarchy import Hierarchy
 
 _DEADLINE_SECONDS = 60.0
 _SHOWN_OUTPUT_BYTES = 32768

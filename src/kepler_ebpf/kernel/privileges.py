@@ -7,8 +7,8 @@ import logging
 import os
 
 from ..errors import KeplerError
-from ..hostfs import read_text
-from .syscalls import bpf_is_filtered
+from ..host.fs import read_text
+from ..host.syscalls import bpf_is_filtered
 
 log = logging.getLogger(__name__)
 

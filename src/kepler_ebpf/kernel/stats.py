@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from .syscalls import object_info
+from ..host.syscalls import object_info
 
 # Offsets in struct bpf_prog_info (include/uapi/linux/bpf.h): fixed since Linux kernel commit 492ecee892c2 (in v5.1).
 _RUN_TIME_NS = 192

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .syscalls import Element
+from ..host.syscalls import Element
 
 COUNTERS = ("alone_ns", "shared_ns", "cycles", "misses")
 _FRONT_STEP = 64

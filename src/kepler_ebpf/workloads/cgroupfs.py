@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..hierarchy import find_hierarchy
-from ..hostfs import HostFS
+from ..host.fs import HostFS
+from ..host.hierarchy import find_hierarchy
 
 log = logging.getLogger(__name__)
 

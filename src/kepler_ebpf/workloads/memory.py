@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from ..hostfs import HostFS, read_text
+from ..host.fs import HostFS, read_text
 
 INTERVAL_SECONDS = 5.0
 _BATCH = 50

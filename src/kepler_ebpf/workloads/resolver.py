@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Callable
 
-from ..hostfs import HostFS
+from ..host.fs import HostFS
 from .cgroupfs import CgroupTree
-from .identity import Workload
 from .memory import WorkingSets
-from .names import NameProvider, clip
-from .naming import Naming
+from .names.lookup import Naming
+from .names.provider import NameProvider, clip
 from .paths import CgroupIdentity, parse
+from .workload import Workload
 
 SYSTEM = Workload("system", container="system")
 KERNEL = Workload("kernel", container="kernel")

@@ -1,0 +1,128 @@
+"""Virtual machines that share a cgroup with others: a QEMU process becomes a workload of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import numpy as np
+
+from ..host.fs import HostFS
+from ..kernel.table import COUNTERS, Slices
+from ..kernel.tables import Accounting
+from ..workloads.qemu import machine
+from ..workloads.workload import Workload
+from .workload_rows import Groups
+
+_COMMS = (b"qemu", b"kvm", b"CPU ")  # with debug-threads=on the main thread may run as a vCPU's namesake
+_MAX_READERS = 4
+_Question = list[tuple[int, int]]  # rows and process ids
+
+
+class Machines:
+    """Takes the time of QEMU processes out of their cgroup's, where that is the host's and not a container's.
+
+    Process rows stand in ``Groups`` behind the cgroup rows: their index there is ``offset`` more.
+    """
+
+    def __init__(self, fs: HostFS, accounting: Accounting, groups: Groups) -> None:
+        self._fs = fs
+        self._table = accounting.processes
+        self._groups = groups
+        self._cgroups = accounting.cgroups
+        self.offset = accounting.cgroups.capacity
+        self._looked = np.zeros(self._table.capacity, self._table.rows["comm"].dtype)
+        self._taken = np.zeros(self._table.capacity, np.bool_)
+        self._owed: dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+        self._asked: dict[int, _Question] = {}
+        self._answers: deque[tuple[_Question, int, Workload | None]] = deque()
+        self._readers: list[threading.Thread] = []
+
+    def look(self) -> None:
+        """Look for machines among the processes that are new, or have a new name; a later call takes those found.
+
+        Whose command line is read can keep the reader waiting (its memory map is locked, its pages come from a file
+        system of its own), so threads read them. While all of these wait, nobody else is looked at.
+        """
+        while self._answers:
+            question, row, workload = self._answers.popleft()
+            if self._asked.get(row) is question:  # and the row is still the same process's
+                del self._asked[row]
+                if workload is not None:
+                    self._taken[row] = True
+                    self._owed[row] = np.zeros(len(COUNTERS))
+                    self._groups.assign(self.offset + row, workload)
+        self._readers = [thread for thread in self._readers if thread.is_alive()]
+        if len(self._readers) == _MAX_READERS:
+            return
+        used = self._table.used()
+        comms = self._table.rows["comm"][used]
+        changed = comms != self._looked[used]
+        used, comms = used[changed], comms[changed]
+        self._looked[used] = comms
+        candidates = [
+            (row, int(self._table.rows["tgid"][row]))
+            for row, comm in zip(used.tolist(), comms.tolist())
+            if comm.startswith(_COMMS) and not self._taken[row] and self._on_host(row)
+        ]
+        if candidates:
+            self._asked.update((row, candidates) for row, _ in candidates)
+            self._readers.append(threading.Thread(target=self._read, args=(candidates,), name="machines", daemon=True))
+            self._readers[-1].start()
+
+    def part(self, processes: Slices, cgroups: Slices) -> Slices:
+        """``cgroups`` with the slices of machines taken out of their cgroup's and put behind them.
+
+        A slice may be in one table and not yet in the other. What a cgroup has not got yet is owed, so that nothing
+        is ever taken that is not there, and sums stay what they were.
+        """
+        if not self._owed:
+            return cgroups
+        figures = np.stack([getattr(cgroups, name) for name in COUNTERS])
+        parts, index, packages = [figures], [], []
+        for position in np.flatnonzero(self._taken[processes.index]).tolist():
+            row = int(processes.index[position])
+            owed = self._owed[row]
+            owed += [getattr(processes, name)[position] for name in COUNTERS]
+            home = np.flatnonzero(cgroups.index == self._table.rows["cgroup_row"][row])
+            if len(home):
+                moved = np.minimum(owed, figures[:, home[0]])
+                figures[:, home[0]] -= moved
+                owed -= moved
+                parts.append(moved[:, np.newaxis])
+                index.append(self.offset + row)
+                packages.append(int(processes.package[position]))
+        return Slices(
+            np.concatenate([cgroups.index, np.array(index, np.intp)]),
+            np.concatenate([cgroups.package, np.array(packages, np.intp)]),
+            *np.concatenate(parts, axis=1),
+        )
+
+    def home(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+        """Where ``Groups`` has these process rows: themselves for machines, their cgroup's row for all others."""
+        cgroup_rows = self._table.rows["cgroup_row"][rows].astype(np.intp)
+        return np.where(self._taken[rows], rows + self.offset, cgroup_rows)
+
+    def bury(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]], now: float) -> None:
+        """These process rows are about to be used for others."""
+        self._looked[rows] = b""
+        for row in rows.tolist():
+            self._asked.pop(row, None)
+        for row in rows[self._taken[rows]].tolist():
+            self._taken[row] = False
+            del self._owed[row]
+            self._groups.release_row(self.offset + row, now)
+
+    def _on_host(self, row: int) -> bool:
+        cgroup_row = self._table.rows["cgroup_row"][row : row + 1].astype(np.intp)
+        group = self._groups.groups[int(self._groups.of(cgroup_row)[0])]
+        return group is not None and group.workload.kind == "system"
+
+    def _read(self, question: _Question) -> None:
+        for row, tgid in question:
+            try:
+                with (self._fs.proc / str(tgid) / "cmdline").open("rb") as file:
+                    cmdline = file.read(1 << 16)
+            except OSError:
+                cmdline = b""
+            self._answers.append((question, row, machine(cmdline, tgid)))

@@ -1,1 +1,0 @@
-"""The Prometheus endpoint: a thin view over an immutable snapshot."""

@@ -1,0 +1,1 @@
+"""What is published: which series exist, under which labels, and their values."""

@@ -1,0 +1,126 @@
+"""What is published: one immutable picture of the node, from which every view is made.
+
+Columns are parallel tuples or read-only arrays; a view never computes more than its own text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..energy.source import Domain
+from ..workloads.workload import Workload
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Node:
+    """``joules``, ``idle_joules``, ``unattributed_joules``: cumulative by component of ``ledger.NODE``, float64[3].
+
+    ``component_watts``: means over the interval, float64[3]. ``has_component``: which of the three are metered at all.
+    ``max_watts``: highest sample. ``utilization``: 0…1. ``idle_watts``, ``gpu_idle_watts``: idle floor by
+    physical package, and by GPU.
+    """
+
+    joules: Floats
+    idle_joules: Floats
+    unattributed_joules: Floats
+    component_watts: Floats
+    has_component: tuple[bool, bool, bool]
+    max_watts: float
+    utilization: float
+    idle_watts: dict[str, float]
+    gpu_idle_watts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Zone:
+    """One metered domain and its cumulative joules."""
+
+    domain: Domain
+    joules: float
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Columns over workloads. ``joules``: float64[5, n] in the order of ``domains.COMPONENTS``.
+
+    ``pending_joules``: of workloads whose series wait for a name. ``exited_joules``: of those whose series have gone.
+    """
+
+    workloads: tuple[Workload, ...]
+    joules: Floats
+    watts: Floats
+    max_watts: Floats
+    seconds: Floats
+    cycles: Floats
+    working_set_bytes: tuple[int | None, ...]
+    pending_joules: float
+    exited_joules: float
+
+
+@dataclass(frozen=True)
+class Pod:
+    """Sums over a pod's containers, its sandbox and those that were before included."""
+
+    pod: str
+    namespace: str
+    pod_uid: str
+    joules: float
+    watts: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Process:
+    """One series of the process families; ``pid`` is ``other`` for all that have none of their own."""
+
+    pid: str
+    comm: str
+    container_id: str
+    joules: float
+    watts: float
+    seconds: float
+    cycles: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the collector says of itself."""
+
+    samples: int = 0
+    late_samples: int = 0
+    failed_samples: int = 0
+    sample_interval_seconds: float = 0.0
+    configured_interval_seconds: float = 0.0
+    sample_seconds_buckets: tuple[tuple[str, float], ...] = ()
+    sample_seconds_sum: float = 0.0
+    rows_used: dict[str, int] = field(default_factory=dict)
+    rows_capacity: dict[str, int] = field(default_factory=dict)
+    overflow_slices: dict[str, int] = field(default_factory=dict)
+    source_errors: dict[tuple[str, str], int] = field(default_factory=dict)
+    name_errors: dict[tuple[str, str], int] = field(default_factory=dict)
+    gap_ratio: dict[str, float] = field(default_factory=dict)
+    gap_exceeded: dict[str, int] = field(default_factory=dict)
+    program_seconds: dict[str, float] = field(default_factory=dict)
+    program_runs: dict[str, int] = field(default_factory=dict)
+    loader_seconds: float = 0.0
+    loader_peak_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """``number`` counts publications from 1. ``info``: labels of ``kepler_node_info``."""
+
+    number: int
+    node: Node
+    zones: tuple[Zone, ...]
+    containers: Containers
+    pods: tuple[Pod, ...]
+    processes: tuple[Process, ...] | None
+    health: Health
+    info: dict[str, str]
+    counts_cycles: bool

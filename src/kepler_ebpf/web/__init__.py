@@ -1,0 +1,1 @@
+"""The HTTP endpoint: connections, TLS, passwords, and what stands behind each address."""

@@ -1,0 +1,1 @@
+"""Who can tell a container's name, and how they are asked."""

@@ -1,0 +1,36 @@
+"""Virtual machines by the command line of their QEMU process."""
+
+from __future__ import annotations
+
+import re
+
+from .workload import Workload
+
+_QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
+
+
+def vm_name(cmdline: bytes) -> str | None:
+    """The guest's name from ``/proc/PID/cmdline``, empty where it was given none; None where it is no QEMU.
+
+    QEMU takes ``-name web``, ``-name guest=web,debug-threads=on`` and writes a comma in a value as two.
+    """
+    arguments = cmdline.split(b"\0")
+    if not _QEMU.match(arguments[0]):
+        return None
+    for option, value in zip(arguments[1:], arguments[2:]):
+        if option in (b"-name", b"--name"):
+            fields = value.replace(b",,", b"\0").split(b",")
+            guest = next((f[6:] for f in fields if f.startswith(b"guest=")), fields[0])
+            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:253]
+    return ""
+
+
+def machine(cmdline: bytes, tgid: int) -> Workload | None:
+    """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id.
+
+    So does every guest's id: anybody may call a process so, and must not come into the books of another.
+    """
+    name = vm_name(cmdline)
+    if name is None:
+        return None
+    return Workload("vm", f"qemu/{tgid}", name or f"qemu-{tgid}", runtime="qemu")

@@ -1,0 +1,197 @@
+"""Machines: their time is theirs, their cgroup keeps the rest, and nothing is made or lost."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kepler_ebpf.attribution.sampler import Sampler
+from kepler_ebpf.attribution.vms import Machines
+from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.energy.meter import Meter
+from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.kernel.table import COUNTERS
+from kepler_ebpf.workloads.workload import Workload
+from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+
+HOST, CONTAINER = 1, 2
+
+
+class Node:
+    """QEMU processes 10 (named web) and 11 (without a name) on the host, 12 in a container, 20 is anybody."""
+
+    def __init__(self, proc: Path) -> None:
+        self.kernel = FakeAccounting(1)
+        self.groups = Groups(
+            self.kernel,  # type: ignore[arg-type]
+            lambda cgroup: Workload("system", container="system") if cgroup == HOST else Workload("container", "c"),
+        )
+        self.machines = Machines(HostFS(proc), self.kernel, self.groups)  # type: ignore[arg-type]
+        for tgid, more in ((10, b"-name\0guest=web\0"), (11, b""), (12, b"-name\0inner\0")):
+            (proc / str(tgid)).mkdir()
+            (proc / str(tgid) / "cmdline").write_bytes(b"/usr/bin/qemu-system-x86_64\0" + more)
+
+    def run(self, tgid: int, milliseconds: float, cgroup: int = HOST) -> None:
+        self.kernel.run(tgid, cgroup, 0, round(milliseconds * 1e6))
+        row = self.kernel.row_of_process(tgid)
+        assert row is not None
+        self.kernel.processes.rows["comm"][row] = b"qemu-system-x86" if tgid < 20 else b"bash"
+
+    def look(self) -> None:
+        """Look, and once more for the answers."""
+        self.machines.look()
+        self.wait()
+        self.machines.look()
+
+    def wait(self) -> None:
+        for reader in self.machines._readers:
+            reader.join(20)
+
+    def sample(self) -> dict[str, float]:
+        """Milliseconds by workload in one sample."""
+        processes, cgroups = self.kernel.sample()
+        whole = cgroups.alone_ns.sum()
+        parted = self.machines.part(processes, cgroups)
+        assert parted.alone_ns.sum() == pytest.approx(whole)
+        assert all((getattr(parted, name) >= 0).all() for name in COUNTERS)
+        numbers = self.groups.of(parted.index)
+        sums: dict[str, float] = {}
+        for number, time_ns in zip(numbers.tolist(), parted.alone_ns.tolist()):
+            group = self.groups.groups[number]
+            assert group is not None
+            sums[group.workload.container] = sums.get(group.workload.container, 0.0) + time_ns * 1e-6
+        return sums
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_machines_of_the_host_are_workloads(node: Node) -> None:
+    for tgid, used in ((10, 30), (11, 20), (20, 5)):
+        node.run(tgid, used)
+    node.run(12, 7, CONTAINER)
+    assert node.sample() == {"system": 55.0, "": 7.0}
+    node.look()
+    for tgid, used in ((10, 3), (11, 2), (20, 1)):
+        node.run(tgid, used)
+    node.run(12, 4, CONTAINER)
+    assert node.sample() == {"web": 3.0, "qemu-11": 2.0, "system": 1.0, "": 4.0}
+    web = next(g.workload for _, g in node.groups.living() if g.workload.container == "web")
+    assert (web.kind, web.container_id, web.runtime) == ("vm", "qemu/10", "qemu")
+
+
+def test_nobody_comes_into_another_machines_books_by_its_name(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "13").mkdir()
+    (tmp_path / "13/cmdline").write_bytes(b"qemu-kvm\0-name\0web\0")
+    for tgid in (10, 13):
+        node.run(tgid, 1)
+    node.look()
+    found = [group.workload for _, group in node.groups.living() if group.workload.container == "web"]
+    assert {workload.container_id for workload in found} == {"qemu/10", "qemu/13"}
+
+
+def test_a_command_line_that_cannot_be_read_now_delays_nobody(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "14").mkdir()
+    os.mkfifo(tmp_path / "14/cmdline")
+    node.run(14, 1)
+    node.machines.look()
+    node.run(10, 1)
+    node.machines.look()
+    node.machines._readers[-1].join(20)
+    node.machines.look()
+    node.sample()
+    node.run(10, 3)
+    node.run(14, 2)
+    assert node.sample() == {"web": 3.0, "system": 2.0}
+    (tmp_path / "14/cmdline").open("wb").close()
+    node.wait()
+
+
+def test_an_answer_about_a_process_that_is_gone_is_nobodys(node: Node) -> None:
+    node.run(10, 1)
+    node.machines.look()
+    node.wait()
+    row = node.kernel.row_of_process(10)
+    node.machines.bury(np.array([row], np.intp), 1.0)
+    node.kernel.processes.rows["comm"][row] = b"bash"
+    node.machines.look()
+    assert node.sample() == {"system": 1.0}
+    node.run(10, 4)
+    node.kernel.processes.rows["comm"][row] = b"bash"
+    assert node.sample() == {"system": 4.0}
+
+
+def test_readers_are_bounded_and_who_is_not_looked_at_comes_later(node: Node, tmp_path: Path) -> None:
+    for tgid in range(14, 19):
+        (tmp_path / str(tgid)).mkdir()
+        os.mkfifo(tmp_path / str(tgid) / "cmdline")
+        node.run(tgid, 1)
+        node.machines.look()
+    assert len(node.machines._readers) == 4
+    node.run(10, 1)
+    for tgid in range(14, 18):
+        (tmp_path / str(tgid) / "cmdline").open("wb").close()
+    node.wait()
+    node.machines.look()
+    (tmp_path / "18/cmdline").open("wb").close()
+    node.look()
+    node.sample()
+    node.run(10, 3)
+    assert node.sample()["web"] == 3.0
+
+
+def test_what_the_cgroup_has_not_got_yet_is_owed(node: Node) -> None:
+    node.run(10, 1)
+    node.look()
+    node.sample()
+    node.run(10, 50)
+    held = node.kernel.cgroups.rows["alone_ns"].copy()
+    node.kernel.cgroups.rows["alone_ns"] -= np.uint64(50_000_000)  # the slice is in the process table only
+    node.kernel.cgroups.rows["alone_ns"][node.kernel.cgroups.rows["taken"] == 0] = 0
+    assert node.sample() == {}
+    node.kernel.cgroups.rows["alone_ns"] = held
+    node.run(10, 2)
+    assert node.sample()["web"] == pytest.approx(52.0)
+
+
+def test_a_machine_that_ends_is_a_workload_that_died(node: Node) -> None:
+    node.run(10, 1)
+    node.look()
+    row = node.kernel.row_of_process(10)
+    node.machines.bury(np.array([row], np.intp), 5.0)
+    (web,) = [group for _, group in node.groups.living() if group.workload.container == "web"]
+    assert web.died == 5.0
+
+
+def test_the_books_close_with_machines(node: Node) -> None:
+    chance = random.Random(7)
+    source = FakeSource((Domain("package", 0, "fake"),))
+    sampler = Sampler(
+        node.kernel,  # type: ignore[arg-type]
+        Meter([source]),
+        node.groups,
+        floor_of=lambda domain: FixedFloor(1.0),
+        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
+        learn_path=lambda cgroup, path: None,
+        machines=node.machines,
+    )
+    for number in range(300):
+        for tgid in (10, 11, 12, 20):
+            if chance.random() < 0.6:
+                node.run(tgid, chance.random() * 20, CONTAINER if tgid == 12 else HOST)
+        if number % 50 == 20:
+            node.look()
+        if number % 70 == 69:
+            node.kernel.kill(10)
+        source.use(np.array([chance.random()]), 0.1)
+        sampler.sample()
+        for level in sampler.ledger.levels.values():
+            booked = level.total()[:3] + sampler.ledger.idle + sampler.ledger.unattributed
+            assert booked == pytest.approx(sampler.ledger.measured, rel=1e-9)
