@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from tests.cgroups import cgroup_root
-from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeSource, FakeTables, FixedFloor
 
 from benchmarks.footprint import collector, resident_mib, scrape
 from benchmarks.report import Figure
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.config import add_flags, from_arguments
 from kepler_ebpf.energy.meter import Meter
@@ -26,7 +26,7 @@ from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.snapshot.containers import Names
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.workloads.names.provider import ContainerName
-from kepler_ebpf.workloads.resolver import Workloads
+from kepler_ebpf.workloads.resolver import WorkloadResolver
 
 _LIVE = 1_000
 _CHURN = 10_000
@@ -54,11 +54,11 @@ def _uid(number: int) -> str:
     return f"0a1b2c3d-1111-2222-3333-{number // 4:012d}"
 
 
-def _busy_node(kernel: FakeAccounting, workloads: Workloads) -> Collector:
+def _busy_node(kernel: FakeTables, workloads: WorkloadResolver) -> Collector:
     """A collector over a simulated kernel side with a thousand containers of three processes each."""
     source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = Groups(kernel, workloads.identify)  # type: ignore[arg-type]
-    machines = Machines(HostFS(), kernel, groups)  # type: ignore[arg-type]
+    groups = WorkloadTable(kernel, workloads.identify)  # type: ignore[arg-type]
+    machines = VirtualMachines(HostFS(), kernel, groups)  # type: ignore[arg-type]
     meter = Meter([source])
     sampler = Sampler(
         kernel,  # type: ignore[arg-type]
@@ -85,8 +85,8 @@ def _busy_node(kernel: FakeAccounting, workloads: Workloads) -> Collector:
 
 
 def _publication() -> list[Figure]:
-    kernel = FakeAccounting(1, 4_096, 2_048)
-    workloads = Workloads(HostFS(), [_Everyone()])
+    kernel = FakeTables(1, 4_096, 2_048)
+    workloads = WorkloadResolver(HostFS(), [_Everyone()])
     collector = _busy_node(kernel, workloads)
     for number in range(_LIVE):
         workloads.learn_path(number + 1, f"/kubepods/burstable/pod{_uid(number)}/{_id(number)}")

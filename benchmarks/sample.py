@@ -6,12 +6,12 @@ import statistics
 import time
 
 import numpy as np
-from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeSource, FakeTables, FixedFloor
 
 from benchmarks.report import Figure
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
@@ -21,11 +21,11 @@ _GOALS_MS = {1_000: 0.5, 10_000: 2.0, 100_000: 25.0}
 _ROUNDS = 40
 
 
-def _machine(rows: int) -> tuple[Sampler, FakeAccounting, FakeSource]:
+def _machine(rows: int) -> tuple[Sampler, FakeTables, FakeSource]:
     """A sampler over ``rows`` live processes in 100 cgroups, on one package with DRAM."""
-    kernel = FakeAccounting(1, rows + 2, 256)
+    kernel = FakeTables(1, rows + 2, 256)
     source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = Groups(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
+    groups = WorkloadTable(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
     sampler = Sampler(
         kernel,  # type: ignore[arg-type]
         Meter([source]),
@@ -33,7 +33,7 @@ def _machine(rows: int) -> tuple[Sampler, FakeAccounting, FakeSource]:
         floor_of=lambda domain: FixedFloor(10.0),
         gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
         learn_path=lambda cgroup, path: None,
-        machines=Machines(HostFS(), kernel, groups),  # type: ignore[arg-type]
+        machines=VirtualMachines(HostFS(), kernel, groups),  # type: ignore[arg-type]
     )
     live = kernel.processes.rows[1 : rows + 1]
     live["tgid"] = np.arange(1, rows + 1)

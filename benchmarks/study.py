@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeSource, FakeTables, FixedFloor
 
 from benchmarks.report import fill
 from benchmarks.simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.counter import WrappingCounter
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
@@ -176,8 +176,8 @@ def conservation() -> str:
         *(Domain("dram", package, "simulated", str(package)) for package in (0, 1)),
         Domain("gpu", 0, "simulated"),
     )
-    kernel, source = FakeAccounting(2, 128, 24), FakeSource(domains)
-    groups = Groups(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
+    kernel, source = FakeTables(2, 128, 24), FakeSource(domains)
+    groups = WorkloadTable(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
     users: dict[int, float] = {}
     clock = [0.0]
     sampler = Sampler(
@@ -187,7 +187,7 @@ def conservation() -> str:
         floor_of=lambda domain: FixedFloor(20.0 if domains[domain].component != "dram" else float("nan")),
         gpu_use=lambda domain: (np.array(list(users), np.int32), np.array(list(users.values()))),
         learn_path=lambda cgroup, path: None,
-        machines=Machines(HostFS(), kernel, groups),  # type: ignore[arg-type]
+        machines=VirtualMachines(HostFS(), kernel, groups),  # type: ignore[arg-type]
         clock=lambda: clock[0],
     )
     alive: dict[int, int] = {}

@@ -29,8 +29,8 @@ class FreeRows:
         self.rows.append(struct.unpack_from("=I", self.value)[0])
 
 
-class FakeAccounting:
-    """Stands in for ``Accounting``: tests play the kernel's part with :meth:`run` and :meth:`kill`."""
+class FakeTables:
+    """Stands in for ``BpfTables``: tests play the kernel's part with :meth:`run` and :meth:`kill`."""
 
     def __init__(self, packages: int = 1, rows: int = 512, cgroup_rows: int = 64, cycles: bool = False) -> None:
         cpus = 2 * packages

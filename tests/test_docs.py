@@ -9,7 +9,7 @@ import pytest
 
 from kepler_ebpf.config import OPTIONS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

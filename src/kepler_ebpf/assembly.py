@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 from .attribution.idle import IdleFloor
 from .attribution.sampler import Sampler
-from .attribution.vms import Machines
-from .attribution.workload_rows import Groups
+from .attribution.vms import VirtualMachines
+from .attribution.workload_rows import WorkloadTable
 from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources, gpu_use
@@ -19,10 +19,10 @@ from .energy.meter import Meter
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
-from .kernel.tables import Accounting
+from .kernel.tables import BpfTables
 from .snapshot.containers import Names
 from .workloads.names.choose import name_providers
-from .workloads.resolver import Workloads
+from .workloads.resolver import WorkloadResolver
 
 
 @contextmanager
@@ -34,16 +34,16 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
     privileges.require()
     fs = config.fs
     with ExitStack() as stack:
-        accounting = Accounting(fs, read_topology(fs), config.rows, config.cgroup_rows)
+        accounting = BpfTables(fs, read_topology(fs), config.rows, config.cgroup_rows)
         stack.callback(accounting.close)
         choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
         privileges.drop()  # before any thread is started: they inherit what is left
-        workloads = Workloads(fs, name_providers(config), system_slices=config.system_slices == "on")
+        workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
-        groups = Groups(accounting, workloads.identify)
-        machines = Machines(fs, accounting, groups)
+        groups = WorkloadTable(accounting, workloads.identify)
+        machines = VirtualMachines(fs, accounting, groups)
         sampler = Sampler(
             accounting,
             meter,
@@ -87,7 +87,7 @@ def _name_errors(faults: Counter[str]) -> dict[tuple[str, str], int]:
     return {(key.partition(":")[0], key.partition(":")[2]): count for key, count in faults.items()}
 
 
-def _info(config: Config, accounting: Accounting, choice: Choice) -> dict[str, str]:
+def _info(config: Config, accounting: BpfTables, choice: Choice) -> dict[str, str]:
     processor = read_processor(config.fs)
     info = {
         "cpu_vendor": processor.vendor,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from .attribution.ledger import NODE
 from .attribution.sampler import Sampler
-from .attribution.vms import Machines
-from .attribution.workload_rows import Groups
+from .attribution.vms import VirtualMachines
+from .attribution.workload_rows import WorkloadTable
 from .config import Config
 from .energy.meter import Meter
 from .kernel.stats import program_stats
-from .kernel.tables import Accounting
+from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.containers import ContainerSeries, Names
 from .snapshot.processes import ProcessSeries
@@ -54,11 +54,11 @@ class Collector:
     def __init__(
         self,
         config: Config,
-        accounting: Accounting,
+        accounting: BpfTables,
         meter: Meter,
         sampler: Sampler,
-        groups: Groups,
-        machines: Machines,
+        groups: WorkloadTable,
+        machines: VirtualMachines,
         names: Names,
         info: dict[str, str],
         clock: Callable[[], float] = time.monotonic,

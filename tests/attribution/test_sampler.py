@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.kernel.tables import CgroupEvent
 from kepler_ebpf.workloads.workload import Workload
-from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeSource, FakeTables, FixedFloor
 
 DOMAINS = (
     *(Domain("package", package, "fake", str(package)) for package in (0, 1)),
@@ -39,11 +39,11 @@ class Machine:
         **options: object,
     ) -> None:
         self.now = 0.0
-        self.kernel = FakeAccounting(packages, **options)  # type: ignore[arg-type]
+        self.kernel = FakeTables(packages, **options)  # type: ignore[arg-type]
         self.source = FakeSource(domains)
         self.gpu: dict[int, float] = {}
         meter = Meter([self.source])
-        groups = Groups(self.kernel, lambda cgroup: Workload("container", f"c{cgroup}", cpu_request=cgroup))  # type: ignore[arg-type]
+        groups = WorkloadTable(self.kernel, lambda cgroup: Workload("container", f"c{cgroup}", cpu_request=cgroup))  # type: ignore[arg-type]
         self.sampler = Sampler(
             self.kernel,  # type: ignore[arg-type]
             meter,
@@ -53,7 +53,7 @@ class Machine:
             ),
             gpu_use=lambda domain: (np.array(list(self.gpu), np.int32), np.array(list(self.gpu.values()))),
             learn_path=lambda cgroup, path: None,
-            machines=Machines(HostFS(), self.kernel, groups),  # type: ignore[arg-type]
+            machines=VirtualMachines(HostFS(), self.kernel, groups),  # type: ignore[arg-type]
             idle_policy=policy,
             clock=lambda: self.now,
         )

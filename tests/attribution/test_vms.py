@@ -1,4 +1,4 @@
-"""Machines: their time is theirs, their cgroup keeps the rest, and nothing is made or lost."""
+"""Virtual machines: their time is theirs, their cgroup keeps the rest, and nothing is made or lost."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.kernel.table import COUNTERS
 from kepler_ebpf.workloads.workload import Workload
-from tests.fakes import FakeAccounting, FakeSource, FixedFloor
+from tests.fakes import FakeSource, FakeTables, FixedFloor
 
 HOST, CONTAINER = 1, 2
 
@@ -26,12 +26,12 @@ class Node:
     """QEMU processes 10 (named web) and 11 (without a name) on the host, 12 in a container, 20 is anybody."""
 
     def __init__(self, proc: Path) -> None:
-        self.kernel = FakeAccounting(1)
-        self.groups = Groups(
+        self.kernel = FakeTables(1)
+        self.groups = WorkloadTable(
             self.kernel,  # type: ignore[arg-type]
             lambda cgroup: Workload("system", container="system") if cgroup == HOST else Workload("container", "c"),
         )
-        self.machines = Machines(HostFS(proc), self.kernel, self.groups)  # type: ignore[arg-type]
+        self.machines = VirtualMachines(HostFS(proc), self.kernel, self.groups)  # type: ignore[arg-type]
         for tgid, more in ((10, b"-name\0guest=web\0"), (11, b""), (12, b"-name\0inner\0")):
             (proc / str(tgid)).mkdir()
             (proc / str(tgid) / "cmdline").write_bytes(b"/usr/bin/qemu-system-x86_64\0" + more)

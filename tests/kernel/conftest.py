@@ -7,7 +7,7 @@ import pytest
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import read_topology
-from kepler_ebpf.kernel.tables import Accounting
+from kepler_ebpf.kernel.tables import BpfTables
 from tests.cgroups import cgroup_root
 from tests.needs import require
 
@@ -15,13 +15,13 @@ FS = HostFS()
 
 
 @pytest.fixture
-def accounting() -> Iterator[Callable[..., Accounting]]:
+def accounting() -> Iterator[Callable[..., BpfTables]]:
     """Opens the kernel side with the options a test asks for, and closes it after."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    opened: list[Accounting] = []
+    opened: list[BpfTables] = []
 
-    def start(rows: int = 32768, cgroup_rows: int = 1024, **options: object) -> Accounting:
-        opened.append(Accounting(FS, read_topology(FS), rows, cgroup_rows, **options))  # type: ignore[arg-type]
+    def start(rows: int = 32768, cgroup_rows: int = 1024, **options: object) -> BpfTables:
+        opened.append(BpfTables(FS, read_topology(FS), rows, cgroup_rows, **options))  # type: ignore[arg-type]
         return opened[-1]
 
     yield start

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import Machines
-from kepler_ebpf.attribution.workload_rows import Groups
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.kernel.tables import Accounting
+from kepler_ebpf.kernel.tables import BpfTables
 from kepler_ebpf.workloads.workload import Workload
 from tests.fakes import FakeSource, FixedFloor
 
 pytestmark = pytest.mark.kernel
 
 
-def test_every_sample_closes_under_churn(accounting: Callable[..., Accounting]) -> None:
+def test_every_sample_closes_under_churn(accounting: Callable[..., BpfTables]) -> None:
     books = accounting(rows=256)
     source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = Groups(books, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))
+    groups = WorkloadTable(books, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))
     sampler = Sampler(
         books,
         Meter([source]),
@@ -33,7 +33,7 @@ def test_every_sample_closes_under_churn(accounting: Callable[..., Accounting]) 
         floor_of=lambda domain: FixedFloor(3.0),
         gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
         learn_path=lambda cgroup, path: None,
-        machines=Machines(HostFS(), books, groups),
+        machines=VirtualMachines(HostFS(), books, groups),
     )
     churn = [subprocess.Popen(["/bin/sh", "-c", "while :; do /bin/true; done"]) for _ in range(3)]
     try:

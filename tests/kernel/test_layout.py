@@ -12,7 +12,7 @@ import pytest
 
 from kepler_ebpf.host.syscalls import object_info
 from kepler_ebpf.kernel import layout
-from kepler_ebpf.kernel.tables import Accounting
+from kepler_ebpf.kernel.tables import BpfTables
 
 
 def test_counters_of_a_slice_share_one_cache_line() -> None:
@@ -34,7 +34,7 @@ def test_a_layout_that_could_be_misread_is_refused(body: str) -> None:
 
 
 @pytest.mark.kernel
-def test_loaded_maps_have_the_size_of_the_dtypes(accounting: Callable[..., Accounting]) -> None:
+def test_loaded_maps_have_the_size_of_the_dtypes(accounting: Callable[..., BpfTables]) -> None:
     maps = accounting().loaded.maps
     for name, dtype in (
         ("rows", layout.ROW),
@@ -48,7 +48,7 @@ def test_loaded_maps_have_the_size_of_the_dtypes(accounting: Callable[..., Accou
 
 
 @pytest.mark.kernel
-def test_fields_hold_what_their_names_say(accounting: Callable[..., Accounting]) -> None:
+def test_fields_hold_what_their_names_say(accounting: Callable[..., BpfTables]) -> None:
     """A value written by the kernel's C is found by numpy under the same name, for a row we know all about."""
     books = accounting()
     books.close_slices()

@@ -16,7 +16,7 @@ from kepler_ebpf.host.hierarchy import Hierarchy
 from kepler_ebpf.kernel import btf
 from kepler_ebpf.kernel.launch import load_programs
 from kepler_ebpf.kernel.loader import cgroup_defines
-from kepler_ebpf.kernel.tables import Accounting
+from kepler_ebpf.kernel.tables import BpfTables
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
@@ -82,7 +82,7 @@ def test_a_kernel_without_type_information_loads_without_events_of_cgroups(monke
     assert "cgroup" not in answer.stdout.replace("map:cgroup", "").replace("map:free_cgroups", "")
 
 
-def test_closing_detaches(accounting: Callable[..., Accounting]) -> None:
+def test_closing_detaches(accounting: Callable[..., BpfTables]) -> None:
     books = accounting()
     fds = [*books.loaded.links.values(), *books.loaded.programs.values()]
     books.close()

@@ -16,20 +16,20 @@ import pytest
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.steal import StolenTime
 from kepler_ebpf.kernel import counters
-from kepler_ebpf.kernel.tables import KERNEL_THREAD, Accounting
+from kepler_ebpf.kernel.tables import KERNEL_THREAD, BpfTables
 from tests.kernel.workloads import cpu_clock_seconds, in_cgroup, spinner, usage_seconds
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
 
-Start = Callable[..., Accounting]
+Start = Callable[..., BpfTables]
 
 
 def row_seconds(rows: np.ndarray) -> float:
     return float((rows["alone_ns"] + rows["shared_ns"]).sum()) * 1e-9
 
 
-def cgroup_seconds(books: Accounting, path: str) -> float:
+def cgroup_seconds(books: BpfTables, path: str) -> float:
     rows = books.cgroups.rows
     return row_seconds(rows[rows["id"] == os.stat(path).st_ino])
 
@@ -65,7 +65,7 @@ def test_processes_agree_with_rusage(accounting: Start) -> None:
     assert counted == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.01, abs=0.002)
 
 
-def follow(books: Accounting, pid: int, interval: float, samples: int) -> np.ndarray:
+def follow(books: BpfTables, pid: int, interval: float, samples: int) -> np.ndarray:
     """Relative error of each sample of a task that never yields, against its own CPU clock.
 
     Samples during which the hypervisor stole time are left out: that is inside a wall-clock slice, and not on the
@@ -147,7 +147,7 @@ while live:
 class _Seen:
     """Counts dead processes and their time as a collector would, recycling their rows."""
 
-    def __init__(self, books: Accounting, since_ns: int) -> None:
+    def __init__(self, books: BpfTables, since_ns: int) -> None:
         self.books, self.since_ns = books, since_ns
         self.processes = 0
         self._dying = np.empty(0, np.intp)
@@ -162,7 +162,7 @@ class _Seen:
         self._dying = self.books.dead()
 
 
-def run_forker(books: Accounting, path: str, count: int) -> tuple[_Seen, float]:
+def run_forker(books: BpfTables, path: str, count: int) -> tuple[_Seen, float]:
     """Run the forker in a cgroup, sampling meanwhile; what was seen, and its CPU seconds by rusage."""
     seen = _Seen(books, time.monotonic_ns())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.workloads.names.provider import ContainerName
-from kepler_ebpf.workloads.resolver import SYSTEM, Workloads
+from kepler_ebpf.workloads.resolver import SYSTEM, WorkloadResolver
 from kepler_ebpf.workloads.workload import Workload
 
 ID = "0f7e1c2d" * 8
@@ -25,7 +25,7 @@ class Known:
         return {ID: ContainerName("app", "web-1", "shop", self.pod_uid)}
 
 
-def wait_for_name(workloads: Workloads, workload: Workload) -> Workload:
+def wait_for_name(workloads: WorkloadResolver, workload: Workload) -> Workload:
     until = time.monotonic() + 20
     while (current := workloads.current(workload)) is None:
         assert time.monotonic() < until
@@ -34,7 +34,7 @@ def wait_for_name(workloads: Workloads, workload: Workload) -> Workload:
 
 
 def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> None:
-    workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
+    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), [Known()])
     assert workloads.identify(7) is SYSTEM
     workloads.learn_path(7, f"/kubepods/burstable/pod{POD}/{ID}/inner")
     workload = workloads.identify(7)
@@ -48,7 +48,7 @@ def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> N
 
 
 def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_path: Path) -> None:
-    workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
+    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), [Known()])
     uid = "0a1b2c3d-1111-2222-3333-444455556666"
     Known.pod_uid = uid
     for number, container_id in ((1, ID), (2, "d" * 64)):
@@ -61,7 +61,7 @@ def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_pat
 
 def test_labels_of_a_plain_container_make_it_no_pod(tmp_path: Path) -> None:
     """Whoever may use docker's socket may give a container the kubelet's labels."""
-    workloads = Workloads(HostFS(cgroup=tmp_path), [Known()])
+    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), [Known()])
     workloads.learn_path(1, f"/docker/{ID}")
     workload = wait_for_name(workloads, workloads.identify(1))
     assert (workload.container, workload.pod, workload.namespace, workload.pod_uid) == ("app", "", "", "")
@@ -69,7 +69,7 @@ def test_labels_of_a_plain_container_make_it_no_pod(tmp_path: Path) -> None:
 
 
 def test_a_path_too_long_for_the_event_is_nobodys(tmp_path: Path) -> None:
-    workloads = Workloads(HostFS(cgroup=tmp_path))
+    workloads = WorkloadResolver(HostFS(cgroup=tmp_path))
     workloads.learn_path(3, "")
     assert workloads.identify(3) is SYSTEM
     workloads.close()
@@ -77,7 +77,7 @@ def test_a_path_too_long_for_the_event_is_nobodys(tmp_path: Path) -> None:
 
 def test_host_processes_by_unit_where_asked(tmp_path: Path) -> None:
     for slices, name in ((False, "system"), (True, "nginx.service")):
-        workloads = Workloads(HostFS(cgroup=tmp_path), system_slices=slices)
+        workloads = WorkloadResolver(HostFS(cgroup=tmp_path), system_slices=slices)
         workloads.learn_path(9, "/system.slice/nginx.service")
         assert workloads.identify(9).container == name
         workloads.close()

@@ -29,7 +29,7 @@ class Floor(Protocol):
     def update(self, power_watts: float, utilization: float, seconds: float) -> None: ...
 
 
-class Domains:
+class DomainColumns:
     """One entry per domain of the meter, in its order; the meter's list only grows.
 
     ``joules``: float64[d], all that was booked. ``power_watts``: float64[d], at the latest reading. ``floor_watts``:
@@ -106,7 +106,7 @@ class Domains:
     def by_package(self, joules: Floats, where: NDArray[np.bool_]) -> Floats:
         """Sums by component and package, float64[5, p], 0 where ``where`` (bool[p]) is not.
 
-        Domains on no package of ours stay out, and so end up unattributed.
+        DomainColumns on no package of ours stay out, and so end up unattributed.
         """
         sums = np.zeros((len(COMPONENTS), self._packages))
         np.add.at(sums, (self._component[self._placed], self._package[self._placed]), joules[self._placed])

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ..energy.meter import NODE_COMPONENTS, Interval, Meter
 from ..kernel.table import Slices
-from ..kernel.tables import Accounting
-from .domains import COMPONENTS, Domains, Floor
+from ..kernel.tables import BpfTables
+from .domains import COMPONENTS, DomainColumns, Floor
 from .ledger import Entry, Ledger, Level
-from .vms import Machines
+from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO, Split, share
-from .workload_rows import Groups
+from .workload_rows import WorkloadTable
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ class Sampler:
 
     def __init__(
         self,
-        accounting: Accounting,
+        accounting: BpfTables,
         meter: Meter,
-        groups: Groups,
+        groups: WorkloadTable,
         floor_of: Callable[[int], Floor],
         gpu_use: GpuUse,
         learn_path: Callable[[int, str], None],
-        machines: Machines,
+        machines: VirtualMachines,
         idle_policy: str = "none",
         hyperthread_ratio: float = DEFAULT_HYPERTHREAD_RATIO,
         clock: Callable[[], float] = time.monotonic,
@@ -84,7 +84,7 @@ class Sampler:
         self._clock = clock
         self._packages = accounting.topology.packages
         self._threads = np.maximum(accounting.topology.cpus_per_package(), 1)
-        self.domains = Domains(meter, accounting.topology, floor_of)
+        self.domains = DomainColumns(meter, accounting.topology, floor_of)
         self._dying = np.empty(0, np.intp)
         self._gone_cgroups: dict[int, float] = {}
         self._last = clock()

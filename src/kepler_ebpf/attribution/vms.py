@@ -9,23 +9,23 @@ import numpy as np
 
 from ..host.fs import HostFS
 from ..kernel.table import COUNTERS, Slices
-from ..kernel.tables import Accounting
-from ..workloads.qemu import machine
+from ..kernel.tables import BpfTables
+from ..workloads.qemu import workload_of
 from ..workloads.workload import Workload
-from .workload_rows import Groups
+from .workload_rows import WorkloadTable
 
 _COMMS = (b"qemu", b"kvm", b"CPU ")  # with debug-threads=on the main thread may run as a vCPU's namesake
 _MAX_READERS = 4
 _Question = list[tuple[int, int]]  # rows and process ids
 
 
-class Machines:
+class VirtualMachines:
     """Takes the time of QEMU processes out of their cgroup's, where that is the host's and not a container's.
 
-    Process rows stand in ``Groups`` behind the cgroup rows: their index there is ``offset`` more.
+    Process rows stand in ``WorkloadTable`` behind the cgroup rows: their index there is ``offset`` more.
     """
 
-    def __init__(self, fs: HostFS, accounting: Accounting, groups: Groups) -> None:
+    def __init__(self, fs: HostFS, accounting: BpfTables, groups: WorkloadTable) -> None:
         self._fs = fs
         self._table = accounting.processes
         self._groups = groups
@@ -99,7 +99,7 @@ class Machines:
         )
 
     def home(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Where ``Groups`` has these process rows: themselves for machines, their cgroup's row for all others."""
+        """Where ``WorkloadTable`` has these process rows: themselves for machines, their cgroup's row for all others."""
         cgroup_rows = self._table.rows["cgroup_row"][rows].astype(np.intp)
         return np.where(self._taken[rows], rows + self.offset, cgroup_rows)
 
@@ -125,4 +125,4 @@ class Machines:
                     cmdline = file.read(1 << 16)
             except OSError:
                 cmdline = b""
-            self._answers.append((question, row, machine(cmdline, tgid)))
+            self._answers.append((question, row, workload_of(cmdline, tgid)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernel.tables import Accounting
+from ..kernel.tables import BpfTables
 from ..workloads.workload import Workload
 
 OVERFLOW = Workload(kind="system", container="overflow")
@@ -17,7 +17,7 @@ _IMMORTAL = frozenset({OVERFLOW.key, KERNEL.key, ("system", "system")})
 
 
 @dataclass
-class Group:
+class WorkloadRow:
     """One life of a workload.
 
     ``workload``: its labels, final once ``published``: when its series began. ``died``: when its last row went
@@ -30,18 +30,18 @@ class Group:
     died: float | None = None
 
 
-class Groups:
-    """Groups by number; numbers of groups that are gone are used again.
+class WorkloadTable:
+    """Workloads by number; numbers that are gone are used again.
 
     ``of_row``: intp[cgroup rows + process rows], the group of each row of the kernel's cgroup table, -1 where not yet
     known; behind them, the groups of processes that are a workload each (:meth:`assign`).
     """
 
-    def __init__(self, accounting: Accounting, identify: Callable[[int], Workload]) -> None:
+    def __init__(self, accounting: BpfTables, identify: Callable[[int], Workload]) -> None:
         self._rows = accounting.cgroups.rows
         self._identify = identify
         self._packages = accounting.topology.packages
-        self.groups: list[Group | None] = []
+        self.groups: list[WorkloadRow | None] = []
         self._number_of: dict[object, int] = {}
         self.of_row = np.full(len(self._rows) + accounting.processes.capacity, -1, np.intp)
         for package in range(self._packages):
@@ -103,14 +103,14 @@ class Groups:
         del self._number_of[group.workload.key]
         return True
 
-    def living(self) -> list[tuple[int, Group]]:
+    def living(self) -> list[tuple[int, WorkloadRow]]:
         """All groups there are, with their numbers, the dead that still have series included."""
         return [(number, group) for number, group in enumerate(self.groups) if group is not None]
 
     def _number(self, workload: Workload) -> int:
         number = self._number_of.get(workload.key)
         if number is None:
-            group = Group(workload)
+            group = WorkloadRow(workload)
             try:
                 number = self.groups.index(None)
                 self.groups[number] = group

@@ -21,7 +21,7 @@ from ..host.fs import HostFS
 from ..host.hierarchy import find_hierarchy
 from ..host.topology import read_topology
 from ..kernel import btf, counters, privileges
-from ..kernel.tables import Accounting
+from ..kernel.tables import BpfTables
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
 
@@ -78,7 +78,7 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     """Not asked but tried: everything is loaded and attached as ``serve`` would."""
     try:
         topology = read_topology(fs)
-        accounting = Accounting(fs, topology, 1024, 1024, cycles=None, misses=None)
+        accounting = BpfTables(fs, topology, 1024, 1024, cycles=None, misses=None)
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
         return

@@ -17,7 +17,7 @@ from ..config import add_flags, from_arguments
 from ..host import allocator
 from ..logs import set_up_logging
 from ..web.server import Endpoint
-from ..web.site import SitePages
+from ..web.site import Site
 from ..web.webconfig import WebConfig
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    pages = SitePages()
+    pages = Site()
     web = WebConfig(config.web_config) if config.web_config else None
     endpoint = Endpoint(config.listen, pages, web)
     with assemble(config) as (collector, notes):

@@ -38,7 +38,7 @@ class CgroupEvent:
     path: str
 
 
-class Accounting:
+class BpfTables:
     """Owns the programs, their maps and the counters; all of it goes away with :meth:`close` or with the process.
 
     ``processes``, ``cgroups``: the tables. ``hierarchy``: whose cgroups these are, None where there is none.

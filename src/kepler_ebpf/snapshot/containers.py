@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..attribution.ledger import NODE
 from ..attribution.sampler import Sampler
-from ..attribution.workload_rows import Groups
+from ..attribution.workload_rows import WorkloadTable
 from ..workloads.workload import Workload
 from .pods import Pods
 from .types import Containers
@@ -46,7 +46,7 @@ class ContainerSeries:
     nameless series ends like that of the dead, and another one begins at nought.
     """
 
-    def __init__(self, sampler: Sampler, groups: Groups, names: Names, hold_seconds: float) -> None:
+    def __init__(self, sampler: Sampler, groups: WorkloadTable, names: Names, hold_seconds: float) -> None:
         self._sampler = sampler
         self._level = sampler.ledger.levels["container"]
         self._groups = groups

@@ -8,7 +8,7 @@ from ..views.landing import landing_page
 from ..views.prometheus import Renderer
 
 
-class SitePages:
+class Site:
     """Answers from the first request on; before there is a collector it says that it is starting."""
 
     def __init__(self) -> None:

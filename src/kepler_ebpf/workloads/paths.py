@@ -41,7 +41,7 @@ _RUNTIMES = {
 
 
 @dataclass(frozen=True)
-class CgroupIdentity:
+class CgroupPath:
     """What a path says: whose processes are in it.
 
     ``container_id`` is empty on the host. LXC, nspawn and virtual machines have a ``name`` instead; their id is made
@@ -71,7 +71,7 @@ class _Match:
     virtual_machine: bool = False
 
 
-def parse(path: str) -> CgroupIdentity:
+def parse(path: str) -> CgroupPath:
     """The identity behind a cgroup path of any hierarchy; the deepest container and pod in it win."""
     parts = [part for part in path[:MAX_PATH].split("/") if part]
     container: _Match | None = None
@@ -104,8 +104,8 @@ def parse(path: str) -> CgroupIdentity:
         pod_above = uid if not rest else ""
         before = part
     if not container:
-        return CgroupIdentity(pod_uid=pod_uid, unit=unit)
-    return CgroupIdentity(
+        return CgroupPath(pod_uid=pod_uid, unit=unit)
+    return CgroupPath(
         runtime=container.runtime,
         container_id=container.id,
         name=container.name,

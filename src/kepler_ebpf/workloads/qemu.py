@@ -25,7 +25,7 @@ def vm_name(cmdline: bytes) -> str | None:
     return ""
 
 
-def machine(cmdline: bytes, tgid: int) -> Workload | None:
+def workload_of(cmdline: bytes, tgid: int) -> Workload | None:
     """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id.
 
     So does every guest's id: anybody may call a process so, and must not come into the books of another.

@@ -11,9 +11,9 @@ from typing import Callable
 from ..host.fs import HostFS
 from .cgroupfs import CgroupTree
 from .memory import WorkingSets
-from .names.lookup import Naming
+from .names.lookup import NameLookup
 from .names.provider import NameProvider, clip
-from .paths import CgroupIdentity, parse
+from .paths import CgroupPath, parse
 from .workload import Workload
 
 SYSTEM = Workload("system", container="system")
@@ -21,7 +21,7 @@ KERNEL = Workload("kernel", container="kernel")
 _MAX_CGROUPS = 65_536
 
 
-class Workloads:
+class WorkloadResolver:
     """Workloads by cgroup id. Nothing here waits for anybody: names arrive in a thread of their own.
 
     ``system_slices``: host processes by systemd unit instead of all in ``system``.
@@ -38,7 +38,7 @@ class Workloads:
         self._fs = fs
         self._slices = system_slices
         self._tree = CgroupTree(fs)
-        self._naming = Naming(providers, clock)
+        self._naming = NameLookup(providers, clock)
         self._hints: dict[int, str] = {}
         self._known: dict[int, Workload] = {}
         self._memory = WorkingSets(fs)
@@ -121,7 +121,7 @@ class Workloads:
         self._memory.close()
         self._tree.close()
 
-    def _workload(self, identity: CgroupIdentity) -> Workload:
+    def _workload(self, identity: CgroupPath) -> Workload:
         container_id = clip(identity.container_id)
         if not container_id:
             unit = clip(identity.unit)

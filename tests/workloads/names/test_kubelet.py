@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kepler_ebpf.workloads.names.kubelet import Kubelet
-from kepler_ebpf.workloads.names.lookup import Naming
+from kepler_ebpf.workloads.names.lookup import NameLookup
 from kepler_ebpf.workloads.names.provider import ContainerName
 from tests.needs import require
 from tests.workloads.names.kubelet import Stand, listing, make_certificate, pod
@@ -225,7 +225,7 @@ def test_hostile_strings_are_bounded_and_encodable(stand: Stand) -> None:
 def test_asked_seldom_counted_logged_once_and_recovers(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
     stand.status = 403
-    naming = Naming([stand.kubelet()], clock=lambda: now, jitter=lambda: 0.0)
+    naming = NameLookup([stand.kubelet()], clock=lambda: now, jitter=lambda: 0.0)
     naming.want("a1")
     asked: list[float] = []
     for second in range(300):
@@ -243,7 +243,7 @@ def test_asked_seldom_counted_logged_once_and_recovers(stand: Stand, caplog: pyt
 
 def test_the_sandbox_and_the_unknown(stand: Stand) -> None:
     now = 0.0
-    naming = Naming([stand.kubelet()], clock=lambda: now)
+    naming = NameLookup([stand.kubelet()], clock=lambda: now)
     naming.want("pause", pod_uid="u1", oldest=True)
     naming.want("nobody")
     for now in range(0, 400, 5):  # noqa: B007
@@ -254,7 +254,7 @@ def test_the_sandbox_and_the_unknown(stand: Stand) -> None:
 
 
 def test_the_thread_names_and_ends(stand: Stand) -> None:
-    naming = Naming([stand.kubelet()])
+    naming = NameLookup([stand.kubelet()])
     naming.start()
     naming.want("a2")
     until = time.monotonic() + 20

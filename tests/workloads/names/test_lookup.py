@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kepler_ebpf.workloads.names.lookup import HOLD_SECONDS, PATIENCE, UNKNOWN_SECONDS, Naming
+from kepler_ebpf.workloads.names.lookup import HOLD_SECONDS, PATIENCE, UNKNOWN_SECONDS, NameLookup
 from kepler_ebpf.workloads.names.provider import ContainerName, ProviderError
 
 POD = ContainerName("app", "web-1", "shop", "u1", 0.5)
@@ -31,7 +31,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.kubelet, self.cri = Provider("kubelet", {}, False), Provider("cri", {})
-        self.naming = Naming([self.kubelet, self.cri], lambda: self.now, lambda: 0.0)
+        self.naming = NameLookup([self.kubelet, self.cri], lambda: self.now, lambda: 0.0)
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds)):

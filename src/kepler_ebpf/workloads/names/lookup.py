@@ -46,7 +46,7 @@ class _Source:
     failures: int = 0
 
 
-class Naming:
+class NameLookup:
     """Names by container id, from the first provider that knows it. Every method may be called from any thread.
 
     ``faults`` counts failed requests by ``provider:reason``; each run of failures is logged once.
