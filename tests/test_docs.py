@@ -21,7 +21,7 @@ def test_every_option_is_documented_with_its_default(option: object) -> None:
 
 
 def test_every_family_is_documented() -> None:
-    source = (ROOT / "src/kepler_ebpf/exporter/families.py").read_text()
+    source = (ROOT / "src/kepler_ebpf/views/families.py").read_text()
     text = (ROOT / "docs/metrics.md").read_text()
     for name in re.findall(r'"(kepler_(?:node|containers|ebpf)_\w+)"', source):
         assert name in text, name

@@ -99,7 +99,7 @@ class VirtualMachines:
         )
 
     def home(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Where ``WorkloadTable`` has these process rows: themselves for machines, their cgroup's row for all others."""
+        """Their rows in ``WorkloadTable``: own ones for virtual machines, their cgroup's for all others."""
         cgroup_rows = self._table.rows["cgroup_row"][rows].astype(np.intp)
         return np.where(self._taken[rows], rows + self.offset, cgroup_rows)
 
