@@ -12,10 +12,10 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from .attribution.ledger import NODE
 from .attribution.sampler import Sampler
 from .attribution.vms import VirtualMachines
 from .attribution.workload_rows import WorkloadTable
+from .columns import NODE
 from .config import Config
 from .energy.meter import Meter
 from .kernel.stats import program_stats

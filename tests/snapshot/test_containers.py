@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kepler_ebpf.attribution.ledger import NODE
+from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.tables import CgroupEvent
 from kepler_ebpf.snapshot.containers import ContainerSeries, Names
 from kepler_ebpf.snapshot.types import Containers

@@ -9,15 +9,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..energy.meter import NODE_COMPONENTS, Interval, Meter
+from ..columns import NODE, WORKLOAD, Floats
+from ..energy.meter import Interval, Meter
 from ..host.topology import Topology
 from .weights import split_idle
 
 log = logging.getLogger(__name__)
-
-Floats = NDArray[np.float64]
-COMPONENTS = (*NODE_COMPONENTS, "core", "uncore")
-"""What is shared among workloads. The first three make up the node's energy; core and uncore are inside package."""
 
 
 class Floor(Protocol):
@@ -60,13 +57,13 @@ class DomainColumns:
             [ids.index(d.index) if d.component != "gpu" and d.index in ids else -1 for d in domains], np.intp
         )
         self._component = np.array(
-            [COMPONENTS.index(d.component) if d.component in COMPONENTS else -1 for d in domains], np.intp
+            [WORKLOAD.index(d.component) if d.component in WORKLOAD else -1 for d in domains], np.intp
         )
-        self._of_node = (self._component >= 0) & (self._component < len(NODE_COMPONENTS))
+        self._of_node = (self._component >= 0) & (self._component < len(NODE))
         self._placed = (self._component >= 0) & (self._package >= 0)
-        self._of_package = self._placed & (self._component == COMPONENTS.index("package"))
+        self._of_package = self._placed & (self._component == WORKLOAD.index("package"))
         self._inside = np.flatnonzero(self._placed & ~self._of_node)
-        self.gpus = np.flatnonzero(self._component == COMPONENTS.index("gpu"))
+        self.gpus = np.flatnonzero(self._component == WORKLOAD.index("gpu"))
         self.joules = np.pad(self.joules, (0, len(domains) - known))
         self.power_watts = np.pad(self.power_watts, (0, len(domains) - known))
         self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
@@ -99,7 +96,7 @@ class DomainColumns:
 
     def by_component(self, joules: Floats) -> Floats:
         """Sum over the domains that make up the node: float64[3]."""
-        sums = np.zeros(len(NODE_COMPONENTS))
+        sums = np.zeros(len(NODE))
         np.add.at(sums, self._component[self._of_node], joules[self._of_node])
         return sums
 
@@ -108,6 +105,6 @@ class DomainColumns:
 
         DomainColumns on no package of ours stay out, and so end up unattributed.
         """
-        sums = np.zeros((len(COMPONENTS), self._packages))
+        sums = np.zeros((len(WORKLOAD), self._packages))
         np.add.at(sums, (self._component[self._placed], self._package[self._placed]), joules[self._placed])
         return sums * where

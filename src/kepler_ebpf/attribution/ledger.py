@@ -10,10 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-
-NODE = ("package", "dram", "gpu")
-"""Components of the node's energy, in the order of the columns below."""
+from ..columns import NODE, Component, Floats
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Level:
     take no part in the books. ``exited``: float64[components], what rows had used that are no longer there.
     """
 
-    def __init__(self, components: tuple[str, ...], rows: int) -> None:
+    def __init__(self, components: tuple[Component, ...], rows: int) -> None:
         self.components = components
         self.joules = np.zeros((len(components), rows))
         self.exited = np.zeros(len(components))

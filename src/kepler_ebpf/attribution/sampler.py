@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..energy.meter import NODE_COMPONENTS, Interval, Meter
+from ..columns import GPU, NODE, WORKLOAD, Floats
+from ..energy.meter import Interval, Meter
 from ..kernel.table import Slices
 from ..kernel.tables import BpfTables
-from .domains import COMPONENTS, DomainColumns, Floor
+from .domains import DomainColumns, Floor
 from .ledger import Entry, Ledger, Level
 from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO, Split, share
@@ -22,8 +23,6 @@ from .workload_rows import WorkloadTable
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float64]
-_GPU = COMPONENTS.index("gpu")
 GAP_LIMIT = 1e-6
 _ROUNDING = 1e-12
 _CGROUP_GRACE_SECONDS = 5.0
@@ -72,8 +71,8 @@ class Sampler:
         self.groups = groups
         self.ledger = Ledger(
             {
-                "process": Level(NODE_COMPONENTS, accounting.processes.capacity),
-                "container": Level(COMPONENTS, max(len(groups), 64)),
+                "process": Level(NODE, accounting.processes.capacity),
+                "container": Level(WORKLOAD, max(len(groups), 64)),
             }
         )
         self._gpu_use = gpu_use
@@ -172,8 +171,8 @@ class Sampler:
             entries[name] = Entry(
                 np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces], axis=1)
             )
-        given = self.domains.by_package(dynamic, anyone)[: len(NODE_COMPONENTS)].sum(axis=1)
-        given[_GPU] = sum(float(share.sum()) for _, share in users)
+        given = self.domains.by_package(dynamic, anyone)[: len(NODE)].sum(axis=1)
+        given[GPU] = sum(float(share.sum()) for _, share in users)
         to_give = self.domains.by_component(dynamic)
         unattributed = to_give - given
         # Where all was given away the difference is rounding, of either sign; but counters do not fall.
@@ -188,7 +187,7 @@ class Sampler:
             self.cycles += np.bincount(groups, cgroups.cycles, len(self.cycles))
         if elapsed > 0:
             entry = entries["container"]
-            drawn = np.bincount(entry.index, entry.joules[: len(NODE_COMPONENTS)].sum(axis=0), len(self.peak_watts))
+            drawn = np.bincount(entry.index, entry.joules[: len(NODE)].sum(axis=0), len(self.peak_watts))
             np.maximum(self.peak_watts, drawn / elapsed, out=self.peak_watts)
 
     def _report_gap(self, name: str, gap: float) -> None:
@@ -224,7 +223,7 @@ class Sampler:
             rows = self.groups.of(self._machines.home(rows))
             self.make_room()
         joules = np.zeros((len(self.ledger.levels[level].components), len(rows)))
-        joules[_GPU] = share
+        joules[GPU] = share
         return rows, joules
 
     def _idle_weights(self, level: str) -> _Piece | None:

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import DRAM, Floats
 from ..kernel.table import Slices
-
-Floats = NDArray[np.float64]
-
-DRAM = 1  # position of DRAM among the components
 
 DEFAULT_HYPERTHREAD_RATIO = 1.1
 """Energy of two busy hyperthreads over that of one (Zhai et al., "HaPPy: Hyperthread-aware Power Profiling

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..columns import Component
 from ..host.fs import HostFS, read_text
 from .counter import WrappingCounter
-from .source import Component, Domain
+from .source import Domain
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .source import Component, Domain, EnergySource
-
-NODE_COMPONENTS: tuple[Component, ...] = ("package", "dram", "gpu")
-"""The components that make up a node's energy: they do not overlap. Core and uncore are inside package, and platform
-contains package, so these three are never added."""
+from .source import Domain, EnergySource
 
 
 @dataclass(frozen=True)
@@ -32,12 +28,7 @@ class Interval:
 
 
 class Meter:
-    """Reads every source and takes the differences.
-
-    ``domains`` only grows; ``component`` and ``index`` are its columns (a position in ``COMPONENTS``; package or GPU).
-    """
-
-    COMPONENTS: tuple[Component, ...] = ("package", "core", "uncore", "dram", "platform", "gpu")
+    """Reads every source and takes the differences. ``domains`` only grows."""
 
     def __init__(self, sources: Sequence[EnergySource]) -> None:
         self.sources = tuple(sources)
@@ -56,8 +47,6 @@ class Meter:
                 self._order.append((number, position))
                 self.domains += (source.domains[position],)
             self._lengths[number] = len(source.domains)
-        self.component = np.array([self.COMPONENTS.index(d.component) for d in self.domains], np.intp)
-        self.index = np.array([d.index for d in self.domains], np.intp)
         starts = np.concatenate(([0], np.cumsum(self._lengths)))
         self._take = np.array([starts[number] + position for number, position in self._order], np.intp)
 

@@ -20,9 +20,10 @@ from typing import Protocol
 
 import numpy as np
 
+from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.topology import parse_cpu_list
-from .source import Component, Domain
+from .source import Domain
 
 log = logging.getLogger(__name__)
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Component = Literal["package", "core", "uncore", "dram", "platform", "gpu"]
+from ..columns import Component
+
+ALL_PACKAGES = -1
+"""Index of a domain that all CPUs pay for: a counter of the whole machine."""
 
 
 @dataclass(frozen=True)
 class Domain:
     """One thing whose energy is counted: a RAPL zone, a GPU, a modelled package.
 
-    ``index`` is the physical package (socket) the energy belongs to, so that it is shared among what ran there;
-    for a GPU it is the device's index. ``source`` is the label users see (``rapl-powercap``, ``rapl-perf``, ``hwmon``,
-    ``nvml``, ``model``). ``zone`` is the value of the ``package`` label where a package has several zones of one
-    component (dies); ``uuid`` and ``model`` are a GPU's.
+    ``index`` is the rank of the package (socket) whose CPUs pay for the energy (``Topology``), or ``ALL_PACKAGES``
+    where no package alone can be told: then whatever ran anywhere pays. For a GPU it is the device's index.
+    ``source`` is the label users see (``rapl-powercap``, ``rapl-perf``, ``hwmon``, ``nvml``, ``model``). ``zone`` is
+    the value of the ``package`` label where a package has several zones of one component (dies); ``uuid`` and ``model``
+    are a GPU's.
     """
 
     component: Component

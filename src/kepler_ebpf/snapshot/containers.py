@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..attribution.ledger import NODE
 from ..attribution.sampler import Sampler
 from ..attribution.workload_rows import WorkloadTable
+from ..columns import NODE
 from ..workloads.workload import Workload
 from .pods import Pods
 from .types import Containers

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..attribution.sampler import Departed
+from ..columns import Floats
 from .types import Process
 
-Floats = NDArray[np.float64]
 Key = tuple[int, int]  # tgid, start
 
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..columns import Floats
 from ..energy.source import Domain
 from ..workloads.workload import Workload
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Node:
-    """``joules``, ``idle_joules``, ``unattributed_joules``: cumulative by component of ``ledger.NODE``, float64[3].
+    """``joules``, ``idle_joules``, ``unattributed_joules``: cumulative by component of ``columns.NODE``, float64[3].
 
     ``component_watts``: means over the interval, float64[3]. ``has_component``: which of the three are metered at all.
     ``max_watts``: highest sample. ``utilization``: 0…1. ``idle_watts``, ``gpu_idle_watts``: idle floor by
@@ -46,7 +42,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Containers:
-    """Columns over workloads. ``joules``: float64[5, n] in the order of ``domains.COMPONENTS``.
+    """Columns over workloads. ``joules``: float64[5, n] in the order of ``columns.WORKLOAD``.
 
     ``pending_joules``: of workloads whose series wait for a name. ``exited_joules``: of those whose series have gone.
     """

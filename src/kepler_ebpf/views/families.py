@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from .. import __version__
+from ..columns import NODE
 from ..snapshot.types import Health, Node, Pod, Process, Snapshot, Zone
 
-_NODE_COMPONENTS = ("package", "dram", "gpu")
 _CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
 _POD_LABELS = ("pod", "namespace", "pod_uid")
 _PROCESS_LABELS = ("pid", "comm", "container_id")
@@ -94,7 +94,7 @@ def _node(node: Node, info: dict[str, str]) -> Iterator[Metric]:
             ("component",),
             [
                 ((component,), value)
-                for component, value, there in zip(_NODE_COMPONENTS, column.tolist(), node.has_component)
+                for component, value, there in zip(NODE, column.tolist(), node.has_component)
                 if there
             ],
         )

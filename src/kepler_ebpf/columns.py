@@ -1,0 +1,23 @@
+"""The order of energy components, and the types of the columns that hold them: said once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Indexes = NDArray[np.intp]
+
+Component = Literal["package", "dram", "gpu", "core", "uncore", "platform"]
+
+NODE: tuple[Component, ...] = ("package", "dram", "gpu")
+"""What makes up a node's energy: these do not overlap. Core and uncore are inside package, and platform contains
+package, so only these three are ever added up."""
+
+WORKLOAD: tuple[Component, ...] = (*NODE, "core", "uncore")
+"""What is shared among workloads. The first three are ``NODE``."""
+
+PACKAGE, DRAM, GPU = range(len(NODE))
+"""Positions in both."""
