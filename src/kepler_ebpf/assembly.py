@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import platform
-from collections import Counter
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from .attribution.idle import IdleFloor
-from .attribution.sampler import Sampler
+from .attribution.domains import FloorOptions
+from .attribution.sampler import Sampler, SamplerOptions
 from .attribution.vms import VirtualMachines
 from .attribution.workload_rows import WorkloadTable
 from .collector import Collector
 from .config import Config
-from .energy.choose import Choice, choose_sources, gpu_use
+from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
 from .kernel.tables import BpfTables
-from .snapshot.containers import Names
+from .schedule import Schedule
+from .snapshot.publisher import Publisher, SeriesOptions
 from .workloads.names.choose import name_providers
 from .workloads.resolver import WorkloadResolver
 
@@ -34,67 +35,37 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
     privileges.require()
     fs = config.fs
     with ExitStack() as stack:
-        accounting = BpfTables(fs, read_topology(fs), config.rows, config.cgroup_rows)
-        stack.callback(accounting.close)
-        choice = choose_sources(fs, accounting.topology, accounting.busy_seconds, config)
+        tables = BpfTables(fs, read_topology(fs), config.rows, config.cgroup_rows)
+        stack.callback(tables.close)
+        choice = choose_sources(fs, tables.topology, tables.busy_seconds, config)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
         privileges.drop()  # before any thread is started: they inherit what is left
         workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
-        groups = WorkloadTable(accounting, workloads.identify)
-        machines = VirtualMachines(fs, accounting, groups)
-        sampler = Sampler(
-            accounting,
-            meter,
-            groups,
-            floor_of=lambda domain: _floor(config, meter, choice, domain),
-            gpu_use=lambda domain: gpu_use(choice, meter.domains[domain]),
-            learn_path=workloads.learn_path,
-            machines=machines,
-            idle_policy=config.idle_policy,
-            hyperthread_ratio=config.hyperthread_ratio,
+        table = WorkloadTable(tables, workloads)
+        options = SamplerOptions(
+            FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
         )
-        names = Names(
-            identify=workloads.identify,
-            current=workloads.current,
-            working_set=workloads.working_set,
-            is_gone=workloads.is_gone,
-            forget_cgroup=workloads.forget_cgroup,
-            forget=workloads.forget,
-            faults=lambda: _name_errors(workloads.faults),
+        sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
+        series = SeriesOptions(
+            None if config.process_metrics < 0 else min(config.process_metrics, config.max_process_series),
+            config.exit_hold,
         )
-        collector = Collector(
-            config, accounting, meter, sampler, groups, machines, names, _info(config, accounting, choice)
-        )
-        yield collector, choice.notes
+        publisher = Publisher(sampler, tables, meter, workloads, series, _info(config, tables, choice))
+        schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
+        yield Collector(sampler, publisher, schedule, config.metrics_interval), choice.notes
 
 
-def _floor(config: Config, meter: Meter, choice: Choice, domain: int) -> IdleFloor:
-    """Set by the user, the model's own, or to be learned."""
-    of = meter.domains[domain]
-    if of.component == "package" and config.idle_watts is not None:
-        return IdleFloor(config.idle_watts / sum(d.component == "package" for d in meter.domains))
-    if of.component == "gpu" and config.gpu_idle_watts is not None:
-        return IdleFloor(config.gpu_idle_watts)
-    if of.source == "model" and choice.model is not None:
-        return IdleFloor(choice.model.idle_watts(of.index))
-    return IdleFloor()
-
-
-def _name_errors(faults: Counter[str]) -> dict[tuple[str, str], int]:
-    """``provider:reason`` → (provider, reason)."""
-    return {(key.partition(":")[0], key.partition(":")[2]): count for key, count in faults.items()}
-
-
-def _info(config: Config, accounting: BpfTables, choice: Choice) -> dict[str, str]:
+def _info(config: Config, tables: BpfTables, choice: Choice) -> dict[str, str]:
+    """Labels of kepler_node_info that do not change."""
     processor = read_processor(config.fs)
     info = {
         "cpu_vendor": processor.vendor,
         "cpu_model": processor.name,
         "cpu_architecture": platform.machine(),
         "power_source": choice.label,
-        "cycles": "pmu" if accounting.cycles else "none",
+        "cycles": "pmu" if tables.cycles else "none",
     }
     if choice.model is not None:
         error = choice.model.spec.error_ratio

@@ -1,91 +1,188 @@
-"""The books: every joule that was measured, and where it went. Sums only; who decides is ``attribution``.
+"""The books: every joule that was measured, and where it went. Sums of frames; ``charging`` decides who pays.
 
 At each level (processes, containers) ``Σ rows + exited + idle + unattributed = measured`` holds after every sample.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..columns import NODE, Component, Floats
+from ..columns import NODE, Component, Floats, Indexes
+from .frame import Entry, Frame
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Entry:
-    """One sample's joules at one level: ``joules[c, k]`` of component c belong to row ``index[k]``.
-
-    ``index`` may name a row more than once.
-    """
-
-    index: NDArray[np.intp]
-    joules: Floats
+GAP_LIMIT = 1e-6
 
 
 class Level:
-    """Cumulative joules of the rows of one level: ``joules``, float64[components, rows].
+    """All columns of the rows of one level. Nobody else writes to them.
 
-    The first components are those of ``NODE``; a level may keep further ones, which overlap them (core, uncore) and
-    take no part in the books. ``exited``: float64[components], what rows had used that are no longer there.
+    ``figures``: float64[components + 2, rows], cumulative: joules by component, then CPU seconds and cycles;
+    ``joules``, ``seconds`` and ``cycles`` are views of it. ``peak_watts``: float64[rows], highest power in one frame
+    since the publication began. The first components are those of ``NODE``; a level may keep further ones, which are
+    inside them (core, uncore) and take no part in the books. ``exited``: float64[components + 2], figures of rows that
+    are settled.
     """
 
     def __init__(self, components: tuple[Component, ...], rows: int) -> None:
         self.components = components
-        self.joules = np.zeros((len(components), rows))
-        self.exited = np.zeros(len(components))
+        self.exited = np.zeros(len(components) + 2)
+        self._end = 0  # behind the last row that was ever booked
+        self._columns = np.zeros((2 * (len(components) + 2) + len(NODE) + 1, rows))
+        self._name_columns()
 
-    def book(self, entry: Entry) -> None:
-        for column, joules in zip(self.joules, entry.joules):
-            np.add.at(column, entry.index, joules)
+    def _name_columns(self) -> None:
+        figures = len(self.components) + 2
+        self.figures, self._published = self._columns[:figures], self._columns[figures : 2 * figures]
+        self._watts, self.peak_watts = self._columns[2 * figures : -1], self._columns[-1]
+        self.joules, self.seconds, self.cycles = self.figures[:-2], self.figures[-2], self.figures[-1]
 
-    def settle(self, index: NDArray[np.intp]) -> Floats:
-        """Close the accounts of rows whose owners are gone. Returns their joules, float64[components, n]."""
-        final = self.joules[:, index]
-        self.exited += final.sum(axis=1)
-        self.joules[:, index] = 0.0
-        return final
+    @property
+    def rows(self) -> int:
+        """How many rows there is room for."""
+        return self._columns.shape[1]
+
+    def book(self, entry: Entry, covered_seconds: Floats) -> None:
+        """Add a frame's entry. ``covered_seconds``: float64[3], the time that each component's joules cover."""
+        if not len(entry.index):
+            return
+        last = int(entry.index.max())
+        self.grow(last + 1)
+        end = self._end = max(self._end, last + 1)
+        watts = np.zeros(end)
+        for component, joules in enumerate(entry.joules):
+            if joules.any():
+                used = np.bincount(entry.index, joules, end)
+                self.joules[component, :end] += used
+                if component < len(NODE) and covered_seconds[component] > 0:
+                    watts += used / covered_seconds[component]
+        np.maximum(self.peak_watts[:end], watts, out=self.peak_watts[:end])
+        for column, growth in ((self.seconds, entry.seconds), (self.cycles, entry.cycles)):
+            if growth.any():
+                column[:end] += np.bincount(entry.index, growth, end)
+
+    def settle(self, index: Indexes) -> None:
+        """Close the accounts of rows that are no more: their figures go to ``exited``, and the rows begin at 0."""
+        self.exited += self.figures[:, index].sum(axis=1)
+        self._columns[:, index] = 0.0
 
     def grow(self, rows: int) -> None:
         """Make room for at least this many rows."""
-        short = rows - self.joules.shape[1]
+        short = rows - self.rows
         if short > 0:
-            self.joules = np.pad(self.joules, ((0, 0), (0, max(short, self.joules.shape[1]))))
+            self._columns = np.pad(self._columns, ((0, 0), (0, max(short, self.rows))))
+            self._name_columns()
+
+    def end_publication(self, covered_seconds: Floats) -> None:
+        """Take the mean powers of the publication. ``covered_seconds``: float64[3], what its joules cover.
+
+        Of a component that nothing was read of the power stays what it was.
+        """
+        read = np.flatnonzero(covered_seconds > 0)
+        used = (self.figures[read] - self._published[read])[:, : self._end]
+        self._watts[read, : self._end] = used / covered_seconds[read, np.newaxis]
+
+    def begin_publication(self) -> None:
+        """From here on count what belongs to the next publication."""
+        self._published[:, : self._end] = self.figures[:, : self._end]
+        self.peak_watts[: self._end] = 0.0
+
+    def published(self, index: Indexes) -> Floats:
+        """Figures of these rows when the publication began: float64[components + 2, n]."""
+        return self._published[:, index]
+
+    def watts(self, index: Indexes) -> Floats:
+        """Mean power of these rows in the publication that ended: float64[n]."""
+        watts: Floats = self._watts[:, index].sum(axis=0)
+        return watts
 
     def total(self) -> Floats:
-        """All that was ever booked here, float64[components]."""
-        total: Floats = self.joules.sum(axis=1) + self.exited
+        """All that was ever booked here, float64[components + 2]."""
+        total: Floats = self.figures[:, : self._end].sum(axis=1) + self.exited
         return total
 
 
 class Ledger:
-    """The node's books. ``measured``, ``idle``, ``unattributed``: cumulative joules by component, float64[3]."""
+    """The node's books.
+
+    ``measured``, ``idle``, ``unattributed``: cumulative joules by component, float64[3]. ``domains``: float64[d],
+    cumulative joules of each domain; ``floor_watts``: likewise, its idle floor, NaN where unknown. ``busy_seconds``:
+    CPU time of everybody. Since the publication began: ``covered_seconds``, float64[3], time that the joules of each
+    component cover; ``peak_watts``, of the node. ``watts``: float64[3], mean power by component in the publication that
+    ended. ``gap_exceeded``: by level, frames that did not close.
+    """
 
     def __init__(self, levels: dict[str, Level]) -> None:
         self.levels = levels
         self.measured = np.zeros(len(NODE))
         self.idle = np.zeros(len(NODE))
         self.unattributed = np.zeros(len(NODE))
+        self.domains = np.zeros(0)
+        self.floor_watts = np.zeros(0)
+        self.busy_seconds = 0.0
         self.gap_exceeded = dict.fromkeys(levels, 0)
+        self.watts = np.zeros(len(NODE))
+        self._charged_watts = {name: np.zeros(len(NODE)) for name in levels}
+        self._begin()
 
-    def book(self, measured: Floats, idle: Floats, unattributed: Floats, entries: dict[str, Entry]) -> dict[str, float]:
-        """Book one sample: joules by component, float64[3] each, and an entry for every level.
+    def _begin(self) -> None:
+        self.covered_seconds = np.zeros(len(NODE))
+        self.peak_watts = 0.0
+        self._seconds = 0.0
+        self._published_charged = {name: level.total()[: len(NODE)] for name, level in self.levels.items()}
+        self._published_measured, self._published_busy = self.measured.copy(), self.busy_seconds
 
-        Returns each level's relative gap in this sample.
-        """
-        self.measured += measured
-        self.idle += idle
-        self.unattributed += unattributed
-        whole = float(measured.sum())
-        rest = float(idle.sum() + unattributed.sum())
-        gaps = {}
-        for name, level in self.levels.items():
-            entry = entries[name]
-            level.book(entry)
+    def book(self, frame: Frame) -> None:
+        """Add a frame. One whose levels do not account for what was measured is counted, and logged once."""
+        covered = frame.covered_seconds
+        self.domains = np.pad(self.domains, (0, len(frame.reading.joules) - len(self.domains)))
+        self.domains += frame.reading.joules
+        self.floor_watts = frame.reading.floor_watts
+        self.measured += frame.measured
+        self.idle += frame.idle
+        self.unattributed += frame.unattributed
+        self.busy_seconds += frame.busy_seconds
+        self.covered_seconds += covered
+        self.peak_watts = max(self.peak_watts, float(frame.watts.sum()))
+        self._seconds += frame.seconds
+        whole = float(frame.measured.sum())
+        rest = float(frame.idle.sum() + frame.unattributed.sum())
+        for name, entry in (("process", frame.process), ("container", frame.container)):
+            self.levels[name].book(entry, covered)
             booked = float(entry.joules[: len(NODE)].sum()) + rest
-            gaps[name] = abs(booked - whole) / whole if whole > 0 else abs(booked)
-        return gaps
+            gap = abs(booked - whole) / whole if whole > 0 else abs(booked)
+            if gap > GAP_LIMIT:
+                if not self.gap_exceeded[name]:
+                    log.error("the books of the %s level do not close: relative gap %.3g in one sample", name, gap)
+                self.gap_exceeded[name] += 1
+
+    def end_publication(self) -> None:
+        """Take the mean powers of the publication: of the node, and of every row."""
+        used = self.measured - self._published_measured
+        np.divide(used, self.covered_seconds, out=self.watts, where=self.covered_seconds > 0)
+        for name, level in self.levels.items():
+            level.end_publication(self.covered_seconds)
+            charged = level.total()[: len(NODE)] - self._published_charged[name]
+            read = self.covered_seconds > 0
+            np.divide(charged, self.covered_seconds, out=self._charged_watts[name], where=read)
+
+    def begin_publication(self) -> None:
+        """From here on count what belongs to the next publication."""
+        self._begin()
+        for level in self.levels.values():
+            level.begin_publication()
+
+    def charged_watts(self, level: str) -> float:
+        """Mean power of all rows of a level, the settled included, in the publication that ended."""
+        return float(self._charged_watts[level].sum())
+
+    def utilization(self, threads: int) -> float:
+        """Fraction of the time of this many hardware threads that was not idle, since the publication began."""
+        whole = self._seconds * threads
+        return min((self.busy_seconds - self._published_busy) / whole, 1.0) if whole > 0 else 0.0
 
     def relative_gap(self, level: str) -> float:
         """How far a level's books are from what was measured since the start, relative to it."""

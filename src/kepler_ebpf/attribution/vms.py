@@ -7,6 +7,7 @@ from collections import deque
 
 import numpy as np
 
+from ..columns import Floats, Indexes
 from ..host.fs import HostFS
 from ..kernel.table import COUNTERS, Slices
 from ..kernel.tables import BpfTables
@@ -25,24 +26,24 @@ class VirtualMachines:
     Process rows stand in ``WorkloadTable`` behind the cgroup rows: their index there is ``offset`` more.
     """
 
-    def __init__(self, fs: HostFS, accounting: BpfTables, groups: WorkloadTable) -> None:
+    def __init__(self, fs: HostFS, tables: BpfTables, table: WorkloadTable) -> None:
         self._fs = fs
-        self._table = accounting.processes
-        self._groups = groups
-        self._cgroups = accounting.cgroups
-        self.offset = accounting.cgroups.capacity
-        self._looked = np.zeros(self._table.capacity, self._table.rows["comm"].dtype)
-        self._taken = np.zeros(self._table.capacity, np.bool_)
-        self._owed: dict[int, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+        self._processes = tables.processes
+        self._table = table
+        self._packages = tables.topology.packages
+        self._offset = tables.cgroups.capacity
+        self._looked = np.zeros(self._processes.capacity, self._processes.rows["comm"].dtype)
+        self._taken = np.zeros(self._processes.capacity, np.bool_)
+        self._owed: dict[int, Floats] = {}  # by process row: float64[counters, packages]
         self._asked: dict[int, _Question] = {}
         self._answers: deque[tuple[_Question, int, Workload | None]] = deque()
         self._readers: list[threading.Thread] = []
 
     def look(self) -> None:
-        """Look for machines among the processes that are new, or have a new name; a later call takes those found.
+        """Look for virtual machines among processes that are new or have a new name; a later call takes those found.
 
-        Whose command line is read can keep the reader waiting (its memory map is locked, its pages come from a file
-        system of its own), so threads read them. While all of these wait, nobody else is looked at.
+        Reading /proc/PID/cmdline can block on the process's memory map or on a page of a FUSE file system, so up to
+        four threads read them. While all four are blocked, no new process is examined.
         """
         while self._answers:
             question, row, workload = self._answers.popleft()
@@ -50,60 +51,62 @@ class VirtualMachines:
                 del self._asked[row]
                 if workload is not None:
                     self._taken[row] = True
-                    self._owed[row] = np.zeros(len(COUNTERS))
-                    self._groups.assign(self.offset + row, workload)
+                    self._owed[row] = np.zeros((len(COUNTERS), self._packages))
+                    self._table.assign(self._offset + row, workload)
         self._readers = [thread for thread in self._readers if thread.is_alive()]
         if len(self._readers) == _MAX_READERS:
             return
-        used = self._table.used()
-        comms = self._table.rows["comm"][used]
+        used = self._processes.used()
+        comms = self._processes.rows["comm"][used]
         changed = comms != self._looked[used]
         used, comms = used[changed], comms[changed]
         self._looked[used] = comms
         candidates = [
-            (row, int(self._table.rows["tgid"][row]))
+            (row, int(self._processes.rows["tgid"][row]))
             for row, comm in zip(used.tolist(), comms.tolist())
             if comm.startswith(_COMMS) and not self._taken[row] and self._on_host(row)
         ]
         if candidates:
             self._asked.update((row, candidates) for row, _ in candidates)
-            self._readers.append(threading.Thread(target=self._read, args=(candidates,), name="machines", daemon=True))
+            self._readers.append(threading.Thread(target=self._read, args=(candidates,), name="vms", daemon=True))
             self._readers[-1].start()
 
-    def part(self, processes: Slices, cgroups: Slices) -> Slices:
-        """``cgroups`` with the slices of machines taken out of their cgroup's and put behind them.
+    def split(self, processes: Slices, cgroups: Slices) -> Slices:
+        """``cgroups`` with the slices of virtual machines taken out of their cgroup's and put behind them.
 
-        A slice may be in one table and not yet in the other. What a cgroup has not got yet is owed, so that nothing
-        is ever taken that is not there, and sums stay what they were.
+        The process table may show a slice one sample before the cgroup table does. The difference waits in ``_owed``,
+        so no cgroup goes negative and totals do not change.
         """
         if not self._owed:
             return cgroups
         figures = np.stack([getattr(cgroups, name) for name in COUNTERS])
         parts, index, packages = [figures], [], []
         for position in np.flatnonzero(self._taken[processes.index]).tolist():
-            row = int(processes.index[position])
-            owed = self._owed[row]
+            row, package = int(processes.index[position]), int(processes.package[position])
+            owed = self._owed[row][:, package]
             owed += [getattr(processes, name)[position] for name in COUNTERS]
-            home = np.flatnonzero(cgroups.index == self._table.rows["cgroup_row"][row])
+            home = np.flatnonzero(
+                (cgroups.index == self._processes.rows["cgroup_row"][row]) & (cgroups.package == package)
+            )
             if len(home):
                 moved = np.minimum(owed, figures[:, home[0]])
                 figures[:, home[0]] -= moved
                 owed -= moved
                 parts.append(moved[:, np.newaxis])
-                index.append(self.offset + row)
-                packages.append(int(processes.package[position]))
+                index.append(self._offset + row)
+                packages.append(package)
         return Slices(
             np.concatenate([cgroups.index, np.array(index, np.intp)]),
             np.concatenate([cgroups.package, np.array(packages, np.intp)]),
             *np.concatenate(parts, axis=1),
         )
 
-    def home(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Their rows in ``WorkloadTable``: own ones for virtual machines, their cgroup's for all others."""
-        cgroup_rows = self._table.rows["cgroup_row"][rows].astype(np.intp)
-        return np.where(self._taken[rows], rows + self.offset, cgroup_rows)
+    def home(self, rows: Indexes) -> Indexes:
+        """Kernel rows of these processes in ``WorkloadTable``: own ones for virtual machines, else their cgroup's."""
+        cgroup_rows = self._processes.rows["cgroup_row"][rows].astype(np.intp)
+        return np.where(self._taken[rows], rows + self._offset, cgroup_rows)
 
-    def bury(self, rows: np.ndarray[tuple[int], np.dtype[np.intp]], now: float) -> None:
+    def release(self, rows: Indexes, now: float) -> None:
         """These process rows are about to be used for others."""
         self._looked[rows] = b""
         for row in rows.tolist():
@@ -111,12 +114,11 @@ class VirtualMachines:
         for row in rows[self._taken[rows]].tolist():
             self._taken[row] = False
             del self._owed[row]
-            self._groups.release_row(self.offset + row, now)
+            self._table.release_row(self._offset + row, now)
 
     def _on_host(self, row: int) -> bool:
-        cgroup_row = self._table.rows["cgroup_row"][row : row + 1].astype(np.intp)
-        group = self._groups.groups[int(self._groups.of(cgroup_row)[0])]
-        return group is not None and group.workload.kind == "system"
+        cgroup_row = self._processes.rows["cgroup_row"][row : row + 1].astype(np.intp)
+        return self._table.rows[int(self._table.of(cgroup_row)[0])].workload.kind == "system"
 
     def _read(self, question: _Question) -> None:
         for row, tgid in question:

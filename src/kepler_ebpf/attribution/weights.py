@@ -1,8 +1,8 @@
 """Who used the joules: pure functions on columns, no I/O.
 
-Notation: n rows (a process or a cgroup on one package), p packages. Each package's energy is shared among the rows that
-ran on that package, never the sum over packages: dividing the sum erred by tens of percent with two sockets under
-different loads (``make study``).
+Notation: n rows (a process or a workload on one package), p packages. Each package's energy is shared among the rows
+that ran on that package, never the sum over packages: dividing the sum erred by tens of percent with two sockets under
+different loads (``make study``). What no package can be told for is shared among all rows: payer p.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..columns import DRAM, Floats
+from ..columns import DRAM, Floats, Indexes
 from ..kernel.table import Slices
 
 DEFAULT_HYPERTHREAD_RATIO = 1.1
@@ -29,20 +28,10 @@ def hyperthread_weights(alone: Floats, shared: Floats, ratio: float) -> Floats:
     return alone + (0.5 * ratio) * shared
 
 
-def shares(weights: Floats, package: NDArray[np.intp], packages: int) -> tuple[Floats, Floats]:
-    """Each row's part of its package: float64[n], summing to 1 in each package that has any weight.
-
-    Also returns the sum of weights per package, float64[p]; where it is 0 all shares are 0.
-    """
-    total = np.bincount(package, weights, packages).astype(np.float64)
-    inverse = np.divide(1.0, total, out=np.zeros(packages), where=total > 0)
-    return weights * inverse[package], total
-
-
 def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Floats, Floats]:
-    """Part measured joules into dynamic and idle: ``dynamic = max(0, E - P_idle * dt)``.
+    """Split measured joules into dynamic and idle: ``dynamic = max(0, E - P_idle * dt)``.
 
-    All float64[d], one entry a domain. An unknown floor (NaN) counts as none. The two parts sum to ``joules``.
+    All float64[d], one entry a domain. An unknown floor (NaN) counts as none. The two sum to ``joules``.
     """
     idle = np.minimum(np.nan_to_num(floor_watts) * seconds, joules)
     return joules - idle, idle
@@ -50,34 +39,60 @@ def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Fl
 
 @dataclass(frozen=True)
 class Split:
-    """How the rows of one level share one sample.
+    """How the rows of one level share one stretch.
 
-    ``part``, ``dram_part``: float64[n], each row's part of its package's and its DRAM's energy. ``total``: float64[p],
-    the sum of weights in each package, 0 where nobody ran.
+    ``weights``, ``traffic``: float64[n], each row's weight in its package's and its DRAM's energy. ``total``,
+    ``traffic_total``: float64[p + 1], their sums by payer, 0 where nobody ran.
     """
 
-    package: NDArray[np.intp]
-    part: Floats
-    dram_part: Floats
+    package: Indexes
+    weights: Floats
+    traffic: Floats
     total: Floats
+    traffic_total: Floats
 
     def charge(self, joules: Floats) -> Floats:
-        """Joules by component and package, float64[c, p] → by component and row, float64[c, n]."""
-        charged = joules[:, self.package] * self.part
-        charged[DRAM] = joules[DRAM, self.package] * self.dram_part
+        """Joules by component and payer, float64[c, p + 1] → by component and row, float64[c, n]."""
+        charged = np.zeros((len(joules), len(self.weights)))
+        for component in np.flatnonzero(joules.any(axis=1)).tolist():
+            weights, total = self.weights, self.total
+            if component == DRAM:
+                weights, total = self.traffic, self.traffic_total
+            price = np.divide(joules[component], total, out=np.zeros(len(total)), where=total > 0)
+            np.multiply(weights, (price[:-1] + price[-1])[self.package], out=charged[component])
         return charged
 
 
 def share(slices: Slices, packages: int, ratio: float, by_cycles: bool, by_misses: bool) -> Split:
-    """Weigh what rows did in one sample: by cycles where counted, else by time, either corrected for hyperthreads;
-    DRAM by last-level cache misses where counted."""
+    """Weigh what rows did: by cycles where counted, else by time, either corrected for hyperthreads.
+
+    DRAM is shared by last-level cache misses where counted, else by cycles or time without that correction: what two
+    threads of a core save each other is the core's energy, not the memory's.
+    """
+    package = slices.package
     time_ns = slices.alone_ns + slices.shared_ns
+    work = _cycles(slices.cycles, time_ns) if by_cycles else time_ns
     weights = hyperthread_weights(slices.alone_ns, slices.shared_ns, ratio)
     if by_cycles:
-        weights = slices.cycles * np.divide(weights, time_ns, out=np.ones(len(time_ns)), where=time_ns > 0)
-    part, total = shares(weights, slices.package, packages)
-    dram_part = part
+        weights = work * np.divide(weights, time_ns, out=np.ones(len(time_ns)), where=time_ns > 0)
+    traffic = work
     if by_misses:
-        of_misses, misses = shares(slices.misses, slices.package, packages)
-        dram_part = np.where(misses[slices.package] > 0, of_misses, part)
-    return Split(slices.package, part, dram_part, total)
+        missed = np.bincount(package, slices.misses, packages) > 0
+        traffic = np.where(missed[package], slices.misses, work)
+    return Split(package, weights, traffic, _totals(weights, package, packages), _totals(traffic, package, packages))
+
+
+def _totals(weights: Floats, package: Indexes, packages: int) -> Floats:
+    """Sums by payer: each package, and behind them all of them."""
+    total = np.bincount(package, weights, packages)
+    return np.append(total, total.sum())
+
+
+def _cycles(cycles: Floats, time_ns: Floats) -> Floats:
+    """Cycles, or what they would have been at everybody's mean rate where a CPU has no counter (it came late)."""
+    missing = (cycles <= 0) & (time_ns > 0)
+    if not missing.any():
+        return cycles
+    counted_ns = float(time_ns[~missing].sum())
+    rate = float(cycles.sum()) / counted_ns if counted_ns > 0 else 1.0
+    return np.where(missing, time_ns * (rate or 1.0), cycles)

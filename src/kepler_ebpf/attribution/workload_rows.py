@@ -1,121 +1,118 @@
-"""Which workload each cgroup row counts for: rows of the kernel's table → groups of the container level."""
+"""Which workload each row of the kernel's cgroup table counts for: kernel rows → rows of the container level."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..columns import Floats, Indexes
 from ..kernel.tables import BpfTables
-from ..workloads.workload import Workload
+from ..workloads.source import Workloads
+from ..workloads.workload import KERNEL, OVERFLOW, SYSTEM, Workload
 
-OVERFLOW = Workload(kind="system", container="overflow")
-KERNEL = Workload(kind="kernel", container="kernel")
-_IMMORTAL = frozenset({OVERFLOW.key, KERNEL.key, ("system", "system")})
+_IMMORTAL = frozenset({OVERFLOW.key, KERNEL.key, SYSTEM.key})
 
 
 @dataclass
 class WorkloadRow:
-    """One life of a workload.
+    """One life of a workload: a row of the container level.
 
-    ``workload``: its labels, final once ``published``: when its series began. ``died``: when its last row went
-    (seconds, monotonic; None: it lives).
+    ``workload``: its labels, final once ``published``: when its series began. ``kernel_rows``: rows of the kernel's
+    tables that count for it. ``died``: when the last of these went (seconds, monotonic; None: it lives).
     """
 
     workload: Workload
-    rows: set[int] = field(default_factory=set)
+    kernel_rows: set[int] = field(default_factory=set)
     published: float | None = None
     died: float | None = None
 
 
 class WorkloadTable:
-    """Workloads by number; numbers that are gone are used again.
+    """Rows of the container level by number; numbers of rows that are gone are used again.
 
-    ``of_row``: intp[cgroup rows + process rows], the group of each row of the kernel's cgroup table, -1 where not yet
-    known; behind them, the groups of processes that are a workload each (:meth:`assign`).
+    ``rows``: all there are, the dead that still have series included. ``overflow``: intp[packages + 1], the row that
+    stands in for a payer whose users are not to be seen.
+
+    Kernel rows are numbered as in the cgroup table; behind these come the rows of the process table, for processes that
+    are a workload each (virtual machines, :meth:`assign`).
     """
 
-    def __init__(self, accounting: BpfTables, identify: Callable[[int], Workload]) -> None:
-        self._rows = accounting.cgroups.rows
-        self._identify = identify
-        self._packages = accounting.topology.packages
-        self.groups: list[WorkloadRow | None] = []
-        self._number_of: dict[object, int] = {}
-        self.of_row = np.full(len(self._rows) + accounting.processes.capacity, -1, np.intp)
-        for package in range(self._packages):
-            self.of_row[package] = self._number(OVERFLOW)
-            self.of_row[self._packages + package] = self._number(KERNEL)
+    def __init__(self, tables: BpfTables, workloads: Workloads) -> None:
+        self.rows: dict[int, WorkloadRow] = {}
+        self._ids = tables.cgroups.rows["id"]
+        self._workloads = workloads
+        self._number_of_key: dict[object, int] = {}
+        self._free: list[int] = []
+        self._number_of = np.full(tables.cgroups.capacity + tables.processes.capacity, -1, np.intp)
+        self._system = self._number(SYSTEM)
+        packages = tables.topology.packages
+        for package in range(packages):
+            self.assign(package, OVERFLOW)
+            self.assign(packages + package, KERNEL)
+        self.overflow: Indexes = np.full(packages + 1, self._number_of[0], np.intp)
 
-    def __len__(self) -> int:
-        return len(self.groups)
+    def of(self, kernel_rows: Indexes) -> Indexes:
+        """The row of each kernel row: intp[n]. One seen for the first time is looked up by its cgroup's id.
 
-    def of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The group of each row. A row seen for the first time is looked up by its cgroup's id."""
-        numbers = self.of_row[rows]
+        A cgroup that is not known yet counts as the host's for now, and is asked for again the next time it runs.
+        """
+        numbers = self._number_of[kernel_rows]
         for position in np.flatnonzero(numbers < 0).tolist():
-            row = int(rows[position])
-            cgroup_id = int(self._rows["id"][row])
-            numbers[position] = self.assign(row, self._identify(cgroup_id))
+            kernel_row = int(kernel_rows[position])
+            workload = self._workloads.identify(int(self._ids[kernel_row]))
+            numbers[position] = self._system if workload is None else self.assign(kernel_row, workload)
         return numbers
 
-    def assign(self, row: int, workload: Workload) -> int:
-        """Count a row for this workload; the number of its group."""
+    def assign(self, kernel_row: int, workload: Workload) -> int:
+        """Count a kernel row for this workload; the number of its row."""
         number = self._number(workload)
-        group = self.groups[number]
-        assert group is not None
-        if not group.workload.pod_uid and group.published is None:  # conmon's cgroup, beside the pod's, was seen first
-            group.workload = replace(group.workload, pod_uid=workload.pod_uid)
-        group.rows.add(row)
-        group.died = None
-        self.of_row[row] = number
+        row = self.rows[number]
+        if not row.workload.pod_uid and row.published is None:
+            # podman's monitor (conmon) may run before the container does, and its path has no pod.
+            row.workload = replace(row.workload, pod_uid=workload.pod_uid)
+        row.kernel_rows.add(kernel_row)
+        row.died = None
+        self._number_of[kernel_row] = number
         return number
 
     def begin_anew(self, number: int, workload: Workload, now: float) -> None:
         """Give a published workload other labels: its life so far ends, and a new one begins at nought."""
-        group = self.groups[number]
-        assert group is not None
-        del self._number_of[group.workload.key]
-        rows, group.rows, group.died = group.rows, set(), now
-        for row in rows:
-            self.assign(row, workload)
+        row = self.rows[number]
+        del self._number_of_key[row.workload.key]
+        kernel_rows, row.kernel_rows, row.died = row.kernel_rows, set(), now
+        for kernel_row in kernel_rows:
+            self.assign(kernel_row, workload)
 
-    def release_row(self, row: int, now: float) -> None:
-        """The row's cgroup or process is gone: its group dies with its last row."""
-        number = int(self.of_row[row])
-        self.of_row[row] = -1
-        if number < 0:
-            return
-        group = self.groups[number]
-        if group is not None:
-            group.rows.discard(row)
-            if not group.rows and group.workload.key not in _IMMORTAL:
-                group.died = now
+    def release_row(self, kernel_row: int, now: float) -> None:
+        """The cgroup or process of a kernel row is gone: its workload dies with its last row."""
+        number = int(self._number_of[kernel_row])
+        self._number_of[kernel_row] = -1
+        row = self.rows.get(number)
+        if row is not None:
+            row.kernel_rows.discard(kernel_row)
+            if not row.kernel_rows and row.workload.key not in _IMMORTAL:
+                row.died = now
 
     def remove(self, number: int) -> bool:
-        """Forget a group whose series has gone; its number is free. Returns whether it was its workload's last life."""
-        group = self.groups[number]
-        assert group is not None
-        self.groups[number] = None
-        if self._number_of.get(group.workload.key) != number:
+        """Drop a row whose series has gone; its number is free. Returns whether it was its workload's last life."""
+        row = self.rows.pop(number)
+        heapq.heappush(self._free, number)
+        if self._number_of_key.get(row.workload.key) != number:
             return False
-        del self._number_of[group.workload.key]
+        del self._number_of_key[row.workload.key]
         return True
 
-    def living(self) -> list[tuple[int, WorkloadRow]]:
-        """All groups there are, with their numbers, the dead that still have series included."""
-        return [(number, group) for number, group in enumerate(self.groups) if group is not None]
+    def alive(self) -> tuple[Indexes, Floats]:
+        """Numbers of the workloads that live, intp[n], and the CPUs that each asked for, float64[n]."""
+        living = [(number, row.workload.cpu_request) for number, row in self.rows.items() if row.died is None]
+        return np.array([number for number, _ in living], np.intp), np.array([asked for _, asked in living], np.float64)
 
     def _number(self, workload: Workload) -> int:
-        number = self._number_of.get(workload.key)
+        number = self._number_of_key.get(workload.key)
         if number is None:
-            group = WorkloadRow(workload)
-            try:
-                number = self.groups.index(None)
-                self.groups[number] = group
-            except ValueError:
-                number = len(self.groups)
-                self.groups.append(group)
-            self._number_of[workload.key] = number
+            number = heapq.heappop(self._free) if self._free else len(self.rows)
+            self.rows[number] = WorkloadRow(workload)
+            self._number_of_key[workload.key] = number
         return number

@@ -18,7 +18,7 @@ from .model import ModelSource, power_spec
 from .nvml import NvmlSource, open_nvml
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .powercap import PowercapSource
-from .source import Domain, EnergySource
+from .source import EnergySource
 
 
 class MeterOptions(Protocol):
@@ -96,10 +96,3 @@ def choose_sources(
     nvml = open_nvml()
     sources = (meter,) if nvml is None else (meter, nvml)
     return Choice(sources, tuple(notes), model, nvml)
-
-
-def gpu_use(choice: Choice, domain: Domain) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Who used this GPU: process ids and weights, empty where nobody did or nobody can tell."""
-    if choice.nvml is None or domain not in choice.nvml.domains:
-        return np.empty(0, np.int32), np.empty(0)
-    return choice.nvml.shares(choice.nvml.domains.index(domain))

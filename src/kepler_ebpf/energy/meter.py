@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .source import Domain, EnergySource
+from .source import Domain, EnergySource, GpuSource
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Meter:
             source.read()
         self._adopt()
         self._joules, self._time_ns = self._gather()
+        self._live = self._time_ns > 0
 
     def _adopt(self) -> None:
         """Append domains that sources have come to offer; a domain keeps its place for life."""
@@ -70,9 +71,32 @@ class Meter:
             self._time_ns = np.concatenate((self._time_ns, time_ns[known:]))
         else:
             joules, time_ns = self._gather()
+        self._live = time_ns > 0
         interval = Interval(joules - self._joules, (time_ns - self._time_ns).astype(np.float64) * 1e-9)
         self._joules, self._time_ns = joules, time_ns
         return interval
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Which domains have given an accepted reading lately: bool[d]."""
+        return self._live
+
+    @property
+    def label(self) -> str:
+        """Names of the sources, as ``power_source`` of kepler_node_info has them."""
+        return "+".join(dict.fromkeys(source.name for source in self.sources))
+
+    def users(self, domain: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Who used a GPU's latest joules: process ids, int32[n], and weights, float64[n]; empty where not known."""
+        number, position = self._order[domain]
+        source = self.sources[number]
+        return source.shares(position) if isinstance(source, GpuSource) else (np.empty(0, np.int32), np.empty(0))
+
+    def load(self, domain: int) -> float:
+        """A GPU's utilisation, 0 to 1; NaN where it cannot be told."""
+        number, position = self._order[domain]
+        source = self.sources[number]
+        return source.load(position) if isinstance(source, GpuSource) else float("nan")
 
     def close(self) -> None:
         for source in self.sources:

@@ -111,7 +111,10 @@ class ModelSource:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         packages = len(cpus_per_package)
-        self.domains = tuple(Domain("package", package, "model", str(package)) for package in range(packages))
+        self.domains = tuple(
+            Domain("package", package, "model", str(package), idle_watts=threads * spec.idle_watts_per_thread)
+            for package, threads in enumerate(cpus_per_package)
+        )
         self.joules = np.zeros(packages)
         self.spec = spec
         self.faults: Counter[str] = Counter()
@@ -122,10 +125,6 @@ class ModelSource:
         now = clock_ns()
         self.time_ns = np.full(packages, now, np.int64)
         self._busy, self._stolen = busy_seconds(), stolen_seconds()
-
-    def idle_watts(self, package: int) -> float:
-        """The model's own idle floor of a package."""
-        return float(self._threads[package] * self.spec.idle_watts_per_thread)
 
     def read(self) -> None:
         """Add the energy since the last call at the mean utilisation since then."""

@@ -119,6 +119,10 @@ class NvmlSource:
         """
         return self._shares[domain]
 
+    def load(self, position: int) -> float:
+        """Utilisation of the device, 0 to 1."""
+        return float(min(self.shares(position)[1].sum(), 1.0))
+
     def close(self) -> None:
         """Stop polling."""
         self._stop.set()

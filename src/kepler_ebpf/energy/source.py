@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class Domain:
     where no package alone can be told: then whatever ran anywhere pays. For a GPU it is the device's index.
     ``source`` is the label users see (``rapl-powercap``, ``rapl-perf``, ``hwmon``, ``nvml``, ``model``). ``zone`` is
     the value of the ``package`` label where a package has several zones of one component (dies); ``uuid`` and ``model``
-    are a GPU's.
+    are a GPU's. ``idle_watts``: the idle floor, where the source knows it.
     """
 
     component: Component
@@ -32,6 +32,7 @@ class Domain:
     zone: str = ""
     uuid: str = ""
     model: str = ""
+    idle_watts: float | None = None
 
 
 class EnergySource(Protocol):
@@ -58,3 +59,14 @@ class EnergySource(Protocol):
 
     def close(self) -> None:
         """Release descriptors."""
+
+
+@runtime_checkable
+class GpuSource(EnergySource, Protocol):
+    """A source whose domains are GPUs, and which knows their users."""
+
+    def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Who used the joules that a domain told last: process ids, int32[n], and weights, float64[n]."""
+
+    def load(self, position: int) -> float:
+        """The device's utilisation, 0 to 1, NaN where it is not known."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,15 @@ class Slices:
     shared_ns: NDArray[np.float64]
     cycles: NDArray[np.float64]
     misses: NDArray[np.float64]
+
+    def at(self, index: NDArray[np.intp]) -> Slices:
+        """The same slices, counted for other rows."""
+        return replace(self, index=index)
+
+    @classmethod
+    def joined(cls, many: Sequence[Slices]) -> Slices:
+        """All slices of several samples, one behind the other."""
+        return cls(*(np.concatenate([getattr(one, name.name) for one in many]) for name in fields(cls)))
 
 
 class Table:

@@ -1,220 +1,185 @@
 """Which processes get series of their own, and what all others add up to.
 
-Two promises: the level always sums to what was booked, and no counter falls. Both hold although processes come into
-view and go out of it: whatever has no series is in ``other``; a process that comes into view takes its joules out of
-``other`` only as far as ``other`` has grown since, and leaves the rest there for good (``withheld``).
+Two promises: the level always sums to what was booked, and no counter falls or jumps. A series starts from what its
+process had used at the publication before, so that nothing of its past appears at once; whatever has no series is in
+``other``; and what a series had come to when it ends is in ``exited``. So ``other`` grows by what the processes in it
+use, and by nothing else.
 
-Of processes that had the same pid only the last has a series. With the same labels it goes on where the one before it
-ended (``carried``); otherwise that one is in ``other`` now.
+A series keeps its labels for life: a process that renames itself keeps the name it was first shown under, and one that
+moves to another container gets another series. Of processes that had the same pid only the last has a series; with the
+same labels it goes on where the one before it ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..attribution.sampler import Departed
-from ..columns import Floats
-from .types import Process
+from ..attribution.frame import Departed
+from ..attribution.ledger import Level
+from ..columns import NODE, Floats
+from ..workloads.source import Workloads
+from .types import Processes
 
 Key = tuple[int, int]  # tgid, start
 
 
 @dataclass
-class Candidate:
-    """A process that could be shown. ``figures``: joules, seconds, cycles; float64[3], cumulative."""
+class _Series:
+    """A process in view. ``figures``: what it used in all, float64[f]; ``offset``: what its series differs by."""
 
-    comm: bytes
-    cgroup_id: int
-    figures: Floats
-    watts: float
-    died: float | None
-
-
-@dataclass
-class Shown:
-    """A process with a series of its own.
-
-    ``withheld``: the part of its figures that stays in ``other``. ``carried``: what the series had come to already,
-    under the process that had the pid before.
-    """
-
-    candidate: Candidate
+    comm: str
     container_id: str
-    withheld: Floats
-    carried: Floats
+    figures: Floats
+    offset: Floats
+    watts: float = 0.0
+    died: float | None = None
 
     @property
-    def figures(self) -> Floats:
-        return self.carried + (self.candidate.figures - self.withheld)
+    def value(self) -> Floats:
+        return self.figures + self.offset
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.comm, self.container_id
 
 
-def merge(rows: NDArray[np.void], joules: Floats, recent_joules: Floats) -> tuple[NDArray[np.void], Floats, Floats]:
-    """One entry per process where a process has a row on each of several packages.
+@dataclass(frozen=True)
+class Candidates:
+    """Processes that ran since the start and have not been settled before the latest publication.
 
-    Returns the first row of each process, its figures, float64[3, n] (joules, seconds, cycles), and recent joules.
+    ``rows``: their kernel rows, [n]. ``figures``: float64[f, n], in the order of ``Level.figures``; ``published``:
+    likewise, as of the publication before. ``watts``: float64[n]. ``alive``: bool[n].
     """
-    figures = np.stack([joules, (rows["alone_ns"] + rows["shared_ns"]) * 1e-9, rows["cycles"].astype(np.float64)])
-    identity = np.stack([rows["tgid"].astype(np.uint64), rows["start_ns"]])
-    _, first, inverse = np.unique(identity, axis=1, return_index=True, return_inverse=True)
-    if len(first) == len(rows):
-        return rows, figures, recent_joules
-    inverse = inverse.reshape(-1)
-    summed = np.zeros((3, len(first)))
-    for column, into in zip(figures, summed):
-        np.add.at(into, inverse, column)
-    recent = np.zeros(len(first))
-    np.add.at(recent, inverse, recent_joules)
-    return rows[first], summed, recent
+
+    rows: NDArray[np.void]
+    figures: Floats
+    published: Floats
+    watts: Floats
+    alive: NDArray[np.bool_]
+
+    @classmethod
+    def gather(
+        cls,
+        rows: NDArray[np.void],
+        used: NDArray[np.intp],
+        level: Level,
+        departed: Sequence[Departed],
+        covered_seconds: Floats,
+    ) -> Candidates:
+        """The live rows of the kernel's table, and those that were settled since the publication began."""
+        inverse = np.divide(1.0, covered_seconds, out=np.zeros(len(NODE)), where=covered_seconds > 0)
+        gone_watts = [inverse @ (gone.figures - gone.published)[: len(NODE)] for gone in departed]
+        return cls(
+            np.concatenate([rows[used], *(gone.rows for gone in departed)]),
+            np.concatenate([level.figures[:, used], *(gone.figures for gone in departed)], axis=1),
+            np.concatenate([level.published(used), *(gone.published for gone in departed)], axis=1),
+            np.concatenate([level.watts(used), *gone_watts]),
+            np.concatenate([np.ones(len(used), np.bool_), np.zeros(sum(len(g.rows) for g in departed), np.bool_)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.watts)
 
 
 class ProcessSeries:
     """The selection, kept from publication to publication.
 
-    ``limit``: how many processes are shown, chosen by energy. ``bound``: the most series ever, those of the dead
-    included; beyond it the dead and small ones fold into ``other`` first. ``hold_seconds``: how long the dead stay.
+    ``limit``: how many series there are at most beside ``other``, those of the dead included; chosen by energy.
+    ``hold_seconds``: how long the dead stay.
     """
 
-    def __init__(self, limit: int, bound: int, hold_seconds: float, container_id_of: Callable[[int], str]) -> None:
-        self._limit = min(limit, bound)
-        self._bound = bound
+    def __init__(self, limit: int, hold_seconds: float, workloads: Workloads, figures: int = len(NODE) + 2) -> None:
+        self._limit = limit
         self._hold_seconds = hold_seconds
-        self._container_id_of = container_id_of
-        self._shown: dict[Key, Shown] = {}
-        self._other = np.zeros(3)
+        self._workloads = workloads
+        self._shown: dict[Key, _Series] = {}
+        self._exited = np.zeros(figures)
+        self._other = np.zeros(figures)
 
-    def publish(
-        self,
-        rows: NDArray[np.void],
-        joules: Floats,
-        recent_joules: Floats,
-        departed: Sequence[Departed],
-        total: Floats,
-        seconds: float,
-        now: float,
-    ) -> tuple[Process, ...]:
+    def publish(self, candidates: Candidates, total: Floats, watts: float, now: float) -> Processes:
         """The series of this publication.
 
-        ``rows``, ``joules``, ``recent_joules``: the live rows. ``departed``: rows that ended since the last call.
-        ``total``: all joules, seconds and cycles of the level since the start, float64[3]. ``seconds``: the
-        publication's interval.
+        ``total``: all figures of the level since the start, float64[f]. ``watts``: mean power of all processes.
         """
-        candidates = dict(self._candidates(rows, joules, recent_joules, seconds, None))
-        for gone in departed:
-            candidates.update(self._candidates(gone.rows, gone.joules, gone.recent_joules, seconds, now))
-        for key, shown in self._shown.items():
-            if key not in candidates:
-                self._keep(candidates, key, shown.candidate, now)
-        self._succeed(candidates)
-        self._choose(candidates)
-        self._admit(candidates, total)
-        other_watts = (
-            float(recent_joules.sum() + sum(float(gone.recent_joules.sum()) for gone in departed)) / seconds
-            if seconds > 0
-            else 0.0
-        )
-        series = []
-        for (tgid, _), shown in self._shown.items():
-            candidate = shown.candidate
-            figures = shown.figures
-            other_watts -= candidate.watts
-            series.append(
-                Process(
-                    str(tgid),
-                    candidate.comm.decode("utf-8", "replace"),
-                    shown.container_id,
-                    float(figures[0]),
-                    candidate.watts,
-                    float(figures[1]),
-                    float(figures[2]),
-                )
-            )
-        series.append(
-            Process("other", "", "", float(self._other[0]), max(other_watts, 0.0), *map(float, self._other[1:]))
-        )
-        return tuple(series)
+        shown: dict[Key, _Series] = {}
+        by_pid = {key[0]: series for key, series in self._shown.items()}
+        ended = dict(self._shown)
+        for key, position in self._choose(candidates, now).items():
+            before = self._shown.get(key)
+            if position is None:
+                assert before is not None  # only what is shown is held
+                before.watts = 0.0
+                shown[key] = before
+            else:
+                shown[key] = self._follow(candidates, position, before, by_pid.get(key[0]), now)
+            for other_key in (key, *(k for k in ended if k[0] == key[0])):
+                if other_key in ended and ended[other_key].labels == shown[key].labels:
+                    del ended[other_key]  # it goes on
+        self._exited += sum((series.value for series in ended.values()), np.zeros(len(total)))
+        self._shown = shown
+        return self._columns(total, watts)
 
-    def _candidates(
-        self, rows: NDArray[np.void], joules: Floats, recent_joules: Floats, seconds: float, died: float | None
-    ) -> list[tuple[Key, Candidate]]:
-        rows, figures, recent_joules = merge(rows, joules, recent_joules)
-        rank = figures[0]
-        if len(rank) > self._limit:
-            best = np.argsort(rank)[len(rank) - self._limit :]
-            rows, figures, recent_joules = rows[best], figures[:, best], recent_joules[best]
-        watts = recent_joules / seconds if seconds > 0 else np.zeros(len(recent_joules))
-        return [
-            ((tgid, start), Candidate(comm, cgroup_id, figures[:, i], power, died))
-            for i, (tgid, start, comm, cgroup_id, power) in enumerate(
-                zip(
-                    rows["tgid"].tolist(),
-                    rows["start_ns"].tolist(),
-                    rows["comm"].tolist(),
-                    rows["cgroup_id"].tolist(),
-                    watts.tolist(),
-                )
-            )
-            if figures[0, i] > 0 or figures[1, i] > 0
-        ]
-
-    def _keep(self, candidates: dict[Key, Candidate], key: Key, candidate: Candidate, now: float) -> None:
-        """A dead process that was shown stays with its final value until it has been scraped twice."""
-        if candidate.died is not None and now - candidate.died < self._hold_seconds:
-            candidate.watts = 0.0
-            candidates[key] = candidate
-
-    def _succeed(self, candidates: dict[Key, Candidate]) -> None:
-        """Leave one process per pid, the one that started last; a series passes on with all that came in under it."""
-        latest: dict[int, Key] = {}
-        for key in sorted(candidates):
-            earlier = latest.get(key[0])
-            if earlier is not None:
-                ended = candidates.pop(earlier)
-                if earlier in self._shown:
-                    self._shown[earlier].candidate = ended
-            latest[key[0]] = key
-
-    def _choose(self, candidates: dict[Key, Candidate]) -> None:
-        """Keep the ``limit`` that used most energy, and beside them the dead that were shown already."""
-        ranked = sorted(candidates, key=lambda key: -candidates[key].figures[0])
-        chosen = set(ranked[: self._limit])
-        held = [key for key in ranked[self._limit :] if key in self._shown and candidates[key].died is not None]
-        chosen.update(held[: self._bound - len(chosen)])
-        for key in ranked:
-            if key not in chosen:
-                del candidates[key]
-
-    def _admit(self, candidates: dict[Key, Candidate], total: Floats) -> None:
-        entrants = [key for key in candidates if key not in self._shown]
-        by_pid = {tgid: shown for (tgid, _), shown in self._shown.items()}
-        self._shown = {
-            key: self._show(candidate, self._shown.get(key), by_pid.get(key[0]))
-            for key, candidate in candidates.items()
+    def _choose(self, candidates: Candidates, now: float) -> dict[Key, int | None]:
+        """The processes to show: positions among the candidates, None for the dead that keep their last value."""
+        energy = candidates.figures[: len(NODE)].sum(axis=0)
+        positions = np.flatnonzero((energy > 0) | (candidates.figures[-2] > 0))
+        if len(positions) > self._limit:
+            best = np.argpartition(energy[positions], len(positions) - self._limit)[len(positions) - self._limit :]
+            positions = positions[best]
+        rows = candidates.rows[positions]
+        keys = zip(rows["tgid"].tolist(), rows["start_ns"].tolist())
+        chosen: dict[Key, tuple[float, int | None]] = {
+            key: (used, position) for key, used, position in zip(keys, energy[positions].tolist(), positions.tolist())
         }
-        shown = sum((shown.figures for shown in self._shown.values()), np.zeros(3))
-        other = total - shown
-        short = np.maximum(self._other - other, 0.0)
-        if entrants and short.any():
-            came = np.stack([candidates[key].figures for key in entrants])
-            whole = came.sum(axis=0)
-            part = np.divide(short, whole, out=np.zeros(3), where=whole > 0)
-            withheld = came * np.minimum(part, 1.0)  # more only by rounding
-            for key, figures in zip(entrants, withheld):
-                self._shown[key].withheld = figures
-            other = other + withheld.sum(axis=0)
-        self._other = np.maximum(other, self._other)
+        for key, series in self._shown.items():
+            if key not in chosen and series.died is not None and now - series.died < self._hold_seconds:
+                chosen[key] = (float(series.figures[: len(NODE)].sum()), None)
+        latest = {key[0]: key for key in sorted(chosen)}
+        ranked = sorted(latest.values(), key=lambda key: -chosen[key][0])
+        return {key: chosen[key][1] for key in ranked[: self._limit]}
 
-    def _show(self, candidate: Candidate, before: Shown | None, of_pid: Shown | None) -> Shown:
-        """``before``: this process as it was shown last. ``of_pid``: whoever was shown under its pid."""
-        if before is not None and candidate.died is not None:  # its cgroup may be forgotten by now
-            return Shown(candidate, before.container_id, before.withheld, before.carried)
-        container_id = self._container_id_of(candidate.cgroup_id)
-        if before is not None:
-            return Shown(candidate, container_id, before.withheld, before.carried)
-        carried = np.zeros(3)
-        if of_pid is not None and (of_pid.candidate.comm, of_pid.container_id) == (candidate.comm, container_id):
-            carried = of_pid.figures
-        return Shown(candidate, container_id, np.zeros(3), carried)
+    def _follow(
+        self, candidates: Candidates, position: int, before: _Series | None, of_pid: _Series | None, now: float
+    ) -> _Series:
+        """``before``: this process as it was shown last. ``of_pid``: whatever was shown under its pid."""
+        row = candidates.rows[position]
+        died = None if candidates.alive[position] else now
+        figures, watts = candidates.figures[:, position], float(candidates.watts[position])
+        if before is not None and died is not None:  # its cgroup may be forgotten by now
+            container_id = before.container_id
+        else:
+            container_id = self._container_id(int(row["cgroup_id"]))
+        if before is not None and before.container_id == container_id:
+            before.figures, before.watts, before.died = figures, watts, died
+            return before
+        comm = before.comm if before is not None else bytes(row["comm"]).decode("utf-8", "replace")
+        series = _Series(comm, container_id, figures, -candidates.published[:, position], watts, died)
+        if of_pid is not None and of_pid.labels == series.labels:
+            series.offset = series.offset + of_pid.value
+        return series
+
+    def _container_id(self, cgroup_id: int) -> str:
+        workload = self._workloads.identify(cgroup_id) if cgroup_id else None
+        return workload.container_id if workload is not None else ""
+
+    def _columns(self, total: Floats, watts: float) -> Processes:
+        shown = list(self._shown.items())
+        values = np.array([series.value for _, series in shown]).reshape(len(shown), len(total)).T
+        other = total - values.sum(axis=1) - self._exited
+        self._other = np.maximum(other, self._other)  # less only by rounding
+        powers = [series.watts for _, series in shown]
+        figures = np.concatenate([values, self._other[:, np.newaxis]], axis=1)
+        return Processes(
+            pid=(*(str(key[0]) for key, _ in shown), "other"),
+            comm=(*(series.comm for _, series in shown), ""),
+            container_id=(*(series.container_id for _, series in shown), ""),
+            joules=figures[: len(NODE)],
+            watts=np.array([*powers, max(watts - sum(powers), 0.0)]),
+            seconds=figures[-2],
+            cycles=figures[-1],
+            exited=self._exited.copy(),
+        )

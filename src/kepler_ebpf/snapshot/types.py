@@ -71,29 +71,50 @@ class Pod:
 
 
 @dataclass(frozen=True)
-class Process:
-    """One series of the process families; ``pid`` is ``other`` for all that have none of their own."""
+class Processes:
+    """Columns over the series of the process level; the last is ``pid="other"``: all that have none of their own.
 
-    pid: str
-    comm: str
-    container_id: str
-    joules: float
-    watts: float
-    seconds: float
-    cycles: float
+    ``joules``: float64[3, n] in the order of ``columns.NODE``. ``exited``: float64[5], what series that have ended had
+    come to: joules by component, CPU seconds, cycles.
+    """
+
+    pid: tuple[str, ...]
+    comm: tuple[str, ...]
+    container_id: tuple[str, ...]
+    joules: Floats
+    watts: Floats
+    seconds: Floats
+    cycles: Floats
+    exited: Floats
 
 
 @dataclass(frozen=True)
-class Health:
-    """What the collector says of itself."""
+class Loop:
+    """How the loop that samples is doing.
+
+    ``samples``: taken. ``late_samples``: left out, as the one before took too long. ``failed_samples``: by a fault of
+    ours. ``interval_seconds``: the effective one. ``duration_buckets``: upper bound and cumulative count.
+    """
 
     samples: int = 0
     late_samples: int = 0
     failed_samples: int = 0
-    sample_interval_seconds: float = 0.0
+    interval_seconds: float = 0.0
     configured_interval_seconds: float = 0.0
-    sample_seconds_buckets: tuple[tuple[str, float], ...] = ()
-    sample_seconds_sum: float = 0.0
+    duration_buckets: tuple[tuple[str, float], ...] = ()
+    duration_sum_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the collector says of itself.
+
+    By table: ``rows_used``, ``rows_capacity``, ``overflow_slices``. ``source_errors``: by source and reason.
+    ``name_errors``: by provider and reason. By level: ``gap_ratio``, ``gap_exceeded``. By BPF program, while the kernel
+    counts them: ``program_seconds``, ``program_runs``.
+    """
+
+    loop: Loop = Loop()
     rows_used: dict[str, int] = field(default_factory=dict)
     rows_capacity: dict[str, int] = field(default_factory=dict)
     overflow_slices: dict[str, int] = field(default_factory=dict)
@@ -116,7 +137,7 @@ class Snapshot:
     zones: tuple[Zone, ...]
     containers: Containers
     pods: tuple[Pod, ...]
-    processes: tuple[Process, ...] | None
+    processes: Processes | None
     health: Health
     info: dict[str, str]
     counts_cycles: bool

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from .. import __version__
 from ..columns import NODE
-from ..snapshot.types import Health, Node, Pod, Process, Snapshot, Zone
+from ..snapshot.types import Health, Node, Pod, Processes, Snapshot, Zone
 
 _CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
 _POD_LABELS = ("pod", "namespace", "pod_uid")
@@ -235,42 +235,48 @@ def _pods(pods: tuple[Pod, ...]) -> Iterator[Metric]:
         yield from _labelled(kind, f"kepler_pod_{name}", text, _POD_LABELS, zip(labels, values))
 
 
-def _processes(processes: tuple[Process, ...], counts_cycles: bool) -> Iterator[Metric]:
-    labels = [(p.pid, p.comm, p.container_id) for p in processes]
+def _processes(processes: Processes, counts_cycles: bool) -> Iterator[Metric]:
+    labels = list(zip(processes.pid, processes.comm, processes.container_id))
     for kind, name, text, values in (
-        (
-            GaugeMetricFamily,
-            "power_watts",
-            "Power of the process, mean over the interval.",
-            [p.watts for p in processes],
-        ),
-        (CounterMetricFamily, "joules", "Energy of the process.", [p.joules for p in processes]),
-        (CounterMetricFamily, "cpu_time_seconds", "CPU time of the process.", [p.seconds for p in processes]),
-        (CounterMetricFamily, "cpu_cycles", "CPU cycles of the process.", [p.cycles for p in processes]),
+        (GaugeMetricFamily, "power_watts", "Power of the process, mean over the interval.", processes.watts),
+        (CounterMetricFamily, "joules", "Energy of the process.", processes.joules.sum(axis=0)),
+        (CounterMetricFamily, "cpu_time_seconds", "CPU time of the process.", processes.seconds),
+        (CounterMetricFamily, "cpu_cycles", "CPU cycles of the process.", processes.cycles),
     ):
         if name != "cpu_cycles" or counts_cycles:
-            yield from _labelled(kind, f"kepler_process_{name}", text, _PROCESS_LABELS, zip(labels, values))
+            samples = zip(labels, values.tolist())
+            yield from _labelled(kind, f"kepler_process_{name}", text, _PROCESS_LABELS, samples)
+    yield _counter(
+        "kepler_processes_exited_joules",
+        "Energy of process series that have ended: with it the process level sums to the node.",
+        float(processes.exited[: len(NODE)].sum()),
+    )
+    yield _counter(
+        "kepler_processes_exited_cpu_time_seconds",
+        "CPU time of process series that have ended.",
+        float(processes.exited[-2]),
+    )
 
 
 def _health(health: Health) -> Iterator[Metric]:
     build = GaugeMetricFamily("kepler_ebpf_build_info", "Version of the collector.", labels=("version",))
     build.add_metric((__version__,), 1)
     yield build
-    yield _counter("kepler_ebpf_samples", "Samples taken.", health.samples)
+    yield _counter("kepler_ebpf_samples", "Samples taken.", health.loop.samples)
     yield _counter(
         "kepler_ebpf_late_samples",
         "Samples left out because the one before took too long.",
-        health.late_samples,
+        health.loop.late_samples,
     )
-    yield _counter("kepler_ebpf_failed_samples", "Samples that failed by a fault of ours.", health.failed_samples)
-    yield _gauge("kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.sample_interval_seconds)
+    yield _counter("kepler_ebpf_failed_samples", "Samples that failed by a fault of ours.", health.loop.failed_samples)
+    yield _gauge("kepler_ebpf_sample_interval_seconds", "Time between samples now.", health.loop.interval_seconds)
     yield _gauge(
         "kepler_ebpf_configured_sample_interval_seconds",
         "Time between samples as configured: the effective one is longer where samples cost more than the CPU budget.",
-        health.configured_interval_seconds,
+        health.loop.configured_interval_seconds,
     )
     durations = HistogramMetricFamily("kepler_ebpf_sample_seconds", "Time that one sample took.")
-    durations.add_metric((), list(health.sample_seconds_buckets), health.sample_seconds_sum)
+    durations.add_metric((), list(health.loop.duration_buckets), health.loop.duration_sum_seconds)
     yield durations
     for kind, name, text, labels, values in (
         (GaugeMetricFamily, "rows_used", "Rows in use of a kernel table.", ("table",), health.rows_used),

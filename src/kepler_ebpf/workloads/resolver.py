@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Callable
 
@@ -14,10 +13,8 @@ from .memory import WorkingSets
 from .names.lookup import NameLookup
 from .names.provider import NameProvider, clip
 from .paths import CgroupPath, parse
-from .workload import Workload
+from .workload import SYSTEM, Workload
 
-SYSTEM = Workload("system", container="system")
-KERNEL = Workload("kernel", container="kernel")
 _MAX_CGROUPS = 65_536
 
 
@@ -47,8 +44,8 @@ class WorkloadResolver:
         self._memory.start()
 
     @property
-    def faults(self) -> Counter[str]:
-        """Failed requests for names, by ``provider:reason``."""
+    def faults(self) -> Mapping[tuple[str, str], int]:
+        """Failed requests for names, by provider and reason."""
         return self._naming.faults
 
     def learn_path(self, cgroup_id: int, path: str) -> None:

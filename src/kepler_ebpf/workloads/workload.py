@@ -29,3 +29,9 @@ class Workload:
     def key(self) -> tuple[str, str]:
         """What makes it the same workload, whatever its names become known to be."""
         return self.kind, self.container_id or self.container
+
+
+SYSTEM = Workload("system", container="system")
+KERNEL = Workload("kernel", container="kernel")
+OVERFLOW = Workload("system", container="overflow")
+"""Of slices that found no free row in the kernel's table."""

@@ -49,7 +49,7 @@ class _Source:
 class NameLookup:
     """Names by container id, from the first provider that knows it. Every method may be called from any thread.
 
-    ``faults`` counts failed requests by ``provider:reason``; each run of failures is logged once.
+    ``faults`` counts failed requests by provider and reason; each run of failures is logged once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class NameLookup:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.faults: Counter[str] = Counter()
+        self.faults: Counter[tuple[str, str]] = Counter()
         self._sources = [_Source(provider) for provider in providers]
         self._clock = clock
         self._jitter = jitter
@@ -170,7 +170,7 @@ class NameLookup:
                 log.info("%s answers again after %d failed requests", name, source.failures)
             source.failures = 0
             return names
-        self.faults[f"{name}:{reason}"] += 1
+        self.faults[name, reason] += 1
         if not source.failures:
             log.warning("%s: no container names (%s); trying again", name, reason)
         backoff = min(MAX_BACKOFF_SECONDS, INTERVAL_SECONDS * 2 ** min(source.failures, 10))

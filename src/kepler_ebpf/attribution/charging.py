@@ -1,0 +1,108 @@
+"""What of a sample is charged, and to whom: pure functions from a reading and slices to entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes
+from ..kernel.table import Slices
+from .frame import Entry, Reading
+from .weights import Split
+
+_ROUNDING = 1e-12
+SHARED_IDLE = slice(PACKAGE, DRAM + 1)
+"""Components whose idle energy an idle policy shares: a GPU's stays with the node."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Joules of one stretch by component and payer, float64[5, packages + 1], to be shared among the rows of a level.
+
+    ``dynamic``: by use. ``idle``: by the idle policy; 0 where that leaves it to the node.
+    """
+
+    dynamic: Floats
+    idle: Floats
+
+
+@dataclass(frozen=True)
+class GpuUsers:
+    """``rows``: intp[n], process rows that used a GPU; ``joules``: float64[n], what each used of its dynamic energy."""
+
+    rows: Indexes
+    joules: Floats
+
+
+def bill(
+    reading: Reading, clocks: NDArray[np.bool_], by_process: Split, by_workload: Split, idle_is_shared: bool
+) -> tuple[Bill, NDArray[np.bool_]]:
+    """What these clocks tell to be charged to a stretch, and which payers had anyone run: bool[packages + 1].
+
+    ``clocks``: bool[2, packages + 1], by component of ``CPU_COMPONENTS`` and payer. Where nobody ran nothing can be
+    charged. A slice may be in one table and not yet in the other: who ran at one level counts for both.
+    """
+    anyone = (by_process.total > 0) | (by_workload.total > 0)
+    charged = np.empty((len(WORKLOAD), reading.packages + 1), np.bool_)
+    charged[:] = clocks[PACKAGE] & anyone  # core and uncore are inside the package
+    charged[DRAM] = clocks[DRAM] & anyone
+    charged[GPU] = False
+    idle = np.zeros(charged.shape)
+    if idle_is_shared:
+        idle[SHARED_IDLE] = reading.by_payer(reading.idle)[SHARED_IDLE]
+    return Bill(reading.by_payer(reading.dynamic) * charged, idle * charged), anyone
+
+
+def charge(
+    bill: Bill,
+    anyone: NDArray[np.bool_],
+    split: Split,
+    index: Indexes,
+    overflow: Indexes,
+    components: int,
+    idle_weights: tuple[Indexes, Floats] | None,
+) -> list[Entry]:
+    """Share a bill among the rows of one level; every joule of it is given to somebody.
+
+    ``index``: intp[n], the row of each slice. ``overflow``: intp[packages + 1], the row that stands in for a payer
+    whose users are seen at the other level only. ``idle_weights``: rows and their fraction of the idle energy, or None:
+    by use.
+    """
+    by_use = bill.dynamic if idle_weights is not None else bill.dynamic + bill.idle
+    pieces = [Entry.of_joules(index, split.charge(by_use[:components]))]
+    unseen = np.flatnonzero(anyone & (split.total == 0))
+    if len(unseen):
+        pieces.append(Entry.of_joules(overflow[unseen], by_use[:components, unseen]))
+    if idle_weights is not None:
+        rows, weights = idle_weights
+        pieces.append(Entry.of_joules(rows, bill.idle[:components].sum(axis=1, keepdims=True) * weights))
+    return pieces
+
+
+def ran(slices: Slices, index: Indexes, components: int, count_cycles: bool) -> Entry:
+    """CPU time and cycles of slices, without any energy."""
+    seconds = (slices.alone_ns + slices.shared_ns) * 1e-9
+    cycles = slices.cycles if count_cycles else np.zeros(len(index))
+    return Entry(index, np.zeros((components, len(index))), seconds, cycles)
+
+
+def of_gpu(rows: Indexes, joules: Floats, components: int) -> Entry:
+    """GPU energy of these rows."""
+    by_component = np.zeros((components, len(rows)))
+    by_component[GPU] = joules
+    return Entry.of_joules(rows, by_component)
+
+
+def rest(reading: Reading, bills: Sequence[Bill], gpus: Sequence[GpuUsers]) -> tuple[Floats, Floats]:
+    """Idle and unattributed joules: what of a reading is not charged to anybody, float64[3] each."""
+    shared_idle = sum((b.idle[: len(NODE)].sum(axis=1) for b in bills), np.zeros(len(NODE)))
+    given = sum((b.dynamic[: len(NODE)].sum(axis=1) for b in bills), np.zeros(len(NODE)))
+    given[GPU] = sum(float(users.joules.sum()) for users in gpus)
+    dynamic, idle = reading.by_component(reading.dynamic), reading.by_component(reading.idle)
+    unattributed = dynamic - given
+    # Where all was given away the difference is rounding, of either sign; but counters do not fall.
+    unattributed[unattributed < _ROUNDING * dynamic] = 0.0
+    return np.maximum(idle - shared_idle, 0.0), unattributed

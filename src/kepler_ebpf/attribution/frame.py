@@ -1,0 +1,143 @@
+"""The values that one sample hands on: what the meters said, and who is charged with it.
+
+A frame is all that a consumer ever needs of a sample: the ledger adds frames up, a recorder writes them down, a page
+draws them. Nobody changes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes
+
+CPU_COMPONENTS = (PACKAGE, DRAM)
+"""What CPUs pay for; each has a clock of its own (:class:`Reading.answered`)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What each of d domains used since its previous good reading.
+
+    ``joules``, ``seconds``: float64[d]; both 0 where there is no new reading. ``dynamic`` and ``idle``: float64[d], the
+    two parts of ``joules``. ``watts``: float64[d], power at the latest reading. ``floor_watts``: float64[d], the idle
+    floor, NaN where it is not known. ``component``: intp[d], position in ``WORKLOAD``, -1 where workloads do not share
+    it. ``payer``: intp[d], the package whose CPUs pay, or ``packages`` where all CPUs pay. ``live``: bool[d].
+    """
+
+    joules: Floats
+    seconds: Floats
+    dynamic: Floats
+    idle: Floats
+    watts: Floats
+    floor_watts: Floats
+    component: Indexes
+    payer: Indexes
+    live: NDArray[np.bool_]
+    packages: int
+
+    @property
+    def of_node(self) -> NDArray[np.bool_]:
+        """Which domains make up the node's energy, bool[d]."""
+        return (self.component >= 0) & (self.component < len(NODE))
+
+    def by_component(self, column: Floats) -> Floats:
+        """Sums over the domains that make up the node: float64[3]."""
+        take = self.of_node
+        return np.bincount(self.component[take], column[take], len(NODE)).astype(np.float64)
+
+    def by_payer(self, column: Floats) -> Floats:
+        """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
+        sums = np.zeros((len(WORKLOAD), self.packages + 1))
+        take = (self.component >= 0) & (self.component != GPU)
+        np.add.at(sums, (self.component[take], self.payer[take]), column[take])
+        return sums
+
+    def answered(self) -> NDArray[np.bool_]:
+        """For which component and payer every live domain has a new reading: bool[2, packages + 1]."""
+        silent = np.zeros((len(CPU_COMPONENTS), self.packages + 1), np.bool_)
+        take = self.live & (self.seconds <= 0) & (self.component >= 0) & (self.component < len(CPU_COMPONENTS))
+        silent[self.component[take], self.payer[take]] = True
+        return ~silent
+
+    def gpus(self) -> list[int]:
+        """Positions of the GPUs that used dynamic energy."""
+        return np.flatnonzero((self.component == GPU) & (self.dynamic > 0)).tolist()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample at one level: row ``index[k]`` used ``joules[c, k]``, ``seconds[k]`` and ``cycles[k]``.
+
+    ``index``: intp[n]; it may name a row more than once. ``joules``: float64[components, n]. ``seconds``, ``cycles``:
+    float64[n], CPU time and cycles.
+    """
+
+    index: Indexes
+    joules: Floats
+    seconds: Floats
+    cycles: Floats
+
+    @classmethod
+    def of_joules(cls, index: Indexes, joules: Floats) -> Entry:
+        """Energy alone."""
+        nothing = np.zeros(len(index))
+        return cls(index, joules, nothing, nothing)
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Entry]) -> Entry:
+        """All pieces as one. There is at least one."""
+        if len(pieces) == 1:
+            return pieces[0]
+        return cls(
+            np.concatenate([piece.index for piece in pieces]),
+            np.concatenate([piece.joules for piece in pieces], axis=1),
+            np.concatenate([piece.seconds for piece in pieces]),
+            np.concatenate([piece.cycles for piece in pieces]),
+        )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sample.
+
+    ``seconds``: wall time since the sample before. ``busy_seconds``: CPU time of everybody in it.
+    ``reading``: what the meters said. ``measured``, ``idle``, ``unattributed``: joules by component of ``NODE``,
+    float64[3]. ``watts``: float64[3], power by component at the latest readings. ``process``, ``container``: who is
+    charged, at either level: ``measured = charged + idle + unattributed`` at both.
+    """
+
+    seconds: float
+    busy_seconds: float
+    reading: Reading
+    measured: Floats
+    idle: Floats
+    unattributed: Floats
+    watts: Floats
+    process: Entry
+    container: Entry
+
+    @property
+    def covered_seconds(self) -> Floats:
+        """The time that the joules of each component cover, float64[3]; 0 where there is no new reading.
+
+        A counter that is refreshed once a second, or could not be read for a while, gives joules of more time than
+        the sample took. Power is joules over this time, so that neither shows as a peak.
+        """
+        longest = np.zeros(len(NODE))
+        take = self.reading.of_node
+        np.maximum.at(longest, self.reading.component[take], self.reading.seconds[take])
+        return np.divide(self.measured, self.watts, out=longest, where=self.watts > 0)
+
+
+@dataclass(frozen=True)
+class Departed:
+    """Processes that ended. ``rows``: a copy of their kernel rows, [n]. ``figures``: float64[f, n], what they used in
+    all, in the order of ``Level.figures``; ``published``: likewise, as of the publication before."""
+
+    rows: NDArray[np.void]
+    figures: Floats
+    published: Floats

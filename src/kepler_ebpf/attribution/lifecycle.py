@@ -1,0 +1,120 @@
+"""Births and deaths: cgroups and processes that come and go while the sampler runs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernel.tables import BpfTables
+from ..workloads.source import Workloads
+from .frame import Departed
+from .ledger import Level
+from .vms import VirtualMachines
+from .workload_rows import WorkloadTable
+
+_CGROUP_GRACE_SECONDS = 5.0
+_SWEEP_SECONDS = 60.0
+
+
+class Lifecycle:
+    """Retires what the kernel finds no more, settles its figures, and recycles its rows, in this order.
+
+    Since the publication began: ``departed``, processes that were settled; ``gone_cgroups``, ids of cgroups that will
+    not be seen again.
+    """
+
+    def __init__(
+        self,
+        tables: BpfTables,
+        processes: Level,
+        table: WorkloadTable,
+        workloads: Workloads,
+        vms: VirtualMachines,
+        now: float,
+    ) -> None:
+        self._tables = tables
+        self._level = processes
+        self._table = table
+        self._workloads = workloads
+        self._vms = vms
+        self._dying: dict[int, float] = {}  # process rows, and when they were seen dead
+        self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
+        self._swept_at = now
+        self.begin_publication()
+
+    def begin_publication(self) -> None:
+        """From here on count what belongs to the next publication."""
+        self.departed: list[Departed] = []
+        self.gone_cgroups: list[int] = []
+
+    def follow_cgroups(self, now: float) -> None:
+        """Take the kernel's events of cgroups made and removed."""
+        for event in self._tables.cgroup_events():
+            if event.removed:
+                self._removed[event.id] = now
+            else:
+                self._workloads.learn_path(event.id, event.path)
+        # A cgroup can be removed while its last process is still on its way out: give that one time to finish.
+        due = [cgroup for cgroup, since in self._removed.items() if now - since > _CGROUP_GRACE_SECONDS]
+        if due:
+            self._recycle_cgroups(due, now)
+
+    def _recycle_cgroups(self, due: list[int], now: float) -> None:
+        cgroups = self._tables.cgroups
+        used = cgroups.used()
+        rows = used[np.isin(cgroups.rows["id"][used], due)]
+        # A process that is still there may run again, and is booked to the row that it points at.
+        processes = self._tables.processes
+        pointed = np.unique(processes.rows["cgroup_row"][processes.used()])
+        busy = np.isin(rows, pointed)
+        waiting = set(cgroups.rows["id"][rows[busy]].tolist())
+        rows = rows[~busy]
+        for row in rows.tolist():
+            self._tables.retire_cgroup(row)
+            self._table.release_row(row, now)
+        cgroups.recycle(rows)
+        for cgroup in due:
+            if cgroup not in waiting:
+                del self._removed[cgroup]
+                self.gone_cgroups.append(cgroup)
+
+    def look_around(self, now: float) -> None:
+        """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
+        thorough = now - self._swept_at > _SWEEP_SECONDS
+        self._tables.sweep(everyone=thorough)
+        if thorough:
+            self._miss_cgroups(now)
+            self._swept_at = now
+        self._vms.look()
+
+    def _miss_cgroups(self, now: float) -> None:
+        """Look for cgroups whose end no event told: a burst of events can overflow."""
+        cgroups = self._tables.cgroups
+        for cgroup in np.unique(cgroups.rows["id"][cgroups.used()]).tolist():
+            if cgroup and cgroup not in self._removed and self._workloads.is_gone(cgroup):
+                self._removed[cgroup] = now
+
+    def row_of(self, tgid: int) -> int | None:
+        """The row of a process, one that has just ended included; None where it has none and none can be made."""
+        row = self._tables.row_of_process(tgid)
+        if row is None and self._dying:
+            dying = np.array(list(self._dying), np.intp)
+            found = dying[self._tables.processes.rows["tgid"][dying] == tgid]
+            row = int(found[-1]) if len(found) else None
+        return self._tables.adopt_process(tgid) if row is None else row
+
+    def settle_processes(self, now: float, owed_since: float) -> None:
+        """Settle the rows that died before ``owed_since``: nothing that ran before is still to be charged.
+
+        Rows found dead now wait at least for the next sample, in which their last slice is booked.
+        """
+        due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
+        if len(due):
+            rows = self._tables.processes.rows[due]
+            self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
+            self._level.settle(due)
+            self._vms.release(due, now)
+            self._tables.processes.recycle(due)
+            for row in due.tolist():
+                del self._dying[row]
+        for row in self._tables.dead().tolist():
+            self._dying.setdefault(row, now)
