@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
 import time
 from collections.abc import Mapping
 
-import numpy as np
 from tests.cgroups import cgroup_root
-from tests.fakes import FakeSource, FakeTables, FixedFloor
+from tests.fakes import FakeSource, FakeTables, sampler_over
 
 from benchmarks.footprint import collector, resident_mib, scrape
 from benchmarks.report import Figure
-from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import VirtualMachines
-from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.collector import Collector
-from kepler_ebpf.config import add_flags, from_arguments
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.snapshot.containers import Names
+from kepler_ebpf.schedule import Schedule
+from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.workloads.names.provider import ContainerName
 from kepler_ebpf.workloads.resolver import WorkloadResolver
@@ -56,32 +51,10 @@ def _uid(number: int) -> str:
 
 def _busy_node(kernel: FakeTables, workloads: WorkloadResolver) -> Collector:
     """A collector over a simulated kernel side with a thousand containers of three processes each."""
-    source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = WorkloadTable(kernel, workloads.identify)  # type: ignore[arg-type]
-    machines = VirtualMachines(HostFS(), kernel, groups)  # type: ignore[arg-type]
-    meter = Meter([source])
-    sampler = Sampler(
-        kernel,  # type: ignore[arg-type]
-        meter,
-        groups,
-        floor_of=lambda domain: FixedFloor(10.0),
-        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
-        learn_path=workloads.learn_path,
-        machines=machines,
-    )
-    names = Names(
-        workloads.identify,
-        workloads.current,
-        workloads.working_set,
-        workloads.is_gone,
-        workloads.forget_cgroup,
-        workloads.forget,
-        lambda: {},
-    )
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    config = from_arguments(parser.parse_args([]), {})
-    return Collector(config, kernel, meter, sampler, groups, machines, names, {"power_source": "simulated"})  # type: ignore[arg-type]
+    source = FakeSource((Domain("package", 0, "fake", idle_watts=10.0), Domain("dram", 0, "fake", idle_watts=10.0)))
+    sampler = sampler_over(kernel, source, workloads=workloads)
+    publisher = Publisher(sampler, kernel, Meter([source]), workloads, SeriesOptions(), {})
+    return Collector(sampler, publisher, Schedule(0.1, 1.0, time.monotonic()), 5.0)
 
 
 def _publication() -> list[Figure]:

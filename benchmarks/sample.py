@@ -6,16 +6,11 @@ import statistics
 import time
 
 import numpy as np
-from tests.fakes import FakeSource, FakeTables, FixedFloor
+from tests.fakes import FakeSource, FakeTables, sampler_over
 
 from benchmarks.report import Figure
 from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import VirtualMachines
-from kepler_ebpf.attribution.workload_rows import WorkloadTable
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.workloads.workload import Workload
 
 _GOALS_MS = {1_000: 0.5, 10_000: 2.0, 100_000: 25.0}
 _ROUNDS = 40
@@ -24,17 +19,8 @@ _ROUNDS = 40
 def _machine(rows: int) -> tuple[Sampler, FakeTables, FakeSource]:
     """A sampler over ``rows`` live processes in 100 cgroups, on one package with DRAM."""
     kernel = FakeTables(1, rows + 2, 256)
-    source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = WorkloadTable(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
-    sampler = Sampler(
-        kernel,  # type: ignore[arg-type]
-        Meter([source]),
-        groups,
-        floor_of=lambda domain: FixedFloor(10.0),
-        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
-        learn_path=lambda cgroup, path: None,
-        machines=VirtualMachines(HostFS(), kernel, groups),  # type: ignore[arg-type]
-    )
+    source = FakeSource((Domain("package", 0, "fake", idle_watts=10.0), Domain("dram", 0, "fake", idle_watts=10.0)))
+    sampler = sampler_over(kernel, source)
     live = kernel.processes.rows[1 : rows + 1]
     live["tgid"] = np.arange(1, rows + 1)
     cgroups = kernel.cgroups.rows[2:102]

@@ -112,7 +112,7 @@ def collect(
             dynamic = np.array([dynamic.sum()])
         split: Split = share(slices, len(dynamic), ratio, by_cycles=by_cycles, by_misses=False)
         mine = np.zeros(count)
-        np.add.at(mine, slices.index % count, split.part * dynamic[slices.package])
+        np.add.at(mine, slices.index % count, split.charge(np.append(dynamic, 0.0)[np.newaxis])[0])
         joules += mine
         peak = np.maximum(peak, mine / seconds)
     return Result(joules, peak)

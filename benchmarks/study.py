@@ -8,18 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.fakes import FakeSource, FakeTables, FixedFloor
+from tests.fakes import FakeGpus, FakeTables, sampler_over
 
 from benchmarks.report import fill
 from benchmarks.simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
-from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import VirtualMachines
-from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.counter import WrappingCounter
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.workloads.workload import Workload
 
 _FINE = 1e-12  # joules: a counter so fine that what is left is the attribution's own error
 _INTERVALS = {"10 ms": 10, "100 ms": 100, "1 s": 1000, "5 s": 5000}
@@ -172,24 +166,13 @@ def conservation() -> str:
     """100,000 samples of a second, more than a day: two packages, churn, overflow, failed readings, GPU users."""
     chance = random.Random(1)
     domains = (
-        *(Domain("package", package, "simulated", str(package)) for package in (0, 1)),
-        *(Domain("dram", package, "simulated", str(package)) for package in (0, 1)),
-        Domain("gpu", 0, "simulated"),
+        *(Domain("package", package, "simulated", str(package), idle_watts=20.0) for package in (0, 1)),
+        *(Domain("dram", package, "simulated", str(package), idle_watts=0.0) for package in (0, 1)),
+        Domain("gpu", 0, "simulated", idle_watts=20.0),
     )
-    kernel, source = FakeTables(2, 128, 24), FakeSource(domains)
-    groups = WorkloadTable(kernel, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))  # type: ignore[arg-type]
-    users: dict[int, float] = {}
+    kernel, source = FakeTables(2, 128, 24), FakeGpus(domains)
     clock = [0.0]
-    sampler = Sampler(
-        kernel,  # type: ignore[arg-type]
-        Meter([source]),
-        groups,
-        floor_of=lambda domain: FixedFloor(20.0 if domains[domain].component != "dram" else float("nan")),
-        gpu_use=lambda domain: (np.array(list(users), np.int32), np.array(list(users.values()))),
-        learn_path=lambda cgroup, path: None,
-        machines=VirtualMachines(HostFS(), kernel, groups),  # type: ignore[arg-type]
-        clock=lambda: clock[0],
-    )
+    sampler = sampler_over(kernel, source, clock=lambda: clock[0])
     alive: dict[int, int] = {}
     for number in range(100_000):
         if len(alive) < 160 and chance.random() < 0.4:
@@ -202,8 +185,7 @@ def conservation() -> str:
             del alive[doomed]
         if chance.random() < 0.02:
             source.fail(chance.randrange(len(domains)))
-        users.clear()
-        users.update((tgid, chance.random()) for tgid in list(alive)[:2])
+        source.users = {tgid: chance.random() for tgid in list(alive)[:2]}
         clock[0] += 1.0
         source.use(np.array([chance.uniform(15, 200) for _ in domains]), 1.0)
         sampler.sample()

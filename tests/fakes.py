@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.attribution.sampler import Sampler, SamplerOptions
+from kepler_ebpf.attribution.vms import VirtualMachines
+from kepler_ebpf.attribution.workload_rows import WorkloadTable
+from kepler_ebpf.energy.meter import Meter
+from kepler_ebpf.energy.source import Domain, EnergySource
+from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.launch import Loaded
 from kepler_ebpf.kernel.table import Slices, Table
+from kepler_ebpf.kernel.tables import BpfTables as KernelTables
 from kepler_ebpf.kernel.tables import CgroupEvent
+from kepler_ebpf.workloads.source import Workloads
+from kepler_ebpf.workloads.workload import Workload
 
 
 class FreeRows:
@@ -151,11 +161,68 @@ class FakeSource:
         pass
 
 
-class FixedFloor:
-    """An idle floor that is known."""
+class FakeGpus(FakeSource):
+    """GPUs whose users the test tells: ``users``, weights by process id, the same for every device."""
 
-    def __init__(self, watts: float) -> None:
-        self.watts = watts
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.users: dict[int, float] = {}
 
-    def update(self, power_watts: float, utilization: float, seconds: float) -> None:
+    def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        return np.array(list(self.users), np.int32), np.array(list(self.users.values()), np.float64)
+
+    def load(self, position: int) -> float:
+        return min(sum(self.users.values()), 1.0)
+
+
+@dataclass
+class FakeWorkloads:
+    """Every cgroup is a container called after its id, unless ``known`` says otherwise; names as ``names`` has them.
+
+    ``names``: by container id; None while the name is looked up.
+    """
+
+    known: dict[int, Workload | None] = field(default_factory=dict)
+    names: dict[str, str | None] = field(default_factory=dict)
+    faults: dict[tuple[str, str], int] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
+
+    def identify(self, cgroup_id: int) -> Workload | None:
+        if cgroup_id in self.known:
+            return self.known[cgroup_id]
+        return Workload("container", f"c{cgroup_id}", cpu_request=cgroup_id)
+
+    def current(self, workload: Workload) -> Workload | None:
+        name = self.names.get(workload.container_id, workload.container)
+        return None if name is None else replace(workload, container=name)
+
+    def learn_path(self, cgroup_id: int, path: str) -> None:
         pass
+
+    def working_set(self, workload: Workload) -> int | None:
+        return 1
+
+    def is_gone(self, cgroup_id: int) -> bool:
+        return cgroup_id in self.gone
+
+    def forget_cgroup(self, cgroup_id: int) -> None:
+        pass
+
+    def forget(self, workload: Workload) -> None:
+        self.forgotten.append(workload.container_id)
+
+
+def sampler_over(
+    kernel: KernelTables,
+    *sources: EnergySource,
+    workloads: Workloads | None = None,
+    policy: str = "none",
+    fs: HostFS | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Sampler:
+    """A sampler over these, floors as the sources' domains know them."""
+    workloads = workloads or FakeWorkloads()
+    table = WorkloadTable(kernel, workloads)
+    vms = VirtualMachines(fs or HostFS(), kernel, table)
+    return Sampler(kernel, Meter(sources), table, workloads, vms, SamplerOptions(idle_policy=policy), clock)

@@ -16,8 +16,8 @@ from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.kernel.table import COUNTERS
-from kepler_ebpf.workloads.workload import Workload
-from tests.fakes import FakeSource, FakeTables, FixedFloor
+from kepler_ebpf.workloads.workload import SYSTEM, Workload
+from tests.fakes import FakeSource, FakeTables, FakeWorkloads
 
 HOST, CONTAINER = 1, 2
 
@@ -27,11 +27,9 @@ class Node:
 
     def __init__(self, proc: Path) -> None:
         self.kernel = FakeTables(1)
-        self.groups = WorkloadTable(
-            self.kernel,  # type: ignore[arg-type]
-            lambda cgroup: Workload("system", container="system") if cgroup == HOST else Workload("container", "c"),
-        )
-        self.machines = VirtualMachines(HostFS(proc), self.kernel, self.groups)  # type: ignore[arg-type]
+        self.workloads = FakeWorkloads({HOST: SYSTEM, CONTAINER: Workload("container", "c")})
+        self.table = WorkloadTable(self.kernel, self.workloads)
+        self.vms = VirtualMachines(HostFS(proc), self.kernel, self.table)
         for tgid, more in ((10, b"-name\0guest=web\0"), (11, b""), (12, b"-name\0inner\0")):
             (proc / str(tgid)).mkdir()
             (proc / str(tgid) / "cmdline").write_bytes(b"/usr/bin/qemu-system-x86_64\0" + more)
@@ -44,27 +42,26 @@ class Node:
 
     def look(self) -> None:
         """Look, and once more for the answers."""
-        self.machines.look()
+        self.vms.look()
         self.wait()
-        self.machines.look()
+        self.vms.look()
 
     def wait(self) -> None:
-        for reader in self.machines._readers:
+        for reader in self.vms._readers:
             reader.join(20)
 
     def sample(self) -> dict[str, float]:
         """Milliseconds by workload in one sample."""
         processes, cgroups = self.kernel.sample()
         whole = cgroups.alone_ns.sum()
-        parted = self.machines.part(processes, cgroups)
-        assert parted.alone_ns.sum() == pytest.approx(whole)
-        assert all((getattr(parted, name) >= 0).all() for name in COUNTERS)
-        numbers = self.groups.of(parted.index)
+        split = self.vms.split(processes, cgroups)
+        assert split.alone_ns.sum() == pytest.approx(whole)
+        assert all((getattr(split, name) >= 0).all() for name in COUNTERS)
+        numbers = self.table.of(split.index)
         sums: dict[str, float] = {}
-        for number, time_ns in zip(numbers.tolist(), parted.alone_ns.tolist()):
-            group = self.groups.groups[number]
-            assert group is not None
-            sums[group.workload.container] = sums.get(group.workload.container, 0.0) + time_ns * 1e-6
+        for number, time_ns in zip(numbers.tolist(), split.alone_ns.tolist()):
+            container = self.table.rows[number].workload.container
+            sums[container] = sums.get(container, 0.0) + time_ns * 1e-6
         return sums
 
 
@@ -83,7 +80,7 @@ def test_machines_of_the_host_are_workloads(node: Node) -> None:
         node.run(tgid, used)
     node.run(12, 4, CONTAINER)
     assert node.sample() == {"web": 3.0, "qemu-11": 2.0, "system": 1.0, "": 4.0}
-    web = next(g.workload for _, g in node.groups.living() if g.workload.container == "web")
+    web = next(g.workload for g in node.table.rows.values() if g.workload.container == "web")
     assert (web.kind, web.container_id, web.runtime) == ("vm", "qemu/10", "qemu")
 
 
@@ -93,7 +90,7 @@ def test_nobody_comes_into_another_machines_books_by_its_name(node: Node, tmp_pa
     for tgid in (10, 13):
         node.run(tgid, 1)
     node.look()
-    found = [group.workload for _, group in node.groups.living() if group.workload.container == "web"]
+    found = [group.workload for group in node.table.rows.values() if group.workload.container == "web"]
     assert {workload.container_id for workload in found} == {"qemu/10", "qemu/13"}
 
 
@@ -101,11 +98,11 @@ def test_a_command_line_that_cannot_be_read_now_delays_nobody(node: Node, tmp_pa
     (tmp_path / "14").mkdir()
     os.mkfifo(tmp_path / "14/cmdline")
     node.run(14, 1)
-    node.machines.look()
+    node.vms.look()
     node.run(10, 1)
-    node.machines.look()
-    node.machines._readers[-1].join(20)
-    node.machines.look()
+    node.vms.look()
+    node.vms._readers[-1].join(20)
+    node.vms.look()
     node.sample()
     node.run(10, 3)
     node.run(14, 2)
@@ -116,12 +113,12 @@ def test_a_command_line_that_cannot_be_read_now_delays_nobody(node: Node, tmp_pa
 
 def test_an_answer_about_a_process_that_is_gone_is_nobodys(node: Node) -> None:
     node.run(10, 1)
-    node.machines.look()
+    node.vms.look()
     node.wait()
     row = node.kernel.row_of_process(10)
-    node.machines.bury(np.array([row], np.intp), 1.0)
+    node.vms.release(np.array([row], np.intp), 1.0)
     node.kernel.processes.rows["comm"][row] = b"bash"
-    node.machines.look()
+    node.vms.look()
     assert node.sample() == {"system": 1.0}
     node.run(10, 4)
     node.kernel.processes.rows["comm"][row] = b"bash"
@@ -133,13 +130,13 @@ def test_readers_are_bounded_and_who_is_not_looked_at_comes_later(node: Node, tm
         (tmp_path / str(tgid)).mkdir()
         os.mkfifo(tmp_path / str(tgid) / "cmdline")
         node.run(tgid, 1)
-        node.machines.look()
-    assert len(node.machines._readers) == 4
+        node.vms.look()
+    assert len(node.vms._readers) == 4
     node.run(10, 1)
     for tgid in range(14, 18):
         (tmp_path / str(tgid) / "cmdline").open("wb").close()
     node.wait()
-    node.machines.look()
+    node.vms.look()
     (tmp_path / "18/cmdline").open("wb").close()
     node.look()
     node.sample()
@@ -165,23 +162,15 @@ def test_a_machine_that_ends_is_a_workload_that_died(node: Node) -> None:
     node.run(10, 1)
     node.look()
     row = node.kernel.row_of_process(10)
-    node.machines.bury(np.array([row], np.intp), 5.0)
-    (web,) = [group for _, group in node.groups.living() if group.workload.container == "web"]
+    node.vms.release(np.array([row], np.intp), 5.0)
+    (web,) = [group for group in node.table.rows.values() if group.workload.container == "web"]
     assert web.died == 5.0
 
 
 def test_the_books_close_with_machines(node: Node) -> None:
     chance = random.Random(7)
-    source = FakeSource((Domain("package", 0, "fake"),))
-    sampler = Sampler(
-        node.kernel,  # type: ignore[arg-type]
-        Meter([source]),
-        node.groups,
-        floor_of=lambda domain: FixedFloor(1.0),
-        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
-        learn_path=lambda cgroup, path: None,
-        machines=node.machines,
-    )
+    source = FakeSource((Domain("package", 0, "fake", idle_watts=1.0),))
+    sampler = Sampler(node.kernel, Meter([source]), node.table, node.workloads, node.vms)
     for number in range(300):
         for tgid in (10, 11, 12, 20):
             if chance.random() < 0.6:

@@ -9,32 +9,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kepler_ebpf.attribution.sampler import Sampler
-from kepler_ebpf.attribution.vms import VirtualMachines
-from kepler_ebpf.attribution.workload_rows import WorkloadTable
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
-from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.kernel.tables import BpfTables
-from kepler_ebpf.workloads.workload import Workload
-from tests.fakes import FakeSource, FixedFloor
+from tests.fakes import FakeSource, sampler_over
 
 pytestmark = pytest.mark.kernel
 
 
 def test_every_sample_closes_under_churn(accounting: Callable[..., BpfTables]) -> None:
     books = accounting(rows=256)
-    source = FakeSource((Domain("package", 0, "fake"), Domain("dram", 0, "fake")))
-    groups = WorkloadTable(books, lambda cgroup: Workload("container", container_id=f"c{cgroup}"))
-    sampler = Sampler(
-        books,
-        Meter([source]),
-        groups,
-        floor_of=lambda domain: FixedFloor(3.0),
-        gpu_use=lambda domain: (np.empty(0, np.int32), np.empty(0)),
-        learn_path=lambda cgroup, path: None,
-        machines=VirtualMachines(HostFS(), books, groups),
-    )
+    source = FakeSource((Domain("package", 0, "fake", idle_watts=3.0), Domain("dram", 0, "fake", idle_watts=3.0)))
+    sampler = sampler_over(books, source)
     churn = [subprocess.Popen(["/bin/sh", "-c", "while :; do /bin/true; done"]) for _ in range(3)]
     try:
         for _ in range(400):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.tables import CgroupEvent
-from kepler_ebpf.snapshot.containers import ContainerSeries, Names
+from kepler_ebpf.snapshot.containers import ContainerSeries
 from kepler_ebpf.snapshot.types import Containers
 from kepler_ebpf.workloads.workload import Workload
-from tests.attribution.test_sampler import DOMAINS, Machine
+from tests.attribution.test_sampler import DOMAINS, Node
 
 HOLD = 120.0
 
@@ -21,40 +19,29 @@ class World:
     """Containers by cgroup id: their names are known, pending or unknown as ``names`` says."""
 
     def __init__(self) -> None:
-        self.machine = Machine()
-        self.names: dict[str, str | None] = {}
-        self.forgotten: list[str] = []
-        names = Names(
-            identify=lambda cgroup: Workload("container", f"c{cgroup}"),
-            current=self._current,
-            working_set=lambda workload: 1,
-            is_gone=lambda cgroup: False,
-            forget_cgroup=lambda cgroup: None,
-            forget=lambda workload: self.forgotten.append(workload.container_id),
-            faults=dict,
-        )
-        self.series = ContainerSeries(self.machine.sampler, self.machine.groups, names, HOLD)
-
-    def _current(self, workload: Workload) -> Workload | None:
-        name = self.names.get(workload.container_id, workload.container)
-        return None if name is None else replace(workload, container=name)
+        self.node = Node()
+        self.names = self.node.workloads.names
+        self.forgotten = self.node.workloads.forgotten
+        ledger = self.node.ledger
+        self.series = ContainerSeries(ledger.levels["container"], self.node.table, self.node.workloads, HOLD)
 
     def run(self, *cgroups: int) -> None:
         for cgroup in cgroups:
-            self.machine.kernel.run(cgroup, cgroup, 0, 1_000_000)
-        self.machine.tick(np.full(len(DOMAINS), 8.0))
+            self.node.kernel.run(cgroup, cgroup, 0, 1_000_000)
+        self.node.tick(np.full(len(DOMAINS), 8.0))
 
     def end(self, *cgroups: int) -> None:
         """Their processes end, their cgroups are removed, and the sampler has seen it."""
         for cgroup in cgroups:
-            self.machine.kernel.kill(cgroup)
-            self.machine.kernel.events.append(CgroupEvent(cgroup, True, ""))
-        for seconds in (0.1, 6.0):
-            self.machine.tick(np.zeros(len(DOMAINS)), seconds)
+            self.node.kernel.kill(cgroup)
+            self.node.kernel.events.append(CgroupEvent(cgroup, True, ""))
+        for seconds in (0.1, 6.0, 0.1):
+            self.node.tick(np.zeros(len(DOMAINS)), seconds)
 
     def publish(self) -> Containers:
-        found = self.series.publish(5.0, self.machine.now)
-        level = self.machine.sampler.ledger.levels["container"]
+        self.node.ledger.end_publication()
+        found = self.series.publish(self.node.now, self.node.sampler.owed_since)
+        level = self.node.ledger.levels["container"]
         whole = found.joules[: len(NODE)].sum() + found.pending_joules + found.exited_joules
         assert whole == pytest.approx(float(level.total()[: len(NODE)].sum()), rel=1e-9)
         labels = [(workload.container_id, workload.container) for workload in found.workloads]
@@ -89,12 +76,12 @@ def test_one_that_dies_while_its_name_is_looked_up_waits_too() -> None:
     world.run(7)
     world.end(7)
     assert world.publish().workloads == ()
-    world.machine.now += 10
+    world.node.now += 10
     world.names["c7"] = "app"
     assert list(world.labels()) == [("c7", "app")]
-    world.machine.now += HOLD - 1
+    world.node.now += HOLD - 1
     assert list(world.labels()) == [("c7", "app")], "held from when it was first shown"
-    world.machine.now += 2
+    world.node.now += 2
     assert world.labels() == {}
     assert world.forgotten == ["c7"]
 
@@ -109,7 +96,7 @@ def test_a_name_that_comes_too_late_begins_a_series_of_its_own() -> None:
     found = world.labels()
     assert found["c7", ""] == before, "nothing of it is counted twice, and no counter falls"
     assert found["c7", "app"] > 0
-    world.machine.now += HOLD + 1
+    world.node.now += HOLD + 1
     world.run(7)
     assert list(world.labels()) == [("c7", "app")]
     assert world.forgotten == [], "the container lives"
@@ -129,9 +116,9 @@ def test_no_more_than_a_thousand_dead_stay_but_each_was_shown() -> None:
 
 def test_a_systemd_unit_dies_like_a_container() -> None:
     world = World()
-    world.machine.groups._identify = lambda cgroup: Workload("system", container=f"run-{cgroup}.service")
+    world.node.workloads.known[3] = Workload("system", container="run-3.service")
     world.run(3)
     world.end(3)
     assert list(world.labels()) == [("", "run-3.service")]
-    world.machine.now += HOLD + 1
+    world.node.now += HOLD + 1
     assert world.labels() == {}

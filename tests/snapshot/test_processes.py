@@ -1,4 +1,4 @@
-"""Which processes are shown: the level always sums, and no counter ever falls."""
+"""Which processes are shown: the level always sums, no counter falls, and no sum over the level takes a step."""
 
 from __future__ import annotations
 
@@ -7,61 +7,84 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kepler_ebpf.attribution.sampler import Departed
+from kepler_ebpf.attribution.frame import Departed, Entry
+from kepler_ebpf.attribution.ledger import Level
+from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.layout import ROW
-from kepler_ebpf.snapshot.processes import ProcessSeries, merge
-from kepler_ebpf.snapshot.types import Process
+from kepler_ebpf.snapshot.processes import Candidates, ProcessSeries
+from kepler_ebpf.snapshot.types import Processes
+from kepler_ebpf.workloads.workload import Workload
+from tests.fakes import FakeWorkloads
 
 HOLD_SECONDS = 120.0
+ONE_SECOND = np.ones(len(NODE))
+Labels = tuple[str, str, str]
+ENDED = ("exited", "", "")
 
 
 class World:
-    """Processes that use energy, are born and die, and the totals that must come out."""
+    """Processes that use energy, are born and die, over a real level: one row a process, one joule a CPU second."""
 
-    def __init__(self, limit: int, bound: int = 10_000) -> None:
-        self.series = ProcessSeries(limit, bound, HOLD_SECONDS, lambda cgroup: f"c{cgroup}")
-        self.joules: dict[tuple[int, int], float] = {}
-        self.before: dict[tuple[int, int], float] = {}
-        self.names: dict[tuple[int, int], bytes] = {}
-        self.exited = 0.0
-        self.departed: list[tuple[tuple[int, int], float]] = []
+    def __init__(self, limit: int) -> None:
+        self.workloads = FakeWorkloads()
+        self.series = ProcessSeries(limit, HOLD_SECONDS, self.workloads)
+        self.level = Level(NODE, 64)
+        self.rows = np.zeros(64, ROW)
+        self.row_of: dict[int, int] = {}
+        self.departed: list[Departed] = []
         self.now = 0.0
+        self.starts = 0
 
-    def rows(self, keys: list[tuple[int, int]], joules: list[float]) -> np.ndarray:
-        rows = np.zeros(len(keys), ROW)
-        for row, (tgid, start), used in zip(rows, keys, joules):
-            row["tgid"], row["start_ns"] = tgid, start
-            row["comm"] = self.names.get((tgid, start), b"p%d" % tgid)
-            row["alone_ns"], row["cycles"] = used * 1e9, used * 1e6
-        return rows
+    def use(self, tgid: int, joules: float, comm: str = "", cgroup: int = 0) -> None:
+        if tgid not in self.row_of:
+            row = self.row_of[tgid] = int(np.flatnonzero(self.rows["tgid"] == 0)[0])
+            self.starts += 1
+            self.rows["tgid"][row], self.rows["start_ns"][row] = tgid, self.starts
+            self.rows["comm"][row] = comm.encode() or b"p%d" % tgid
+        row = self.row_of[tgid]
+        if comm:
+            self.rows["comm"][row] = comm.encode()
+        self.rows["cgroup_id"][row] = cgroup
+        energy = np.array([[joules], [0.0], [0.0]])
+        figures = np.array([joules])
+        self.level.book(Entry(np.array([row], np.intp), energy, figures, figures * 1e6), ONE_SECOND)
 
-    def kill(self, key: tuple[int, int]) -> None:
-        used = self.joules.pop(key)
-        self.exited += used
-        self.departed.append((key, used))
+    def kill(self, tgid: int) -> None:
+        row = np.array([self.row_of.pop(tgid)], np.intp)
+        self.departed.append(Departed(self.rows[row], self.level.figures[:, row], self.level.published(row)))
+        self.level.settle(row)
+        self.rows[row] = np.zeros((), ROW)
 
-    def publish(self, seconds: float = 5.0) -> tuple[Process, ...]:
+    def publish(self, seconds: float = 1.0) -> Processes:
         self.now += seconds
-        keys = list(self.joules)
-        joules = np.array([self.joules[key] for key in keys])
-        recent = joules - np.array([self.before.get(key, 0.0) for key in keys])
-        gone = [key for key, _ in self.departed]
-        used = np.array([used for _, used in self.departed])
-        departed = []
-        if gone:
-            was = np.array([self.before.get(key, 0.0) for key in gone])
-            departed = [Departed(self.rows(gone, used.tolist()), used, used - was)]
+        self.level.end_publication(ONE_SECOND)
+        used = np.flatnonzero(self.rows["tgid"])
+        candidates = Candidates.gather(self.rows, used, self.level, self.departed, ONE_SECOND)
+        found = self.series.publish(candidates, self.level.total(), 1e6, self.now)
+        self.level.begin_publication()
         self.departed = []
-        whole = sum(self.joules.values()) + self.exited
-        self.before = dict(self.joules)
-        total = np.array([whole, whole, whole * 1e6])
-        return self.series.publish(self.rows(keys, joules.tolist()), joules, recent, departed, total, seconds, self.now)
+        return found
+
+    def values(self, seconds: float = 1.0) -> dict[str, float]:
+        """Joules by pid, and those of ended series."""
+        found = self.publish(seconds)
+        return {**dict(zip(found.pid, found.joules.sum(axis=0).tolist())), "exited": float(found.exited[:3].sum())}
+
+
+def counters(found: Processes) -> dict[Labels, tuple[float, float, float]]:
+    """Joules, seconds and cycles by labels; what has ended is under ``exited``."""
+    names = zip(found.pid, found.comm, found.container_id)
+    values = zip(found.joules.sum(axis=0).tolist(), found.seconds.tolist(), found.cycles.tolist())
+    exited = (float(found.exited[:3].sum()), float(found.exited[3]), float(found.exited[4]))
+    return {**dict(zip(names, values)), ENDED: exited}
 
 
 events = st.lists(
     st.one_of(
         st.tuples(st.just("use"), st.integers(1, 12), st.floats(0.001, 1000)),
         st.tuples(st.just("die"), st.integers(1, 12), st.just(0.0)),
+        st.tuples(st.just("rename"), st.integers(1, 12), st.floats(0.001, 1000)),
+        st.tuples(st.just("move"), st.integers(1, 12), st.floats(0.001, 1000)),
         st.tuples(st.just("publish"), st.just(0), st.floats(0.1, 60)),
     ),
     max_size=80,
@@ -69,83 +92,123 @@ events = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.integers(0, 4), st.integers(1, 6), events)
-def test_the_level_sums_and_nothing_falls(limit: int, bound: int, script: list[tuple[str, int, float]]) -> None:
-    world = World(limit, bound)
-    starts = dict.fromkeys(range(1, 13), 1)
-    seen: dict[tuple[str, str, str], tuple[float, float, float]] = {}
-    for what, pid, amount in [*script, ("publish", 0, 1.0)]:
-        key = (pid, starts.get(pid, 0))
+@given(st.integers(0, 6), events)
+def test_the_level_sums_and_nothing_falls_or_steps(limit: int, script: list[tuple[str, int, float]]) -> None:
+    world = World(limit)
+    seen: dict[Labels, tuple[float, float, float]] = {}
+    whole_before = 0.0
+    for number, (what, pid, amount) in enumerate([*script, ("publish", 0, 1.0)]):
         if what == "use":
-            world.joules[key] = world.joules.get(key, 0.0) + amount
-        elif what == "die" and key in world.joules:
-            world.kill(key)
-            starts[pid] += 1
+            world.use(pid, amount)
+        elif what == "rename":
+            world.use(pid, amount, comm=f"worker-{number}")
+        elif what == "move":
+            world.use(pid, amount, cgroup=number + 1)
+        elif what == "die" and pid in world.row_of:
+            world.kill(pid)
         elif what == "publish":
-            series = world.publish(amount)
-            whole = sum(world.joules.values()) + world.exited
-            assert sum(p.joules for p in series) == pytest.approx(whole, rel=1e-9, abs=1e-9)
-            assert sum(p.seconds for p in series) == pytest.approx(whole, rel=1e-9, abs=1e-9)
-            assert len(series) - 1 <= bound
-            assert series[-1].pid == "other"
-            assert all(p.joules >= -1e-9 and p.watts >= 0 for p in series)
-            counters = {(p.pid, p.comm, p.container_id): (p.joules, p.seconds, p.cycles) for p in series}
-            assert len(counters) == len(series), "no two series with the same labels"
-            for labels in counters.keys() & seen.keys():
-                assert all(now >= before for now, before in zip(counters[labels], seen[labels])), labels
-            seen = counters
+            found = world.publish(amount)
+            whole = float(world.level.total()[:3].sum())
+            now = counters(found)
+            for figure in (0, 1):
+                assert sum(values[figure] for values in now.values()) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+            assert len(found.pid) - 1 <= limit
+            assert len(now) == len(found.pid) + 1, "no two series with the same labels"
+            assert (found.watts >= 0).all()
+            for labels in now.keys() & seen.keys():
+                assert all(after >= before for after, before in zip(now[labels], seen[labels])), labels
+            grown = sum(v[0] - seen.get(k, (0.0,))[0] for k, v in now.items() if k[0] != "exited")
+            assert grown == pytest.approx(whole - whole_before - 0.0, rel=1e-9, abs=1e-6) or len(
+                seen.keys() - now.keys()
+            )
+            # What Prometheus calls the increase of a sum: every series from where it was, new ones from 0.
+            grown = sum(max(values[0] - seen.get(key, (0.0,))[0], 0.0) for key, values in now.items() if key != ENDED)
+            assert grown <= whole - whole_before + 1e-6, "nothing is counted twice"
+            seen, whole_before = now, whole
 
 
 def test_the_biggest_are_shown_under_their_names() -> None:
     world = World(2)
-    world.joules = {(1, 1): 5.0, (2, 1): 50.0, (3, 1): 500.0}
-    series = {p.pid: p for p in world.publish()}
-    assert set(series) == {"2", "3", "other"}
-    assert (series["3"].joules, series["3"].comm, series["3"].watts) == (500.0, "p3", 100.0)
-    assert series["other"].joules == 5.0
-    assert series["other"].watts == pytest.approx(1.0)
+    for tgid, joules in ((1, 5.0), (2, 50.0), (3, 500.0)):
+        world.use(tgid, joules)
+    found = world.publish()
+    assert set(found.pid) == {"2", "3", "other"}
+    three = found.pid.index("3")
+    assert (found.joules[0, three], found.comm[three], found.watts[three]) == (500.0, "p3", 500.0)
+    assert found.joules[0, -1] == 5.0
+
+
+def test_a_series_starts_from_what_was_used_at_the_publication_before() -> None:
+    world = World(1)
+    world.use(1, 5.0)
+    world.use(2, 4.0)
+    assert world.values() == {"1": 5.0, "other": 4.0, "exited": 0.0}
+    world.use(2, 3.0)
+    assert world.values() == {"2": 3.0, "other": 4.0, "exited": 5.0}, "its past stays where it was"
 
 
 def test_the_dead_stay_with_their_final_value_and_then_go() -> None:
     world = World(10)
-    world.joules = {(1, 1): 5.0, (2, 1): 7.0}
+    world.use(1, 5.0)
+    world.use(2, 7.0)
     world.publish()
-    world.joules[2, 1] = 8.0
-    world.kill((2, 1))
-    assert {p.pid: p.joules for p in world.publish()} == {"1": 5.0, "2": 8.0, "other": 0.0}
-    assert {p.pid: p.joules for p in world.publish(HOLD_SECONDS - 6)}["2"] == 8.0
-    assert {p.pid: p.joules for p in world.publish(10)} == {"1": 5.0, "other": 8.0}
+    world.use(2, 1.0)
+    world.kill(2)
+    assert world.values() == {"1": 5.0, "2": 8.0, "other": 0.0, "exited": 0.0}
+    assert world.values(HOLD_SECONDS - 6)["2"] == 8.0
+    assert world.values(10) == {"1": 5.0, "other": 0.0, "exited": 8.0}
+
+
+def test_the_limit_holds_for_the_dead_too() -> None:
+    world = World(3)
+    for tgid in range(1, 10):
+        world.use(tgid, float(tgid))
+        world.kill(tgid)
+        world.use(100 + tgid, 0.5)
+        assert len(world.publish().pid) <= 3 + 1
 
 
 def test_a_pid_used_again_goes_on_with_its_series() -> None:
     world = World(10)
-    world.joules = {(7, 1): 5.0, (8, 1): 1.0}
+    world.use(7, 5.0)
+    world.use(8, 1.0)
     world.publish()
-    world.joules[7, 1] = 6.0
-    world.kill((7, 1))
-    world.joules[7, 2] = 2.0
-    assert sorted((p.pid, p.joules) for p in world.publish()) == [("7", 8.0), ("8", 1.0), ("other", 0.0)]
-    world.joules[7, 2] = 3.0
-    world.kill((7, 2))
-    assert sorted((p.pid, p.joules) for p in world.publish()) == [("7", 9.0), ("8", 1.0), ("other", 0.0)]
-    assert sorted((p.pid, p.joules) for p in world.publish(HOLD_SECONDS)) == [("8", 1.0), ("other", 9.0)]
+    world.use(7, 1.0)
+    world.kill(7)
+    world.use(7, 2.0)
+    found = world.values()
+    assert found["7"] + found["other"] == 8.0
+    assert found["exited"] == 0.0
+    world.use(7, 1.0)
+    assert world.values()["7"] == found["7"] + 1.0
 
 
 def test_a_pid_used_again_under_another_name_is_another_series() -> None:
     world = World(10)
-    world.names[7, 1] = b"before"
-    world.joules = {(7, 1): 5.0}
-    assert [(p.comm, p.joules) for p in world.publish()] == [("before", 5.0), ("", 0.0)]
-    world.kill((7, 1))
-    world.joules[7, 2] = 2.0
-    assert [(p.comm, p.joules) for p in world.publish()] == [("p7", 2.0), ("", 5.0)]
+    world.use(7, 5.0, comm="before")
+    assert world.values() == {"7": 5.0, "other": 0.0, "exited": 0.0}
+    world.kill(7)
+    world.use(7, 2.0, comm="after")
+    found = world.publish()
+    assert found.comm == ("after", "")
+    assert (found.joules[0, 0], found.exited[0]) == (2.0, 5.0)
 
 
-def test_one_process_on_two_packages_is_one() -> None:
-    rows = np.zeros(3, ROW)
-    rows["tgid"], rows["start_ns"], rows["alone_ns"] = [7, 8, 7], [1, 1, 1], [10**9, 10**9, 2 * 10**9]
-    first, figures, recent = merge(rows, np.array([1.0, 2.0, 4.0]), np.array([0.5, 0.0, 0.25]))
-    assert first["tgid"].tolist() == [7, 8]
-    assert figures[0].tolist() == [5.0, 2.0]
-    assert figures[1].tolist() == [3.0, 1.0]
-    assert recent.tolist() == [0.75, 0.0]
+def test_a_process_that_renames_itself_keeps_its_series() -> None:
+    world = World(10)
+    for number in range(5):
+        world.use(7, 1.0, comm=f"worker-{number}")
+        found = world.publish()
+        assert found.comm == ("worker-0", "")
+        assert found.joules[0, 0] == number + 1.0
+
+
+def test_a_process_that_comes_into_its_container_late_gets_another_series() -> None:
+    world = World(10)
+    world.workloads.known[1] = Workload("system", container="system")
+    world.use(7, 1.0, cgroup=1)
+    assert world.publish().container_id == ("", "")
+    world.use(7, 2.0, cgroup=2)
+    found = world.publish()
+    assert found.container_id == ("c2", "")
+    assert (found.joules[0, 0], found.exited[0]) == (2.0, 1.0), "what it used before stays where it was"

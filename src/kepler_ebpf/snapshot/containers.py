@@ -88,7 +88,7 @@ class ContainerSeries:
         due = [
             number
             for rank, (died, number) in enumerate(dead)
-            if died < owed_since and self._is_over(self._table.rows[number], number, died, now, rank < surplus)
+            if died <= owed_since and self._is_over(self._table.rows[number], number, died, now, rank < surplus)
         ]
         index = np.array(due, np.intp)
         joules = self._level.joules[: len(NODE), index].sum(axis=0).tolist()

@@ -128,8 +128,7 @@ class ProcessSeries:
         energy = candidates.figures[: len(NODE)].sum(axis=0)
         positions = np.flatnonzero((energy > 0) | (candidates.figures[-2] > 0))
         if len(positions) > self._limit:
-            best = np.argpartition(energy[positions], len(positions) - self._limit)[len(positions) - self._limit :]
-            positions = positions[best]
+            positions = positions[np.argsort(-energy[positions], kind="stable")[: self._limit]]
         rows = candidates.rows[positions]
         keys = zip(rows["tgid"].tolist(), rows["start_ns"].tolist())
         chosen: dict[Key, tuple[float, int | None]] = {
