@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,27 +52,27 @@ def bill(
     charged[GPU] = False
     idle = np.zeros(charged.shape)
     if idle_is_shared:
-        idle[SHARED_IDLE] = reading.by_payer(reading.idle)[SHARED_IDLE]
-    return Bill(reading.by_payer(reading.dynamic) * charged, idle * charged), anyone
+        idle[SHARED_IDLE] = reading.by_payer(reading.idle)[SHARED_IDLE] * charged[SHARED_IDLE]
+    return Bill(reading.by_payer(reading.dynamic) * charged, idle), anyone
 
 
 def charge(
     bill: Bill,
     anyone: NDArray[np.bool_],
     split: Split,
-    index: Indexes,
+    ran: Entry,
     overflow: Indexes,
-    components: int,
     idle_weights: tuple[Indexes, Floats] | None,
 ) -> list[Entry]:
     """Share a bill among the rows of one level; every joule of it is given to somebody.
 
-    ``index``: intp[n], the row of each slice. ``overflow``: intp[packages + 1], the row that stands in for a payer
-    whose users are seen at the other level only. ``idle_weights``: rows and their fraction of the idle energy, or None:
-    by use.
+    ``ran``: an entry of those who ran, without energy. ``overflow``: intp[packages + 1], the row that stands in for a
+    payer whose users are seen at the other level only. ``idle_weights``: rows and their fraction of the idle energy, or
+    None: by use.
     """
     by_use = bill.dynamic if idle_weights is not None else bill.dynamic + bill.idle
-    pieces = [Entry.of_joules(index, split.charge(by_use[:components]))]
+    components = len(ran.joules)
+    pieces = [replace(ran, joules=split.charge(by_use[:components]))]
     unseen = np.flatnonzero(anyone & (split.total == 0))
     if len(unseen):
         pieces.append(Entry.of_joules(overflow[unseen], by_use[:components, unseen]))
@@ -82,11 +82,14 @@ def charge(
     return pieces
 
 
-def ran(slices: Slices, index: Indexes, components: int, count_cycles: bool) -> Entry:
-    """CPU time and cycles of slices, without any energy."""
+def ran(slices: Slices, components: int, new: bool, count_cycles: bool) -> Entry:
+    """Who ran, without any energy: CPU time and cycles where these are ``new``, and nothing where they were told."""
+    nothing = np.zeros(len(slices.index))
+    joules = np.broadcast_to(0.0, (components, len(nothing)))
+    if not new:
+        return Entry(slices.index, joules, nothing, nothing)
     seconds = (slices.alone_ns + slices.shared_ns) * 1e-9
-    cycles = slices.cycles if count_cycles else np.zeros(len(index))
-    return Entry(index, np.zeros((components, len(index))), seconds, cycles)
+    return Entry(slices.index, joules, seconds, slices.cycles if count_cycles else nothing)
 
 
 def of_gpu(rows: Indexes, joules: Floats, components: int) -> Entry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Reading:
     live: NDArray[np.bool_]
     packages: int
 
-    @property
+    @cached_property
     def of_node(self) -> NDArray[np.bool_]:
         """Which domains make up the node's energy, bool[d]."""
         return (self.component >= 0) & (self.component < len(NODE))
@@ -51,10 +52,10 @@ class Reading:
 
     def by_payer(self, column: Floats) -> Floats:
         """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
-        sums = np.zeros((len(WORKLOAD), self.packages + 1))
         take = (self.component >= 0) & (self.component != GPU)
-        np.add.at(sums, (self.component[take], self.payer[take]), column[take])
-        return sums
+        place = self.component[take] * (self.packages + 1) + self.payer[take]
+        sums = np.bincount(place, column[take], len(WORKLOAD) * (self.packages + 1)).astype(np.float64)
+        return sums.reshape(len(WORKLOAD), self.packages + 1)
 
     def answered(self) -> NDArray[np.bool_]:
         """For which component and payer every live domain has a new reading: bool[2, packages + 1]."""
@@ -83,7 +84,7 @@ class Entry:
 
     @classmethod
     def of_joules(cls, index: Indexes, joules: Floats) -> Entry:
-        """Energy alone."""
+        """Energy without CPU time."""
         nothing = np.zeros(len(index))
         return cls(index, joules, nothing, nothing)
 

@@ -138,7 +138,8 @@ class Ledger:
     def book(self, frame: Frame) -> None:
         """Add a frame. One whose levels do not account for what was measured is counted, and logged once."""
         covered = frame.covered_seconds
-        self.domains = np.pad(self.domains, (0, len(frame.reading.joules) - len(self.domains)))
+        if len(self.domains) < len(frame.reading.joules):
+            self.domains = np.pad(self.domains, (0, len(frame.reading.joules) - len(self.domains)))
         self.domains += frame.reading.joules
         self.floor_watts = frame.reading.floor_watts
         self.measured += frame.measured

@@ -61,7 +61,11 @@ class Sampler:
         self._vms = vms
         self._options = options = options or SamplerOptions()
         self._clock = clock
-        self._packages = tables.topology.packages
+        self._topology = tables.topology
+        self._packages = self._topology.packages
+        self._threads = np.array(self._topology.cpus_per_package(), np.float64)
+        # The process row that stands in for a payer whose users are not to be seen.
+        self._overflow = np.append(np.arange(self._packages), 0)
         self._domains = DomainColumns(meter, self._packages, options.floors)
         # A clock for each component and payer, and one for CPU time, which every sample tells.
         self._stretches = Stretches(len(CPU_COMPONENTS) * (self._packages + 1) + 1)
@@ -107,10 +111,15 @@ class Sampler:
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
         now = self._tables.busy_seconds()
-        wall = elapsed * np.array(self._tables.topology.cpus_per_package(), np.float64)
-        busy = np.minimum(now - self._busy, wall)
+        if self._tables.topology is not self._topology:
+            self._topology = self._tables.topology
+            self._threads = np.array(self._topology.cpus_per_package(), np.float64)
+        busy, wall = np.empty(self._packages + 1), np.empty(self._packages + 1)
+        np.multiply(self._threads, elapsed, out=wall[:-1])
+        np.minimum(now - self._busy, wall[:-1], out=busy[:-1])
+        busy[-1], wall[-1] = busy[:-1].sum(), wall[:-1].sum()
         self._busy = now
-        return np.append(busy, busy.sum()), np.append(wall, wall.sum())
+        return busy, wall
 
     @staticmethod
     def _clocks(answered: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -133,15 +142,11 @@ class Sampler:
             )
             bills.append(bill)
             for name, slices, overflow in (
-                ("process", stretch.processes, self._overflow_processes()),
+                ("process", stretch.processes, self._overflow),
                 ("container", stretch.workloads, self.table.overflow),
             ):
-                components = len(levels[name].components)
-                pieces[name] += charging.charge(
-                    bill, anyone, splits[name], slices.index, overflow, components, self._idle_weights(name)
-                )
-                if clocks[-1]:
-                    pieces[name].append(charging.ran(slices, slices.index, components, self._tables.cycles))
+                ran = charging.ran(slices, len(levels[name].components), bool(clocks[-1]), self._tables.cycles)
+                pieces[name] += charging.charge(bill, anyone, splits[name], ran, overflow, self._idle_weights(name))
         for users in gpus:
             of_workloads = self.table.of(self._vms.home(users.rows))
             pieces["process"].append(charging.of_gpu(users.rows, users.joules, len(NODE)))
@@ -161,10 +166,6 @@ class Sampler:
 
     def _share(self, slices: Slices) -> Split:
         return share(slices, self._packages, self._options.hyperthread_ratio, self._tables.cycles, self._tables.misses)
-
-    def _overflow_processes(self) -> Indexes:
-        """The row that stands in for a payer whose users are not to be seen: intp[packages + 1]."""
-        return np.append(np.arange(self._packages), 0)
 
     def _gpu_users(self, reading: Reading) -> list[GpuUsers]:
         """For each GPU that used energy: the process rows of its users and their joules."""

@@ -59,6 +59,9 @@ class Stretches:
 
         ``clocks``: bool[clocks]. Each item says for which of them, bool[clocks], and the stretch.
         """
+        if len(self._kept) == 1:
+            yield clocks, self._kept[0]  # nothing is owed but the latest sample
+            return
         starts = np.maximum(self._since, self._first)
         for start in np.unique(starts[clocks]).tolist():
             kept = list(self._kept)[start - self._first :]

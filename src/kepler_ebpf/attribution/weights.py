@@ -59,7 +59,8 @@ class Split:
             if component == DRAM:
                 weights, total = self.traffic, self.traffic_total
             price = np.divide(joules[component], total, out=np.zeros(len(total)), where=total > 0)
-            np.multiply(weights, (price[:-1] + price[-1])[self.package], out=charged[component])
+            own = price[:-1] + price[-1]
+            np.multiply(weights, own[0] if len(own) == 1 else own[self.package], out=charged[component])
         return charged
 
 
@@ -79,13 +80,16 @@ def share(slices: Slices, packages: int, ratio: float, by_cycles: bool, by_misse
     if by_misses:
         missed = np.bincount(package, slices.misses, packages) > 0
         traffic = np.where(missed[package], slices.misses, work)
-    return Split(package, weights, traffic, _totals(weights, package, packages), _totals(traffic, package, packages))
+    total = _totals(weights, package, packages)
+    return Split(package, weights, traffic, total, _totals(traffic, package, packages))
 
 
 def _totals(weights: Floats, package: Indexes, packages: int) -> Floats:
     """Sums by payer: each package, and behind them all of them."""
-    total = np.bincount(package, weights, packages)
-    return np.append(total, total.sum())
+    total = np.empty(packages + 1)
+    total[-1] = weights.sum()
+    total[:-1] = total[-1] if packages == 1 else np.bincount(package, weights, packages)
+    return total
 
 
 def _cycles(cycles: Floats, time_ns: Floats) -> Floats:
