@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.report import Figure
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.stats import program_stats
 from kepler_ebpf.kernel.tables import BpfTables
@@ -82,7 +83,7 @@ def measure() -> list[Figure]:
     """Medians over interleaved rounds, and the ratio to the empty program, round by round."""
     before = _STATS.read_text()
     fs = HostFS()
-    accounting = BpfTables(fs, read_topology(fs), 32768, 1024)
+    accounting = BpfTables(fs, read_topology(fs), find_hierarchy(fs), 32768, 1024)
     if (accounting.cpus["sibling"] == range(len(accounting.cpus))).all() and len(accounting.cpus) > 1:
         # No hyperthreads here: let CPUs 0 and 1 pass for siblings, so that the overlap is worked out at every switch.
         accounting.cpus["sibling"][:2] = (1, 0)

@@ -16,6 +16,7 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
+from .host.hierarchy import find_hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -35,7 +36,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
     privileges.require()
     fs = config.fs
     with ExitStack() as stack:
-        tables = BpfTables(fs, read_topology(fs), config.rows, config.cgroup_rows)
+        tables = BpfTables(fs, read_topology(fs), find_hierarchy(fs), config.rows, config.cgroup_rows)
         stack.callback(tables.close)
         choice = choose_sources(fs, tables.topology, tables.busy_seconds, config)
         meter = Meter(choice.sources)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.tables import BpfTables
 from tests.cgroups import cgroup_root
@@ -21,7 +22,7 @@ def accounting() -> Iterator[Callable[..., BpfTables]]:
     opened: list[BpfTables] = []
 
     def start(rows: int = 32768, cgroup_rows: int = 1024, **options: object) -> BpfTables:
-        opened.append(BpfTables(FS, read_topology(FS), rows, cgroup_rows, **options))  # type: ignore[arg-type]
+        opened.append(BpfTables(FS, read_topology(FS), find_hierarchy(FS), rows, cgroup_rows, **options))  # type: ignore[arg-type]
         return opened[-1]
 
     yield start

@@ -78,7 +78,7 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     """Not asked but tried: everything is loaded and attached as ``serve`` would."""
     try:
         topology = read_topology(fs)
-        accounting = BpfTables(fs, topology, 1024, 1024, cycles=None, misses=None)
+        accounting = BpfTables(fs, topology, find_hierarchy(fs), 1024, 1024, cycles=None, misses=None)
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
         return

@@ -7,18 +7,18 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeplerError
 from ..host.fs import HostFS, read_text
-from ..host.hierarchy import Hierarchy, find_hierarchy, path_in
+from ..host.hierarchy import Hierarchy, path_in
 from ..host.syscalls import Element, TestRun
 from ..host.topology import Topology
 from . import counters, layout
 from .launch import Loaded, load_programs
+from .source import CgroupEvent
 from .table import Slices, Table, map_rows
 
 log = logging.getLogger(__name__)
@@ -27,15 +27,6 @@ _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 _MAX_EVENTS_PER_CALL = 4096
 _LONGEST_PATH = layout.CGROUP_EVENT["path"].itemsize - 1
 KERNEL_THREAD, LEADER_EXITED = 1, 2  # bits of row.flags (bpf/rows.h)
-
-
-@dataclass(frozen=True)
-class CgroupEvent:
-    """A cgroup of the hierarchy that was made or removed. ``path``: below its root; empty if removed, or too long."""
-
-    id: int
-    removed: bool
-    path: str
 
 
 class BpfTables:
@@ -49,6 +40,7 @@ class BpfTables:
         self,
         fs: HostFS,
         topology: Topology,
+        hierarchy: Hierarchy | None,
         rows: int,
         cgroup_rows: int,
         cycles: counters.Event | None = counters.CYCLES,
@@ -56,7 +48,7 @@ class BpfTables:
     ) -> None:
         """Load and attach everything. ``rows``, ``cgroup_rows``: capacities. Raises KeplerError."""
         self.topology = topology
-        self.hierarchy = find_hierarchy(fs)
+        self.hierarchy = hierarchy
         self._fs = fs
         events = {
             name: descriptors
