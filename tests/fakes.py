@@ -21,9 +21,8 @@ from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.launch import Loaded
+from kepler_ebpf.kernel.source import CgroupEvent, KernelTables
 from kepler_ebpf.kernel.table import Slices, Table
-from kepler_ebpf.kernel.tables import BpfTables as KernelTables
-from kepler_ebpf.kernel.tables import CgroupEvent
 from kepler_ebpf.workloads.source import Workloads
 from kepler_ebpf.workloads.workload import Workload
 

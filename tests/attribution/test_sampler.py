@@ -9,7 +9,7 @@ import pytest
 
 from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
-from kepler_ebpf.kernel.tables import CgroupEvent
+from kepler_ebpf.kernel.source import CgroupEvent
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
 
 DOMAINS = (

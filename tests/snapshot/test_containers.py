@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.columns import NODE
-from kepler_ebpf.kernel.tables import CgroupEvent
+from kepler_ebpf.kernel.source import CgroupEvent
 from kepler_ebpf.snapshot.containers import ContainerSeries
 from kepler_ebpf.snapshot.types import Containers
 from kepler_ebpf.workloads.workload import Workload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernel.tables import BpfTables
+from ..kernel.source import KernelTables
 from ..workloads.source import Workloads
 from .frame import Departed
 from .ledger import Level
@@ -24,7 +24,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        tables: BpfTables,
+        tables: KernelTables,
         processes: Level,
         table: WorkloadTable,
         workloads: Workloads,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..energy.meter import Interval, Meter
+from ..kernel.source import KernelTables
 from ..kernel.table import Slices
-from ..kernel.tables import BpfTables
 from ..workloads.source import Workloads
 from . import charging
 from .charging import GpuUsers
@@ -45,7 +45,7 @@ class Sampler:
 
     def __init__(
         self,
-        tables: BpfTables,
+        tables: KernelTables,
         meter: Meter,
         table: WorkloadTable,
         workloads: Workloads,

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..columns import Floats, Indexes
 from ..host.fs import HostFS
+from ..kernel.source import KernelTables
 from ..kernel.table import COUNTERS, Slices
-from ..kernel.tables import BpfTables
 from ..workloads.qemu import workload_of
 from ..workloads.workload import Workload
 from .workload_rows import WorkloadTable
@@ -26,7 +26,7 @@ class VirtualMachines:
     Process rows stand in ``WorkloadTable`` behind the cgroup rows: their index there is ``offset`` more.
     """
 
-    def __init__(self, fs: HostFS, tables: BpfTables, table: WorkloadTable) -> None:
+    def __init__(self, fs: HostFS, tables: KernelTables, table: WorkloadTable) -> None:
         self._fs = fs
         self._processes = tables.processes
         self._table = table

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..columns import Floats, Indexes
-from ..kernel.tables import BpfTables
+from ..kernel.source import KernelTables
 from ..workloads.source import Workloads
 from ..workloads.workload import KERNEL, OVERFLOW, SYSTEM, Workload
 
@@ -39,7 +39,7 @@ class WorkloadTable:
     are a workload each (virtual machines, :meth:`assign`).
     """
 
-    def __init__(self, tables: BpfTables, workloads: Workloads) -> None:
+    def __init__(self, tables: KernelTables, workloads: Workloads) -> None:
         self.rows: dict[int, WorkloadRow] = {}
         self._ids = tables.cgroups.rows["id"]
         self._workloads = workloads

@@ -9,8 +9,8 @@ import numpy as np
 from ..attribution.sampler import Sampler
 from ..columns import NODE
 from ..energy.meter import Meter
+from ..kernel.source import KernelTables
 from ..kernel.stats import program_stats
-from ..kernel.tables import BpfTables
 from ..workloads.source import Workloads
 from .containers import ContainerSeries
 from .processes import Candidates, ProcessSeries
@@ -31,7 +31,7 @@ class Publisher:
     def __init__(
         self,
         sampler: Sampler,
-        tables: BpfTables,
+        tables: KernelTables,
         meter: Meter,
         workloads: Workloads,
         options: SeriesOptions,
