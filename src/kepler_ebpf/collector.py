@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _ALIVE_FLOOR_SECONDS = 10.0
+_LONGEST_STOP_SECONDS = 5.0
 
 
 class Histogram:
@@ -68,10 +69,15 @@ class Collector:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no further sample; returns when the one under way is done."""
+        """Take no further sample; returns when the one under way is done, or after five seconds.
+
+        A meter may hang for ever. Its thread is then left behind: it ends with the process.
+        """
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_LONGEST_STOP_SECONDS)
+            if self._thread.is_alive():
+                log.warning("a sample has not ended after %g s: leaving without it", _LONGEST_STOP_SECONDS)
 
     def alive(self) -> bool:
         """Whether a sample and a publication have succeeded recently."""

@@ -170,7 +170,7 @@ def test_the_guides_alerts_and_panels_are_ours() -> None:
 
 def test_the_books_close_in_prometheus_too(world: tuple[Prometheus, Running]) -> None:
     for families in (
-        ("kepler_process_joules_total",),
+        ("kepler_process_joules_total", "kepler_processes_exited_joules_total"),
         (
             "kepler_container_joules_total",
             "kepler_containers_exited_joules_total",

@@ -54,7 +54,10 @@ def test_the_published_books_close(serve: Serve) -> None:
                 samples, "kepler_node_unattributed_joules_total"
             )
             assert node > 0
-            assert total(samples, "kepler_process_joules_total") + rest == pytest.approx(node, rel=1e-9)
+            processes = total(samples, "kepler_process_joules_total") + total(
+                samples, "kepler_processes_exited_joules_total"
+            )
+            assert processes + rest == pytest.approx(node, rel=1e-9)
             containers = total(samples, "kepler_container_joules_total") + total(
                 samples, "kepler_containers_exited_joules_total"
             )

@@ -32,22 +32,48 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = from_arguments(arguments, environment)
     set_up_logging(config.log_level, config.log_format)
     allocator.give_back()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    pages = Site()
+    stop = _Stop()
+    site = Site()
     web = WebConfig(config.web_config) if config.web_config else None
-    endpoint = Endpoint(config.listen, pages, web)
-    with assemble(config) as (collector, notes):
-        endpoint.start()
-        try:
-            for note in notes:
-                log.warning("%s", note)
-            collector.start()
-            pages.serve(collector)
-            stop.wait()
-            log.info("stopping")
-            collector.stop()
-        finally:
-            endpoint.stop()
+    endpoint = Endpoint(config.listen, site, web)
+    try:
+        with assemble(config) as (collector, notes):
+            endpoint.start()
+            try:
+                for note in notes:
+                    log.warning("%s", note)
+                collector.start()
+                site.serve(collector)
+                stop.wait()
+                log.info("stopping")
+                collector.stop()
+            finally:
+                endpoint.stop()
+    except _StoppedEarly:
+        log.info("stopped while starting")
     return 0
+
+
+class _StoppedEarly(BaseException):
+    """A signal came while the collector was being put together."""
+
+
+class _Stop:
+    """SIGTERM and SIGINT. Until somebody waits for them they interrupt whatever start-up is waiting for: a meter that
+    does not answer, a compiler."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._waiting = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._tell)
+
+    def _tell(self, *_: object) -> None:
+        self._told.set()
+        if not self._waiting:
+            raise _StoppedEarly
+
+    def wait(self) -> None:
+        """Return when told to stop."""
+        self._waiting = True
+        self._told.wait()

@@ -68,6 +68,9 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
         except (OSError, ValueError) as error:
             process.kill()
             raise KeplerError(f"the BPF loader did not answer: {error}{_said(output)}") from error
+        except BaseException:  # a signal that ends us: it must not wait for the compiler
+            process.kill()
+            raise
         finally:
             process.wait()
         if "names" not in answer:

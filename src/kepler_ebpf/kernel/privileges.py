@@ -17,6 +17,7 @@ _SYS_ADMIN, _BPF = 21, 39
 # (CAP_DAC_READ_SEARCH), or by a walk without it.
 _KEPT = (2, 38, _BPF)
 _CAPABILITY_VERSION_3 = 0x20080522
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38  # include/uapi/linux/prctl.h
 
 _NAMES = {
     1: "DAC_OVERRIDE",
@@ -57,7 +58,10 @@ def require() -> None:
 
 
 def drop() -> None:
-    """Give up every capability that running does not need, for this thread and those it will start.
+    """Give up every capability that running does not need, for this thread and those it will start, and for good.
+
+    Linux keeps capabilities per thread, so this comes before any other thread is started. ``no_new_privs`` and the
+    bounding set see to it that no program started later gets them back (prctl(2), capabilities(7)).
 
     Before CAP_BPF (Linux kernel commit 2c78ee898d8f, in v5.8) its part was CAP_SYS_ADMIN's, which then stays.
     """
@@ -69,6 +73,10 @@ def drop() -> None:
     kept = sum(1 << bit for bit in _KEPT)
     if not words[3] >> (_BPF - 32) & 1:
         kept |= 1 << _SYS_ADMIN
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for bit in range(64):
+        if not kept >> bit & 1 and libc.prctl(_PR_CAPBSET_READ, bit, 0, 0, 0) == 1:
+            libc.prctl(_PR_CAPBSET_DROP, bit, 0, 0, 0)  # refused without CAP_SETPCAP: no_new_privs holds all the same
     for word in range(6):
         words[word] &= (kept >> 32 if word >= 3 else kept) & 0xFFFFFFFF
     if libc.capset(header, words) != 0:

@@ -1,0 +1,113 @@
+"""The loop: what it does when a sample or a publication fails, and when it counts as alive."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from kepler_ebpf.collector import Collector
+from kepler_ebpf.energy.meter import Meter
+from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.schedule import Schedule
+from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
+from tests.fakes import FakeSource, FakeTables, FakeWorkloads, sampler_over
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A collector over fakes, driven by the test and not by its thread."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.kernel = FakeTables(1)
+        self.source = FakeSource((Domain("package", 0, "fake", idle_watts=0.0),))
+        workloads = FakeWorkloads()
+        sampler = sampler_over(self.kernel, self.source, workloads=workloads, clock=self.clock)
+        self.publisher = Publisher(sampler, self.kernel, Meter([self.source]), workloads, SeriesOptions(), {})
+        schedule = Schedule(0.1, 1.0, self.clock())
+        self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock)
+        self.collector._thread = threading.current_thread()
+
+    def tick(self, joules: float, seconds: float = 0.1) -> None:
+        self.clock.now += seconds
+        self.source.use(np.array([joules]), seconds)
+        self.kernel.run(10, 1, 0, round(seconds * 1e9))
+        self.collector.tick()
+
+
+def test_a_mean_is_never_above_the_highest_sample_from_the_first_publication_on() -> None:
+    world = World()
+    world.clock.now += 3.0  # assembled, but not started yet
+    for joules in (20.0, 10.0, 10.0):
+        world.tick(joules)
+        world.collector.publish()
+        assert world.collector.snapshot is not None
+        node, containers = world.collector.snapshot.node, world.collector.snapshot.containers
+        assert node.component_watts.sum() <= node.max_watts
+        assert (containers.watts <= containers.max_watts).all()
+
+
+def test_a_collector_whose_publications_fail_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.tick(1.0)
+    world.collector.publish()
+    assert world.collector.alive()
+    monkeypatch.setattr(world.publisher, "publish", None)
+    for _ in range(200):
+        world.tick(1.0)
+        with pytest.raises(TypeError):
+            world.collector.publish()
+    assert not world.collector.alive()
+    assert world.collector.snapshot_age_seconds() == pytest.approx(20.0)
+
+
+def test_a_collector_whose_samples_fail_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.tick(1.0)
+    world.collector.publish()
+    monkeypatch.setattr(world.kernel, "sample", None)
+    for _ in range(120):
+        world.clock.now += 0.1
+        with pytest.raises(TypeError):
+            world.collector.tick()
+    assert not world.collector.alive()
+
+
+def test_a_sample_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr("kepler_ebpf.collector._LONGEST_STOP_SECONDS", 0.05)
+    release = threading.Event()
+    monkeypatch.setattr(world.collector, "tick", release.wait)
+    world.collector.start()
+    world.clock.now += 1.0
+    world.collector.stop()
+    release.set()
+
+
+def test_failed_samples_are_counted_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    done = threading.Event()
+    calls = []
+
+    def tick() -> None:
+        calls.append(None)
+        world.clock.now += 1.0
+        if len(calls) == 5:
+            done.set()
+        raise ValueError
+
+    monkeypatch.setattr(world.collector, "tick", tick)
+    world.clock.now += 1.0
+    world.collector.start()
+    assert done.wait(20)
+    world.collector.stop()
+    assert world.collector._loop().failed_samples >= 4
