@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,9 +31,9 @@ class Bill:
 
 @dataclass(frozen=True)
 class GpuUsers:
-    """``rows``: intp[n], process rows that used a GPU; ``joules``: float64[n], what each used of its dynamic energy."""
+    """Who used a GPU's dynamic energy. ``rows``: by level, intp[n]; ``joules``: float64[n]."""
 
-    rows: Indexes
+    rows: Mapping[str, Indexes]
     joules: Floats
 
 

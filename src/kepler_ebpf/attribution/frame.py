@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes
+from ..kernel.table import Slices
 
 CPU_COMPONENTS = (PACKAGE, DRAM)
 """What CPUs pay for; each has a clock of its own (:class:`Reading.answered`)."""
@@ -102,11 +103,23 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """What processes and workloads did from one moment to another. ``began``: monotonic seconds."""
+
+    began: float
+    processes: Slices
+    workloads: Slices
+
+    def __len__(self) -> int:
+        return len(self.processes.index) + len(self.workloads.index)
+
+
+@dataclass(frozen=True)
 class Frame:
     """One sample.
 
-    ``seconds``: wall time since the sample before. ``busy_seconds``: CPU time of everybody in it.
-    ``reading``: what the meters said. ``measured``, ``idle``, ``unattributed``: joules by component of ``NODE``,
+    ``seconds``: wall time since the sample before. ``busy_seconds``: CPU time of everybody in it. ``reading``: what the
+    meters said. ``ran``: who ran. ``measured``, ``idle``, ``unattributed``: joules by component of ``NODE``,
     float64[3]. ``watts``: float64[3], power by component at the latest readings. ``process``, ``container``: who is
     charged, at either level: ``measured = charged + idle + unattributed`` at both.
     """
@@ -114,6 +127,7 @@ class Frame:
     seconds: float
     busy_seconds: float
     reading: Reading
+    ran: Stretch
     measured: Floats
     idle: Floats
     unattributed: Floats

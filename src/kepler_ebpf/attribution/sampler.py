@@ -7,22 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..energy.meter import Interval, Meter
 from ..kernel.source import KernelTables
-from ..kernel.table import Slices
 from ..workloads.source import Workloads
-from . import charging
 from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
-from .frame import CPU_COMPONENTS, Entry, Frame, Reading
+from .frame import Frame, Reading, Stretch
+from .framing import Rules, clocks, make_frame, settled
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
-from .stretches import Stretch, Stretches
+from .stretches import Stretches
 from .vms import VirtualMachines
-from .weights import DEFAULT_HYPERTHREAD_RATIO, Split, share
+from .weights import DEFAULT_HYPERTHREAD_RATIO
 from .workload_rows import WorkloadTable
 
 _GPU_LINGER_SECONDS = 3.0
@@ -64,11 +62,16 @@ class Sampler:
         self._topology = tables.topology
         self._packages = self._topology.packages
         self._threads = np.array(self._topology.cpus_per_package(), np.float64)
-        # The process row that stands in for a payer whose users are not to be seen.
-        self._overflow = np.append(np.arange(self._packages), 0)
         self._domains = DomainColumns(meter, self._packages, options.floors)
-        # A clock for each component and payer, and one for CPU time, which every sample tells.
-        self._stretches = Stretches(len(CPU_COMPONENTS) * (self._packages + 1) + 1)
+        self._rules = Rules(
+            self._packages,
+            options.hyperthread_ratio,
+            tables.cycles,
+            tables.misses,
+            options.idle_policy != "none",
+            {"process": np.append(np.arange(self._packages), 0), "container": table.overflow},
+        )
+        self._stretches = Stretches(clocks(self._packages))
         self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
         self._last = clock()
         self._busy = tables.busy_seconds()
@@ -94,10 +97,12 @@ class Sampler:
         interval = self._owed = self._meter.read().plus(self._owed)
         elapsed, self._last = now - self._last, now
         busy, wall = self._cpu_time(elapsed)
-        frame = self._frame(self._domains.read(interval, busy, wall), elapsed, float(busy[-1]))
+        reading = self._domains.read(interval, busy, wall)
+        gpus = self._gpu_users(reading)
+        frame = make_frame(self._rules, self._stretches, reading, gpus, self._idle_weights(), elapsed, float(busy[-1]))
         self.ledger.book(frame)
         self._owed = None
-        self._stretches.settle(self._clocks(frame.reading.answered()))
+        self._stretches.settle(settled(reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
         linger = _GPU_LINGER_SECONDS if (frame.reading.component == GPU).any() else 0.0
         self.lifecycle.settle_processes(now, self.owed_since - linger)
@@ -121,52 +126,6 @@ class Sampler:
         self._busy = now
         return busy, wall
 
-    @staticmethod
-    def _clocks(answered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.append(answered.reshape(-1), True)
-
-    def _frame(self, reading: Reading, elapsed: float, busy_seconds: float) -> Frame:
-        """Share what was read among those who ran since it was read before."""
-        levels, shape = self.ledger.levels, (len(CPU_COMPONENTS), self._packages + 1)
-        gpus = self._gpu_users(reading)
-        bills = []
-        pieces: dict[str, list[Entry]] = {name: [] for name in levels}
-        for clocks, stretch in self._stretches.since(np.ones(shape[0] * shape[1] + 1, np.bool_)):
-            splits = {"process": self._share(stretch.processes), "container": self._share(stretch.workloads)}
-            bill, anyone = charging.bill(
-                reading,
-                clocks[:-1].reshape(shape),
-                splits["process"],
-                splits["container"],
-                self._options.idle_policy != "none",
-            )
-            bills.append(bill)
-            for name, slices, overflow in (
-                ("process", stretch.processes, self._overflow),
-                ("container", stretch.workloads, self.table.overflow),
-            ):
-                ran = charging.ran(slices, len(levels[name].components), bool(clocks[-1]), self._tables.cycles)
-                pieces[name] += charging.charge(bill, anyone, splits[name], ran, overflow, self._idle_weights(name))
-        for users in gpus:
-            of_workloads = self.table.of(self._vms.home(users.rows))
-            pieces["process"].append(charging.of_gpu(users.rows, users.joules, len(NODE)))
-            pieces["container"].append(charging.of_gpu(of_workloads, users.joules, len(WORKLOAD)))
-        idle, unattributed = charging.rest(reading, bills, gpus)
-        return Frame(
-            seconds=elapsed,
-            busy_seconds=busy_seconds,
-            reading=reading,
-            measured=reading.by_component(reading.joules),
-            idle=idle,
-            unattributed=unattributed,
-            watts=reading.by_component(reading.watts),
-            process=Entry.joined(pieces["process"]),
-            container=Entry.joined(pieces["container"]),
-        )
-
-    def _share(self, slices: Slices) -> Split:
-        return share(slices, self._packages, self._options.hyperthread_ratio, self._tables.cycles, self._tables.misses)
-
     def _gpu_users(self, reading: Reading) -> list[GpuUsers]:
         """For each GPU that used energy: the process rows of its users and their joules."""
         found = []
@@ -178,22 +137,21 @@ class Sampler:
             if known and whole > 0:
                 # A user whose row is not to be had leaves its share unattributed.
                 index = np.array([rows[position] for position in known], np.intp)
-                found.append(GpuUsers(index, reading.dynamic[domain] * weights[known] / whole))
+                joules = reading.dynamic[domain] * weights[known] / whole
+                found.append(GpuUsers({"process": index, "container": self.table.of(self._vms.home(index))}, joules))
         return found
 
-    def _idle_weights(self, level: str) -> tuple[Indexes, Floats] | None:
-        """Everyone who is charged with idle energy whether it ran or not, and its fraction; None for: by use.
+    def _idle_weights(self) -> dict[str, tuple[Indexes, Floats]]:
+        """By level: everyone who is charged with idle energy whether it ran or not, and its fraction of it.
 
-        Processes ask for nothing, so by ``requests`` they are charged by use; so are containers where none asked.
+        A level that is not there is charged by use. Processes ask for nothing, so by ``requests`` they are charged by
+        use; so are containers where none asked.
         """
-        policy = self._options.idle_policy
-        if policy == "equal" and level == "process":
+        found = {}
+        if self._options.idle_policy == "equal":
             everyone = self._tables.processes.used()
-            weights = np.ones(len(everyone))
-        elif policy in ("equal", "requests") and level == "container":
-            everyone, requests = self.table.alive()
-            weights = np.ones(len(everyone)) if policy == "equal" else requests
-        else:
-            return None
-        whole = weights.sum()
-        return (everyone, weights / whole) if whole > 0 else None
+            found["process"] = (everyone, np.ones(len(everyone)))
+        if self._options.idle_policy in ("equal", "requests"):
+            living, requests = self.table.alive()
+            found["container"] = (living, np.ones(len(living)) if self._options.idle_policy == "equal" else requests)
+        return {level: (rows, weights / weights.sum()) for level, (rows, weights) in found.items() if weights.sum() > 0}

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..kernel.table import Slices
+from .frame import Stretch
 
 MAX_SECONDS = 30.0
 """How long slices wait for joules. A domain that is silent for longer is not live."""
 MAX_SLICES = 100_000
 """Most slices kept, 5 MiB."""
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """What processes and workloads did from one moment to another. ``began``: monotonic seconds."""
-
-    began: float
-    processes: Slices
-    workloads: Slices
-
-    def __len__(self) -> int:
-        return len(self.processes.index) + len(self.workloads.index)
 
 
 class Stretches:
@@ -46,6 +34,11 @@ class Stretches:
     def began(self) -> float | None:
         """When the oldest sample kept began; None where none is."""
         return self._kept[0].began if self._kept else None
+
+    @property
+    def latest(self) -> Stretch:
+        """The newest sample."""
+        return self._kept[-1]
 
     def add(self, stretch: Stretch) -> None:
         """Keep a sample."""

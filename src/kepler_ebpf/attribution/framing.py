@@ -1,0 +1,94 @@
+"""From a reading and the slices it covers to a frame: the same for a live sample and for one that was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import NODE, WORKLOAD, Component, Floats, Indexes
+from . import charging
+from .charging import GpuUsers
+from .frame import CPU_COMPONENTS, Entry, Frame, Reading
+from .stretches import Stretches
+from .weights import share
+
+COMPONENTS: Mapping[str, tuple[Component, ...]] = {"process": NODE, "container": WORKLOAD}
+"""Components that each level accounts for."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How energy is shared.
+
+    ``packages``: how many the slices tell apart. ``by_cycles``, ``by_misses``: whether those were counted.
+    ``idle_is_shared``: whether idle energy is charged at all. ``overflow``: by level, intp[packages + 1], the row that
+    stands in for a payer whose users are seen at the other level only.
+    """
+
+    packages: int
+    hyperthread_ratio: float
+    by_cycles: bool
+    by_misses: bool
+    idle_is_shared: bool
+    overflow: Mapping[str, Indexes]
+
+
+def clocks(packages: int) -> int:
+    """How many clocks there are: one for each component and payer, and one for CPU time, which every sample tells."""
+    return len(CPU_COMPONENTS) * (packages + 1) + 1
+
+
+def settled(reading: Reading) -> NDArray[np.bool_]:
+    """Which clocks have told all there is with this reading: bool[clocks]."""
+    return np.append(reading.answered().reshape(-1), True)
+
+
+def make_frame(
+    rules: Rules,
+    stretches: Stretches,
+    reading: Reading,
+    gpus: Sequence[GpuUsers],
+    idle_weights: Mapping[str, tuple[Indexes, Floats]],
+    seconds: float,
+    busy_seconds: float,
+) -> Frame:
+    """Share what was read among those who ran since each clock told before.
+
+    ``idle_weights``: rows of a level and their fraction of the idle energy; a level that is not there is charged by
+    use. ``seconds``, ``busy_seconds``: wall and CPU time since the frame before. ``stretches`` is not changed.
+    """
+    shape = (len(CPU_COMPONENTS), rules.packages + 1)
+    bills = []
+    pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
+    for told, stretch in stretches.since(np.ones(clocks(rules.packages), np.bool_)):
+        slices = {"process": stretch.processes, "container": stretch.workloads}
+        splits = {
+            level: share(ran, rules.packages, rules.hyperthread_ratio, rules.by_cycles, rules.by_misses)
+            for level, ran in slices.items()
+        }
+        bill, anyone = charging.bill(
+            reading, told[:-1].reshape(shape), splits["process"], splits["container"], rules.idle_is_shared
+        )
+        bills.append(bill)
+        for level, entries in pieces.items():
+            ran = charging.ran(slices[level], len(COMPONENTS[level]), bool(told[-1]), rules.by_cycles)
+            entries += charging.charge(bill, anyone, splits[level], ran, rules.overflow[level], idle_weights.get(level))
+    for users in gpus:
+        for level, entries in pieces.items():
+            entries.append(charging.of_gpu(users.rows[level], users.joules, len(COMPONENTS[level])))
+    idle, unattributed = charging.rest(reading, bills, gpus)
+    return Frame(
+        seconds=seconds,
+        busy_seconds=busy_seconds,
+        reading=reading,
+        ran=stretches.latest,
+        measured=reading.by_component(reading.joules),
+        idle=idle,
+        unattributed=unattributed,
+        watts=reading.by_component(reading.watts),
+        process=Entry.joined(pieces["process"]),
+        container=Entry.joined(pieces["container"]),
+    )
