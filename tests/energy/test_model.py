@@ -97,7 +97,7 @@ def test_joules_follow_the_utilisation_of_each_package() -> None:
     source.read()
     assert source.joules.tolist() == pytest.approx([70.0, 20.0])
     assert source.time_ns.tolist() == [10**9, 10**9]
-    assert [source.idle_watts(package) for package in (0, 1)] == [20.0, 20.0]
+    assert [domain.idle_watts for domain in source.domains] == [20.0, 20.0]
 
 
 def test_a_stolen_cpu_was_not_ours() -> None:

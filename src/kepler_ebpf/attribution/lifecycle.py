@@ -62,20 +62,13 @@ class Lifecycle:
         cgroups = self._tables.cgroups
         used = cgroups.used()
         rows = used[np.isin(cgroups.rows["id"][used], due)]
-        # A process that is still there may run again, and is booked to the row that it points at.
-        processes = self._tables.processes
-        pointed = np.unique(processes.rows["cgroup_row"][processes.used()])
-        busy = np.isin(rows, pointed)
-        waiting = set(cgroups.rows["id"][rows[busy]].tolist())
-        rows = rows[~busy]
         for row in rows.tolist():
             self._tables.retire_cgroup(row)
             self._table.release_row(row, now)
         cgroups.recycle(rows)
         for cgroup in due:
-            if cgroup not in waiting:
-                del self._removed[cgroup]
-                self.gone_cgroups.append(cgroup)
+            del self._removed[cgroup]
+        self.gone_cgroups += due
 
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""

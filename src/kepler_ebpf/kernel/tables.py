@@ -203,8 +203,14 @@ class BpfTables:
                 self._known_dead = -1
 
     def retire_cgroup(self, index: int) -> None:
-        """Let no new slice find this cgroup's row; recycle it later, when running slices have ended."""
+        """Let no new slice find this cgroup's row; recycle it later, when running slices have ended.
+
+        Processes that point at the row look their cgroup up anew when they next run: a cgroup that was taken for gone
+        and is not gets another row, and nobody is booked to the row's next owner.
+        """
         row = self.cgroups.rows[index]
+        processes = self.processes.rows[: self.processes.front()]
+        processes["cgroup_id"][processes["cgroup_row"] == index] = 0
         struct.pack_into("=QQ", self._cgroup_of.key, 0, int(row["id"]), int(row["package"]))
         self._cgroup_of.delete()
 

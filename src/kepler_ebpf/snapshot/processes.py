@@ -148,10 +148,11 @@ class ProcessSeries:
         row = candidates.rows[position]
         died = None if candidates.alive[position] else now
         figures, watts = candidates.figures[:, position], float(candidates.watts[position])
-        if before is not None and died is not None:  # its cgroup may be forgotten by now
+        workload = self._workloads.identify(int(row["cgroup_id"])) if row["cgroup_id"] else None
+        if before is not None and (died is not None or workload is None):  # its cgroup may be forgotten by now
             container_id = before.container_id
         else:
-            container_id = self._container_id(int(row["cgroup_id"]))
+            container_id = workload.container_id if workload is not None else ""
         if before is not None and before.container_id == container_id:
             before.figures, before.watts, before.died = figures, watts, died
             return before
@@ -160,10 +161,6 @@ class ProcessSeries:
         if of_pid is not None and of_pid.labels == series.labels:
             series.offset = series.offset + of_pid.value
         return series
-
-    def _container_id(self, cgroup_id: int) -> str:
-        workload = self._workloads.identify(cgroup_id) if cgroup_id else None
-        return workload.container_id if workload is not None else ""
 
     def _columns(self, total: Floats, watts: float) -> Processes:
         shown = list(self._shown.items())

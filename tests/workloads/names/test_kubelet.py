@@ -235,7 +235,7 @@ def test_asked_seldom_counted_logged_once_and_recovers(stand: Stand, caplog: pyt
         naming.step()
         asked += [now] * (stand.requests - before)
     assert all(later - earlier >= 5 for earlier, later in zip(asked, asked[1:]))
-    assert naming.faults == {"kubelet:403": len(asked) - 1}
+    assert naming.faults == {("kubelet", "403"): len(asked) - 1}
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
     assert "secret" not in caplog.text
     assert naming.name("a1") == ContainerName("app", "p1", "ns", "u1")

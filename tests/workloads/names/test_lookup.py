@@ -129,4 +129,4 @@ def test_a_providers_own_bug_costs_its_names_only() -> None:
     world.naming.want("a")
     world.run(2)
     assert world.naming.name("a") == POD
-    assert world.naming.faults == {"kubelet:KeyError": 1}
+    assert world.naming.faults == {("kubelet", "KeyError"): 1}
