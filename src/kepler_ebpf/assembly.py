@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from .attribution.domains import FloorOptions
 from .attribution.sampler import Sampler, SamplerOptions
@@ -20,17 +21,35 @@ from .host.hierarchy import find_hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
+from .kernel.source import KernelTables
 from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.publisher import Publisher, SeriesOptions
 from .workloads.names.choose import name_providers
 from .workloads.resolver import WorkloadResolver
+from .workloads.source import Workloads
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that samples, ready to: what ``serve`` publishes, and other verbs show or record.
+
+    ``info``: facts of the machine. ``notes``: what a user should know.
+    """
+
+    sampler: Sampler
+    tables: KernelTables
+    meter: Meter
+    workloads: Workloads
+    info: dict[str, str]
+    notes: tuple[str, ...]
 
 
 @contextmanager
-def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
-    """A collector ready to start, and what a user should know of it; all it holds is released at the end.
+def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Session]:
+    """Open all three sources; everything is released at the end.
 
+    ``drop_privileges``: give up for good what sampling does not need; a verb that starts other programs must not.
     Raises KeplerError.
     """
     privileges.require()
@@ -41,7 +60,8 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
         choice = choose_sources(fs, tables.topology, tables.busy_seconds, config)
         meter = Meter(choice.sources)
         stack.callback(meter.close)
-        privileges.drop()  # before any thread is started: they inherit what is left
+        if drop_privileges:
+            privileges.drop()  # before any thread is started: they inherit what is left
         workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices == "on")
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
@@ -49,16 +69,26 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
             FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
         )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
+        yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), choice.notes)
+
+
+@contextmanager
+def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
+    """A collector ready to start, and what a user should know of it; all it holds is released at the end.
+
+    Raises KeplerError.
+    """
+    with open_session(config) as session:
         series = SeriesOptions(
             None if config.process_metrics < 0 else min(config.process_metrics, config.max_process_series),
             config.exit_hold,
         )
-        publisher = Publisher(sampler, tables, meter, workloads, series, _info(config, tables, choice))
+        publisher = Publisher(session.sampler, session.tables, session.meter, session.workloads, series, session.info)
         schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
-        yield Collector(sampler, publisher, schedule, config.metrics_interval), choice.notes
+        yield Collector(session.sampler, publisher, schedule, config.metrics_interval), session.notes
 
 
-def _info(config: Config, tables: BpfTables, choice: Choice) -> dict[str, str]:
+def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str]:
     """Labels of kepler_node_info that do not change."""
     processor = read_processor(config.fs)
     info = {

@@ -38,7 +38,8 @@ class SamplerOptions:
 class Sampler:
     """Everything that happens once per sample. Not thread-safe: one thread samples and publishes.
 
-    ``ledger``: the books. ``table``: which workload each cgroup counts for. ``lifecycle``: births and deaths.
+    ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each cgroup counts for.
+    ``lifecycle``: births and deaths.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Sampler:
         self._packages = self._topology.packages
         self._threads = np.array(self._topology.cpus_per_package(), np.float64)
         self._domains = DomainColumns(meter, self._packages, options.floors)
-        self._rules = Rules(
+        self.rules = Rules(
             self._packages,
             options.hyperthread_ratio,
             tables.cycles,
@@ -99,7 +100,7 @@ class Sampler:
         busy, wall = self._cpu_time(elapsed)
         reading = self._domains.read(interval, busy, wall)
         gpus = self._gpu_users(reading)
-        frame = make_frame(self._rules, self._stretches, reading, gpus, self._idle_weights(), elapsed, float(busy[-1]))
+        frame = make_frame(self.rules, self._stretches, reading, gpus, self._idle_weights(), elapsed, float(busy[-1]))
         self.ledger.book(frame)
         self._owed = None
         self._stretches.settle(settled(reading))

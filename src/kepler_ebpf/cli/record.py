@@ -1,0 +1,114 @@
+"""Record every frame of every process and container to a file.
+
+The file is an Apache Arrow stream: pandas, polars and duckdb read it as it is. It holds what each process and container
+used in each sample, and what attribution was made from. Records until Ctrl-C, for --duration, or while a command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..assembly import Session, open_session
+from ..config import add_flags, from_arguments, parse_duration
+from ..errors import KeplerError, UsageError
+from ..logs import set_up_logging
+from ..recording.writer import Recorder
+from ..schedule import Schedule
+
+_PROGRESS_SECONDS = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="file to write; one that is there is replaced"
+    )
+    parser.add_argument(
+        "-i", "--interval", metavar="DURATION", default="10ms", help="time between samples (default 10ms)"
+    )
+    parser.add_argument("--duration", metavar="DURATION", help="how long to record, such as 60s")
+    add_flags(parser)
+    parser.add_argument("command", nargs="*", metavar="COMMAND", help="record while this runs (behind --)")
+
+
+def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
+    """Returns the command's exit status, 0 where there is none. Raises UsageError and KeplerError."""
+    arguments.sample_interval = arguments.sample_interval or arguments.interval
+    config = from_arguments(arguments, environment)
+    try:
+        duration = parse_duration(arguments.duration) if arguments.duration else None
+    except ValueError as error:
+        raise UsageError(f"--duration: {arguments.duration!r} will not do: expected {error}") from None
+    set_up_logging("warning", config.log_format)
+    with open_session(config, drop_privileges=not arguments.command) as session:
+        for note in session.notes:
+            print(f"kepler-ebpf: {note}", file=sys.stderr)
+        recorder = Recorder(
+            Path(arguments.output),
+            session.sampler.rules,
+            session.info,
+            session.tables,
+            session.sampler.table,
+            session.meter,
+        )
+        schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
+        try:
+            status = _record(session, recorder, schedule, duration, arguments.command)
+        finally:
+            recorder.close()
+    written = recorder.progress
+    print(
+        f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {arguments.output}; "
+        f"{schedule.late} samples late",
+        file=sys.stderr,
+    )
+    return status
+
+
+def _record(
+    session: Session, recorder: Recorder, schedule: Schedule, duration: float | None, command: list[str]
+) -> int:
+    told: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: told.append(number))
+    began = shown = time.monotonic()
+    child = _start(command) if command else None
+    while not told and (duration is None or time.monotonic() - began < duration):
+        if child is not None and child.poll() is not None:
+            break
+        time.sleep(max(0.0, schedule.next(time.monotonic()) - time.monotonic()))
+        recorder.add(session.sampler.sample(), time.time_ns())
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - shown >= _PROGRESS_SECONDS:
+            written = recorder.progress
+            print(
+                f"\r{now - began:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB ",
+                end="",
+                file=sys.stderr,
+            )
+            shown = now
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if child is None:
+        return 0
+    if child.poll() is None:
+        child.send_signal(told[0] if told else signal.SIGTERM)
+    status = child.wait()
+    return 128 - status if status < 0 else status
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """The command, as the user who called sudo, where somebody did."""
+    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+    try:
+        if os.geteuid() == 0 and user and group:
+            return subprocess.Popen(command, user=int(user), group=int(group), extra_groups=[])
+        return subprocess.Popen(command)
+    except OSError as error:
+        raise KeplerError(f"cannot run {command[0]}: {error.strerror}") from error

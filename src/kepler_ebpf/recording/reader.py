@@ -1,0 +1,80 @@
+"""Reads a recording back, as far as it is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import KeplerError
+from . import schema
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``table``: all lines that could be read, a ``pyarrow.Table``. ``rules``: how energy was shared (``Rules``).
+    ``info``: facts of the machine. ``damage``: where the file is damaged, as a sentence; empty where it is whole.
+    """
+
+    path: Path
+    table: Any
+    rules: Mapping[str, Any]
+    info: Mapping[str, str]
+    damage: str
+
+    def level(self, name: str) -> Any:
+        """The lines of one level, a ``pyarrow.Table``."""
+        compute = schema.arrow().compute
+        return self.table.filter(compute.equal(self.table["level"].cast("string"), name))
+
+
+def read(path: Path) -> Recording:
+    """Everything up to the first damage. Raises KeplerError where nothing can be read."""
+    pa = schema.arrow()
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise KeplerError(f"cannot read {path}: {error.strerror}") from error
+    with file:
+        try:
+            stream = pa.ipc.open_stream(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise KeplerError(f"{path} is no recording: no Arrow stream begins at byte 0") from error
+        metadata = stream.schema.metadata or {}
+        version = metadata.get(schema.VERSION_KEY, b"").decode("ascii", "replace")
+        if version != str(schema.VERSION):
+            found = f"version {version}" if version else "no version"
+            raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
+        damage: list[str] = []
+        batches = list(_batches(pa, stream, file, path, damage))
+        try:
+            table = pa.Table.from_batches(batches, stream.schema).unify_dictionaries()
+            table.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise KeplerError(f"{path}: damaged: {error}") from error
+    return Recording(
+        path,
+        table,
+        json.loads(metadata.get(schema.RULES_KEY, b"{}")),
+        json.loads(metadata.get(schema.INFO_KEY, b"{}")),
+        "".join(damage),
+    )
+
+
+def _batches(pa: Any, stream: Any, file: Any, path: Path, damage: list[str]) -> Iterator[Any]:
+    while True:
+        offset = file.tell()
+        try:
+            batch, told = stream.read_next_batch_with_custom_metadata()
+            batch.validate(full=True)
+            if schema.checksum(batch) != (told or {}).get(schema.CHECKSUM_KEY):
+                raise ValueError("its checksum is another")
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError, EOFError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            damage.append(f"{path}: damaged at byte {offset} ({reason}): what stands before it was read")
+            return
+        yield batch

@@ -1,0 +1,132 @@
+"""What is written comes back, as far as the file is whole; what is damaged is said with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kepler_ebpf.energy.meter import Meter
+from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.errors import KeplerError
+from kepler_ebpf.recording.reader import Recording, read
+from kepler_ebpf.recording.schema import COLUMNS
+from kepler_ebpf.recording.writer import Recorder
+from tests.attribution.test_sampler import Node
+
+pa = pytest.importorskip("pyarrow")
+
+DOMAINS = (Domain("package", 0, "fake", "0", idle_watts=2.0), Domain("dram", 0, "fake", "0", idle_watts=0.0))
+FRAMES = 300
+
+
+def record(path: Path, close: bool = True) -> Node:
+    """Thirty seconds of three processes, one of which ends, and a failed reading now and then."""
+    node = Node(DOMAINS, packages=1)
+    recorder = Recorder(
+        path, node.sampler.rules, {"power_source": "fake"}, node.kernel, node.table, Meter([node.source])
+    )
+    for number in range(FRAMES):
+        for tgid in (10, 11, 12):
+            if tgid != 12 or number < 100:
+                node.kernel.run(tgid, tgid, 0, 10**6 * (tgid - 9), shared_ns=10**5)
+        if number == 100:
+            node.kernel.kill(12)
+        if number % 7 == 3:
+            node.source.fail(number % 2)
+        recorder.add(node.tick(np.array([3.0, 0.5])), 1_700_000_000 * 10**9 + number * 10**8)
+    if close:
+        recorder.close()
+    return node
+
+
+def total(recording: Recording, level: str, column: str = "joules") -> float:
+    return float(sum(recording.level(level)[column].drop_null().to_pylist()))
+
+
+def test_a_recording_holds_the_books(tmp_path: Path) -> None:
+    node = record(tmp_path / "a")
+    recording = read(tmp_path / "a")
+    assert recording.damage == ""
+    assert total(recording, "node") == pytest.approx(node.ledger.measured.sum(), rel=1e-12)
+    rest = total(recording, "idle") + total(recording, "unattributed")
+    for level in ("process", "container"):
+        assert total(recording, level) + rest == pytest.approx(total(recording, "node"), rel=1e-9)
+        seconds = float(node.ledger.levels[level].total()[-2])
+        assert total(recording, level, "cpu_seconds") == pytest.approx(seconds, rel=1e-9)
+    eleven = recording.level("process").filter(pa.compute.equal(recording.level("process")["pid"], 11))
+    assert sum(eleven["joules"].drop_null().to_pylist()) == pytest.approx(node.process(11), rel=1e-9)
+    assert set(eleven["name"].to_pylist()) == {"p11"}
+    assert set(eleven["container_id"].to_pylist()) == {"c11"}
+    assert recording.rules["hyperthread_ratio"] == 1.1
+    assert recording.info == {"power_source": "fake"}
+
+
+def test_weights_are_recorded_too(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    recording = read(tmp_path / "a")
+    assert total(recording, "process", "shared_ns") == pytest.approx((FRAMES * 2 + 100) * 1e5)
+    assert total(recording, "domain") == pytest.approx(total(recording, "node"))
+
+
+def test_pandas_like_readers_need_nothing_of_ours(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    with pa.ipc.open_stream((tmp_path / "a").open("rb")) as stream:
+        table = stream.read_all()
+    assert table.column_names == [name for name, _, _ in COLUMNS]
+    assert table["end"][0].as_py().year == 2023
+
+
+def test_what_was_written_before_a_crash_reads(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    whole = (tmp_path / "a").read_bytes()
+    frames = []
+    for length in range(len(whole) - 1, len(whole) // 3, -len(whole) // 17):
+        (tmp_path / "b").write_bytes(whole[:length])
+        recording = read(tmp_path / "b")
+        assert recording.damage == "" or "damaged at byte" in recording.damage
+        frames.append(len(set(recording.table["frame"].to_pylist())))
+    assert frames == sorted(frames, reverse=True)
+    assert frames[0] >= FRAMES - 10
+    assert frames[-1] >= 10
+
+
+def test_a_turned_bit_is_found_with_its_place(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    whole = bytearray((tmp_path / "a").read_bytes())
+    middle = len(whole) // 2
+    for position in range(middle, middle + 3000, 61):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        (tmp_path / "b").write_bytes(damaged)
+        recording = read(tmp_path / "b")
+        intact = recording.table.num_rows == read(tmp_path / "a").table.num_rows
+        assert intact or "damaged at byte" in recording.damage
+        assert total(recording, "node") <= total(read(tmp_path / "a"), "node") + 1e-9
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"PAR1 no arrow", b"#!/bin/sh\nexit 0\n"])
+def test_what_is_no_recording_is_said_in_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(KeplerError, match="is no recording") as error:
+        read(tmp_path / "x")
+    assert "\n" not in str(error.value)
+
+
+def test_another_arrow_stream_is_no_recording_of_ours(tmp_path: Path) -> None:
+    table = pa.table({"a": [1]})
+    with (tmp_path / "x").open("wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    with pytest.raises(KeplerError, match="no version"):
+        read(tmp_path / "x")
+
+
+def test_a_full_disk_is_one_line_and_what_is_written_stays() -> None:
+    with pytest.raises(KeplerError, match=r"cannot write /dev/full: No space left on device"):
+        record(Path("/dev/full"))
+
+
+def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KeplerError, match="cannot write"):
+        record(tmp_path / "missing" / "a")
