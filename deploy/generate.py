@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from deploy.grafana.dashboards import dashboards
+from kepler_ebpf.config import table
 
 DEPLOY = Path(__file__).parent
 
@@ -115,12 +116,21 @@ data:
 """
 
 
+def filled(page: str, section: str, text: str) -> str:
+    """A page with the section between its two comments replaced."""
+    begin, end = f"<!-- {section}: made by make generated -->\n", "<!-- end -->"
+    before, rest = page.split(begin, 1)
+    return before + begin + text + end + rest.split(end, 1)[1]
+
+
 def generated() -> dict[Path, str]:
     """Every file written here, with its text."""
     made = {DEPLOY / folder / f"{name}.yaml": operator_rule(name) for name, folder in RULES.items()}
     made[DEPLOY / "kustomize/components/gpu/kepler-daemonset-gpu.yaml"] = gpu_daemonset()
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
+    page = DEPLOY.parent / "docs/configuration.md"
+    made[page] = filled(page.read_text(), "options", table())
     for name, text in dashboards().items():
         made[DEPLOY / "grafana/dashboards" / name] = text
         made[templates / f"dashboard-{Path(name).stem}.yaml"] = chart_dashboard(name, text)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kepler_ebpf.config import OPTIONS, Config, add_flags, from_arguments, parse_duration
+from kepler_ebpf.config import GROUPS, HOST, OPTIONS, Config, add_flags, from_arguments
 from kepler_ebpf.errors import UsageError
+from kepler_ebpf.options import parse_duration
 
 
 def parse(flags: list[str], environment: dict[str, str]) -> Config:
@@ -100,10 +101,39 @@ def test_publication_cannot_be_more_frequent_than_samples() -> None:
         parse(["--sample-interval", "10s", "--metrics-interval", "1s"], {})
 
 
-def test_help_names_every_variable_and_default() -> None:
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    text = " ".join(parser.format_help().split())
-    for option in OPTIONS:
-        assert option.variable in text.replace("- ", "-")
-        assert f"default {option.default}" in text or not option.default
+def test_help_names_every_variable_and_default_of_its_groups() -> None:
+    for groups in (GROUPS, (HOST,)):
+        parser = argparse.ArgumentParser()
+        add_flags(parser, groups)
+        text = " ".join(parser.format_help().split()).replace("- ", "-")
+        for option in OPTIONS:
+            assert (option.variable in text) == (option.group in groups)
+            assert option.group not in groups or not option.default or f"default {option.default}" in text
+        assert all(group in text for group in groups)
+
+
+def test_every_option_is_in_a_group_that_is_shown() -> None:
+    assert {option.group for option in OPTIONS} == set(GROUPS)
+
+
+@pytest.mark.parametrize(("text", "limit"), [("all", 10_000), ("off", None), ("7", 7), ("20000", 10_000)])
+def test_how_many_processes_are_shown(text: str, limit: int | None) -> None:
+    assert parse(["--process-metrics", text], {}).process_limit == limit
+
+
+def test_switches_are_booleans() -> None:
+    config = parse(["--system-slices", "on"], {"KEPLER_KUBELET_VERIFY": "off"})
+    assert (config.system_slices, config.kubelet_verify) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["PROCFS", "WEB_CONFIG", "KUBELET_CA"])
+def test_a_path_that_is_too_long_is_one_line(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse([], {f"KEPLER_{name}": "/" + "x" * 300})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", ["chip/(?P<x=package", "chip/a{99999999999}=dram", "chip/" + "(" * 5000 + "=dram"])
+def test_a_rule_that_is_no_regular_expression_is_one_line(rule: str) -> None:
+    with pytest.raises(UsageError, match="KEPLER_HWMON"):
+        parse([], {"KEPLER_HWMON": rule})

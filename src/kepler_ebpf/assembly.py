@@ -62,7 +62,7 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         stack.callback(meter.close)
         if drop_privileges:
             privileges.drop()  # before any thread is started: they inherit what is left
-        workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices == "on")
+        workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices)
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
         options = SamplerOptions(
@@ -79,10 +79,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
     Raises KeplerError.
     """
     with open_session(config) as session:
-        series = SeriesOptions(
-            None if config.process_metrics < 0 else min(config.process_metrics, config.max_process_series),
-            config.exit_hold,
-        )
+        series = SeriesOptions(config.process_limit, config.exit_hold)
         publisher = Publisher(session.sampler, session.tables, session.meter, session.workloads, series, session.info)
         schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
         yield Collector(session.sampler, publisher, schedule, config.metrics_interval), session.notes

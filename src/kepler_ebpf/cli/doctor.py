@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..config import add_flags, from_arguments
+from ..config import HOST, add_flags, from_arguments
 from ..energy.nvml import open_nvml
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
@@ -37,7 +37,7 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser)
+    add_flags(parser, (HOST,))
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 
-from ..config import add_flags, from_arguments
+from ..config import ENDPOINT, add_flags, from_arguments
 from ..errors import KeplerError
 from ..web.listen import parse_listen, shown
 from ..web.webconfig import WebConfig
@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser)
+    add_flags(parser, (ENDPOINT,))
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:

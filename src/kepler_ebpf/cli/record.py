@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..assembly import Session, open_session
-from ..config import add_flags, from_arguments, parse_duration
+from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError, UsageError
 from ..logs import set_up_logging
+from ..options import parse_duration
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-i", "--interval", metavar="DURATION", default="10ms", help="time between samples (default 10ms)"
     )
     parser.add_argument("--duration", metavar="DURATION", help="how long to record, such as 60s")
-    add_flags(parser)
+    add_flags(parser, MEASURING)
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="record while this runs (behind --)")
 
 

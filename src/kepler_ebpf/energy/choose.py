@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Component
 from ..host.fs import HostFS
 from ..host.steal import StolenTime
 from ..host.syscalls import perf_event_open
@@ -25,7 +26,7 @@ class MeterOptions(Protocol):
     """What the user may say: watts of the whole node for the power model, and board sensors to take."""
 
     @property
-    def hwmon(self) -> tuple[Rule, ...]: ...
+    def hwmon(self) -> tuple[tuple[str, str, Component], ...]: ...
 
     @property
     def model_idle_watts(self) -> float | None: ...
@@ -60,12 +61,12 @@ def _offers(source: EnergySource) -> set[tuple[str, int]]:
 
 
 def _meter_of_packages(
-    fs: HostFS, open_event: OpenEvent, rules: tuple[Rule, ...]
+    fs: HostFS, open_event: OpenEvent, rules: tuple[tuple[str, str, Component], ...]
 ) -> tuple[EnergySource | None, list[str]]:
     """RAPL through perf where it offers all that powercap does, else powercap, else hwmon; and why not the others."""
     perf, powercap = PerfRaplSource(fs, open_event), PowercapSource(fs)
     sources: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
-    sources.append(HwmonSource(fs, (*rules, *RULES)))
+    sources.append(HwmonSource(fs, (*(Rule(*rule) for rule in rules), *RULES)))
     chosen: EnergySource | None = None
     notes = []
     for source in sources:

@@ -28,14 +28,14 @@ def name_providers(config: Config) -> list[NameProvider]:
     Raises UsageError for a bad address, and for a CRI socket that is asked for without the library to ask.
     """
     providers: list[NameProvider] = []
-    if config.kubelet_url != "off" and (config.kubelet_url or (SERVICE_ACCOUNT / "token").exists()):
+    if config.kubelet_url != "off" and (config.kubelet_url != "auto" or (SERVICE_ACCOUNT / "token").exists()):
         providers.append(
             Kubelet(
-                config.kubelet_url or DEFAULT_KUBELET,
+                DEFAULT_KUBELET if config.kubelet_url == "auto" else config.kubelet_url,
                 config.kubelet_token or SERVICE_ACCOUNT / "token",
                 config.kubelet_ca or SERVICE_ACCOUNT / "ca.crt",
                 server_name=config.kubelet_server_name,
-                verify=config.kubelet_verify == "on",
+                verify=config.kubelet_verify,
             )
         )
     cri = _socket(config.cri_socket, CRI_SOCKETS)

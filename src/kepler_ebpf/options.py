@@ -1,0 +1,197 @@
+"""What an option is: a flag, a ``KEPLER_*`` variable and a default, in that order of precedence; parsers of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from .columns import Component
+from .errors import UsageError
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Option(Generic[T]):
+    """``name``: the flag without its dashes; the variable is ``KEPLER_`` and the name in capitals.
+
+    ``parse`` raises ValueError with what would do. ``group``: where ``--help`` shows it.
+    """
+
+    name: str
+    default: str
+    parse: Callable[[str], T]
+    help: str
+    group: str
+
+    @property
+    def variable(self) -> str:
+        return "KEPLER_" + self.name.upper().replace("-", "_")
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace("-", "_")
+
+    def value(self, flag: str | None, environment: Mapping[str, str]) -> T:
+        """Flag over variable over default, parsed. Raises UsageError naming the one that is wrong."""
+        if flag is not None:
+            origin, text = f"--{self.name}", flag
+        else:
+            origin, text = self.variable, environment.get(self.variable, self.default)
+        try:
+            return self.parse(text)
+        except (ValueError, OSError) as error:  # a path that is too long is an OSError
+            expected = (
+                str(error) if isinstance(error, ValueError) else f"a path that can be looked at ({error.strerror})"
+            )
+            raise UsageError(f"{origin}: {text!r} will not do: expected {expected}") from None
+
+
+@dataclass(frozen=True)
+class Said(Generic[T]):
+    """What a field of the configuration says of its option; its name is the field's."""
+
+    default: str
+    parse: Callable[[str], T]
+    help: str
+    group: str
+
+
+def option(default: str, parse: Callable[[str], T], help: str, group: str) -> T:
+    """A field of the configuration, said once: default, parser, help and group. Its type is what the parser gives."""
+    return cast(T, field(metadata={"option": Said(default, parse, help, group)}))
+
+
+# -- parsers ----------------------------------------------------------------------------------------------------------
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``500ms``, ``30s``, ``1m``, ``1m30s``. Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("a duration such as 100ms, 30s or 1m30s")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def duration(least: float, most: float, form: str) -> Callable[[str], float]:
+    """Durations within bounds (seconds), described by ``form``."""
+
+    def parse(text: str) -> float:
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            raise ValueError(form) from None
+        if not least <= seconds <= most:
+            raise ValueError(form)
+        return seconds
+
+    return parse
+
+
+def choice(*values: str) -> Callable[[str], str]:
+    """One of these words."""
+
+    def parse(text: str) -> str:
+        if text not in values:
+            raise ValueError("one of " + ", ".join(values))
+        return text
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """``on`` or ``off``."""
+    return choice("on", "off")(text) == "on"
+
+
+def number(kind: Callable[[str], N], least: float, most: float, form: str) -> Callable[[str], N]:
+    """Numbers within bounds."""
+
+    def parse(text: str) -> N:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(form) from None
+        if not least <= value <= most:
+            raise ValueError(form)
+        return value
+
+    return parse
+
+
+def text(value: str) -> str:
+    """Anything."""
+    return value
+
+
+def text_or_auto(value: str) -> str:
+    """Anything; ``auto`` where it is empty."""
+    return value or "auto"
+
+
+def folder(value: str) -> Path:
+    """An existing folder."""
+    path = Path(value)
+    if not path.is_dir():
+        raise ValueError("an existing folder")
+    return path
+
+
+def existing_file(value: str) -> Path | None:
+    """An existing file; empty for none."""
+    if value and not Path(value).is_file():
+        raise ValueError("an existing file")
+    return Path(value) if value else None
+
+
+def socket_path(value: str) -> str:
+    """An absolute path, ``off``, or empty."""
+    path = value.removeprefix("unix://")
+    if path not in ("", "off") and not path.startswith("/"):
+        raise ValueError("an absolute path, or off")
+    return path
+
+
+def optional_watts(value: str) -> float | None:
+    """Watts; empty for none."""
+    return number(float, 0, 1e6, "watts of the whole node, such as 95.5")(value) if value else None
+
+
+def per_cent(value: str) -> float:
+    """``5%`` or ``5`` as a fraction of one core."""
+    return number(float, 0.1, 100, "per cent of one core, such as 5%")(value.rstrip("%")) / 100
+
+
+def all_or_number(value: str) -> int | str:
+    """``all``, ``off``, or how many."""
+    if value in ("all", "off"):
+        return value
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    raise ValueError("all, off, or how many processes to show, such as 100")
+
+
+Rule = tuple[str, str, Component]
+"""A board sensor by regular expressions of its chip and label, and the component it measures."""
+
+
+def sensor_rules(value: str) -> tuple[Rule, ...]:
+    """``CHIP/LABEL=package,…``: sensors and what they measure."""
+    rules: list[Rule] = []
+    for entry in filter(None, value.split(",")):
+        sensor, _, component = entry.rpartition("=")
+        chip, _, label = sensor.partition("/")
+        try:
+            if not chip or component not in ("package", "dram"):
+                raise ValueError
+            rules.append((re.compile(chip).pattern, re.compile(label).pattern, cast(Component, component)))
+        except (ValueError, re.error, RecursionError, OverflowError):
+            raise ValueError("CHIP/LABEL=package or CHIP/LABEL=dram, separated by commas") from None
+    return tuple(rules)
