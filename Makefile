@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run test test-kernels lint bench study generated deb preview doctor clean
+.PHONY: help setup run check test test-kernels lint bench study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ run: setup  ## start the collector: metrics at http://localhost:9102/metrics
 doctor: setup  ## what this machine offers
 	$(ROOT_ENV) $(BIN)/kepler-ebpf doctor
 
+check: $(VENV)/.installed-dev lint  ## lint, types, and the tests that need neither root nor a kernel (a minute)
+	KEPLER_TESTS=quick $(BIN)/pytest -q -m "not kernel" $(TESTS)
+
 test: $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q $(TESTS)
 
@@ -39,10 +42,10 @@ test-kernels: $(VENV)/.installed-dev  ## virtual machines with other kernels and
 	$(SUDO) deploy/install-packages kernels
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
 
-lint: $(VENV)/.installed-dev  ## ruff and mypy
+lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict src
+	$(BIN)/mypy --strict src tests benchmarks deploy
 
 bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) deploy/install-packages bench
@@ -54,6 +57,9 @@ study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fill
 
 generated: $(VENV)/.installed-dev  ## rewrite what deploy/generate.py makes: Operator rules, dashboards
 	$(BIN)/python -m deploy.generate
+
+release:  ## another version everywhere: make release VERSION=1.2.3 (RELEASE.md)
+	python3 -m deploy.release $(VERSION)
 
 deb:  ## the Debian package, in dist/
 	deploy/debian/build dist

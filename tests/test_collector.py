@@ -96,7 +96,7 @@ def test_a_sample_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Monkey
 def test_failed_samples_are_counted_and_the_loop_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     done = threading.Event()
-    calls = []
+    calls: list[None] = []
 
     def tick() -> None:
         calls.append(None)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from deploy import release
 
+from kepler_ebpf import __version__
 from kepler_ebpf.config import OPTIONS
+from kepler_ebpf.options import Option
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_every_option_is_documented_with_its_default(option: object) -> None:
+def test_every_option_is_documented_with_its_default(option: Option[Any]) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
-    default = f"`{option.default}`" if option.default else "—"  # type: ignore[attr-defined]
-    row = f"| `--{option.name}` | `{option.variable}` | {default} | {option.help} |"  # type: ignore[attr-defined]
+    default = f"`{option.default}`" if option.default else "—"
+    row = f"| `--{option.name}` | `{option.variable}` | {default} | {option.help} |"
     assert row in text
 
 
@@ -40,3 +44,19 @@ def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_that_names_the_version_names_this_one() -> None:
+    assert release.current() == __version__
+    for name in release.COPIES:
+        text = (ROOT / name).read_text()
+        assert release.renamed(text, __version__, "") != text, f"{name} does not name the version"
+        for found in re.findall(r"kepler-ebpf[:_](\d[\w.]*\d)", text):
+            assert found == __version__, name
+
+
+def test_a_release_renames_the_version_and_nothing_longer() -> None:
+    assert (
+        release.renamed("a:0.1.0 b=10.1.0 c-0.1.0.2 0.1.0_all", "0.1.0", "1.2.3")
+        == "a:1.2.3 b=10.1.0 c-0.1.0.2 1.2.3_all"
+    )

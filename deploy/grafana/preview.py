@@ -65,6 +65,13 @@ def human(value: float, unit: str, decimals: int | None = None) -> str:
     return f"{text} {scale}{symbol}".replace("  ", " ").replace(" B", " B").strip()
 
 
+def _inches(axes: Axes) -> float:
+    """Height of the whole picture."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(figure.get_figheight())
+
+
 class Server:
     """Queries of one time range, with the dashboards' variables filled in."""
 
@@ -118,7 +125,7 @@ class Drawing:
     @staticmethod
     def lift(axes: Axes, inches: float) -> None:
         """Make room below for a legend."""
-        box, part = axes.get_position(), inches / axes.figure.get_figheight()
+        box, part = axes.get_position(), inches / _inches(axes)
         axes.set_position((box.x0, box.y0 + part, box.width, box.height - part))
 
     def stat(self, axes: Axes, panel: Panel, unit: str) -> None:
@@ -156,7 +163,7 @@ class Drawing:
                 axes.plot([], [], color=colour, lw=3, label=f"{name[:50]}   {' · '.join(figures)}")
             rows = math.ceil(len(shown) / columns)
             self.lift(axes, 0.45 + 0.165 * rows)
-            below = -0.2 / (axes.get_position().height * axes.figure.get_figheight())
+            below = -0.2 / (axes.get_position().height * _inches(axes))
             drawn = axes.legend(
                 title="name   mean · max · last",
                 title_fontsize=7.5,
@@ -213,9 +220,9 @@ class Drawing:
                 line = lines.setdefault(tuple(labels.items()), dict(labels))
                 if "Value" not in hidden:
                     line[name] = human(float(series["value"][1]), units[name])
-        columns = list(dict.fromkeys(key for line in lines.values() for key in line))
+        columns = list(dict.fromkeys(name for line in lines.values() for name in line))
         if len(lines) == 1 and len(columns) > 5:  # a single wide row is read better upright
-            ((_, line),) = lines.items()
+            (line,) = lines.values()
             cells, columns = [[key, value[:60]] for key, value in line.items()], ["", ""]
         else:
             cells = [[line.get(column, "") for column in columns] for line in list(lines.values())[:10]]

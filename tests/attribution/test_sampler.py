@@ -11,6 +11,7 @@ from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from kepler_ebpf.kernel.source import CgroupEvent
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
+from tests.needs import QUICK
 
 DOMAINS = (
     *(Domain("package", number, "fake", str(number), idle_watts=2.0) for number in (0, 1)),
@@ -63,6 +64,7 @@ class Node:
 )
 def test_the_books_close_in_every_sample_of_a_stormy_run(policy: str, samples: int) -> None:
     """Two packages, churn, overflow, failed readings, idle samples, GPU users with and without a row."""
+    samples = min(samples, 2_000) if QUICK else samples
     chance = random.Random(1)
     node = Node(policy=policy, rows=128, cgroup_rows=24)
     kernel, ledger = node.kernel, node.ledger

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kepler_ebpf import __version__
-from kepler_ebpf.config import parse_duration
+from kepler_ebpf.options import parse_duration
 from tests.deploy.overlays import DEPLOY, Document, by_name, container, endpoint, render, unordered
 from tests.deploy.test_manifests import SUPPORTED
 

@@ -30,7 +30,7 @@ from tests.e2e.conftest import Running, free_port
 from tests.gpu.standin import Script, build
 from tests.kernel.workloads import spinner
 from tests.needs import require
-from tests.runtimes import BUSY, containerd
+from tests.runtimes import BUSY, Containerd, containerd
 
 METERED, MODELLED = "worker-1", "worker-2"
 ZONES = {
@@ -218,6 +218,11 @@ def prometheus(config: Path) -> Iterator[Prometheus]:
             process.terminate()
 
 
+def _remove_all(runtime: Containerd) -> None:
+    for pod in list(runtime.pods):
+        runtime.remove_pod(pod)
+
+
 @contextmanager
 def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prometheus, Running]]:
     """Everything, running; ``start`` starts collectors, by COMMAND."""
@@ -227,7 +232,7 @@ def site(directory: Path, start: Callable[..., Running]) -> Iterator[tuple[Prome
         build(directory)
         gpu = Script(directory / "gpu")
         runtime = stack.enter_context(containerd(directory / "containerd"))
-        stack.callback(lambda: [runtime.remove_pod(pod) for pod in list(runtime.pods)])
+        stack.callback(_remove_all, runtime)
         worker = stack.enter_context(subprocess.Popen(spinner(600)))
         stack.callback(worker.kill)
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,8 @@ Serve = Callable[..., Running]
 
 def programs() -> set[int]:
     """Ids of all BPF programs in the kernel (BPF_PROG_GET_NEXT_ID)."""
-    attr, ids, last = _ObjectInfo(), set(), 0
+    ids: set[int] = set()
+    attr, last = _ObjectInfo(), 0
     while True:
         attr.bpf_fd = last
         try:
@@ -149,9 +150,16 @@ def one_line(process: subprocess.CompletedProcess[str], code: int) -> str:
     return lines[0]
 
 
-def run(*arguments: str, user: int | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: Sequence[str], variables: Mapping[str, str] | None = None, user: int | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=30, user=user, env={**os.environ, **variables}
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        user=user,
+        env={**os.environ, **(variables or {})},
     )
 
 
@@ -167,12 +175,12 @@ def run(*arguments: str, user: int | None = None, **variables: str) -> subproces
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(arguments: list[str], variables: dict[str, str], said: str) -> None:
-    assert said in one_line(run(*arguments, **variables), 2)
+    assert said in one_line(run(arguments, variables), 2)
 
 
 def test_a_taken_port_is_one_line(serve: Serve) -> None:
     collector = serve()
-    assert str(collector.port) in one_line(run("serve", "--listen", f"127.0.0.1:{collector.port}"), 1)
+    assert str(collector.port) in one_line(run(["serve", "--listen", f"127.0.0.1:{collector.port}"]), 1)
 
 
 def test_without_root_it_says_so() -> None:
@@ -199,7 +207,7 @@ def _drop() -> None:
 
 
 def test_doctor_says_what_there_is(serve: Serve) -> None:
-    answer = run("doctor")
+    answer = run(["doctor"])
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "serve would work here" in answer.stdout
     for what in ("capabilities", "BPF", "PMU cycles", "powercap", "NVML", "cgroups"):
@@ -207,7 +215,7 @@ def test_doctor_says_what_there_is(serve: Serve) -> None:
 
 
 def test_without_cgroups_all_is_the_hosts(serve: Serve, tmp_path: Path) -> None:
-    answer = run("doctor", "--cgroupfs", str(tmp_path))
+    answer = run(["doctor", "--cgroupfs", str(tmp_path)])
     assert answer.returncode == 0, answer.stdout
     assert "everything counts as the host's" in " ".join(answer.stdout.split())
     collector = serve("--cgroupfs", str(tmp_path))
@@ -230,9 +238,9 @@ def test_a_prepared_powercap_tree_is_measured(serve: Serve, tmp_path: Path) -> N
     (zone / "energy_uj").write_text("1000000\n")
     time.sleep(1.2)
     samples = collector.samples()
-    assert samples["kepler_node_package_joules_total"] == [
-        ({"package": "0", "source": "rapl-powercap"}, pytest.approx(2.0, abs=1e-5))
-    ]
+    ((labels, joules),) = samples["kepler_node_package_joules_total"]
+    assert labels == {"package": "0", "source": "rapl-powercap"}
+    assert joules == pytest.approx(2.0, abs=1e-5)
     assert total(samples, "kepler_node_energy_joules_total") == pytest.approx(2.0, abs=1e-5)
     assert samples["kepler_node_info"][0][0]["power_source"] == "rapl-powercap"
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.deploy.image import mirror
 from tests.deploy.overlays import DEPLOY
@@ -172,13 +173,13 @@ class Guest:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
             return str(answer.read().decode())
 
-    def wait_for(self, word: str) -> dict[str, object]:
+    def wait_for(self, word: str) -> dict[str, Any]:
         """The JSON that the guest prints behind this word."""
         deadline = time.monotonic() + _BOOT_SECONDS
         while time.monotonic() < deadline:
             text = self.console.read_text(errors="replace")
             if found := re.search(rf"\b{word} (\{{.*\}})\s*$", text, re.MULTILINE):
-                document: dict[str, object] = json.loads(found[1])
+                document: dict[str, Any] = json.loads(found[1])
                 return document
             assert self.process.poll() is None, f"the guest ended:\n{text[-4000:]}"
             assert "Kernel panic" not in text, text[-4000:]
@@ -190,7 +191,7 @@ class Guest:
 def boot(kernel: Kernel, disk: Path, console: Path, *arguments: str) -> Iterator[Guest]:
     """Run the machine; ``arguments`` go to its kernel. Nothing it writes is kept."""
     port = free_port()
-    command = [
+    command: list[str | Path] = [
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"),
         *("-nographic", "-no-reboot", "-kernel", kernel.image, "-initrd", kernel.initrd),
         *("-append", " ".join(["console=ttyS0", "panic=-1", "quiet", "systemd.show_status=0", *arguments])),
@@ -219,8 +220,8 @@ def _order(dependencies: str) -> list[str]:
         needs[file] = others.split()
     found: list[str] = []
     for module in MODULES:
-        file = next((f for f in needs if re.fullmatch(rf"{module}\.ko(\.xz)?", Path(f).name)), None)
-        if file is not None:  # otherwise it is built into this kernel
+        wanted = [f for f in needs if re.fullmatch(rf"{module}\.ko(\.xz)?", Path(f).name)]
+        for file in wanted[:1]:  # none where it is built into this kernel
             found += [f for f in [*reversed(needs[file]), file] if f not in found]
     return found
 

@@ -101,7 +101,8 @@ def follow(books: BpfTables, pid: int, interval: float, samples: int) -> np.ndar
     calm = np.array(quiet)
     calm[1:] &= calm[:-1].copy()
     calm[:-1] &= np.array(quiet)[1:]
-    return np.array(errors)[calm]
+    found: np.ndarray = np.array(errors)[calm]
+    return found
 
 
 @pytest.mark.parametrize(("interval", "samples", "error", "part"), [(0.1, 200, 0.02, 0.99), (0.01, 500, 0.05, 0.95)])

@@ -15,8 +15,7 @@ def container(name: str, pod: str) -> Workload:
 def test_a_restart_is_no_reset_of_the_pods_counters() -> None:
     pods = Pods()
     first, other, second = container("a1", "web"), container("b", "web"), container("a2", "web")
-    values = [np.array([30.0, 5.0]), np.array([3.0, 1.0]), np.array([7.0, 2.0])]
-    (pod,) = pods.publish([first, other], *values, 0.0)
+    (pod,) = pods.publish([first, other], np.array([30.0, 5.0]), np.array([3.0, 1.0]), np.array([7.0, 2.0]), 0.0)
     assert (pod.pod, pod.joules, pod.watts, pod.seconds) == ("web", 35.0, 4.0, 9.0)
     pods.expire(first, 30.0, 7.0)
     (pod,) = pods.publish([other, second], np.array([5.0, 1.0]), np.array([1.0, 1.0]), np.array([2.0, 0.5]), 5.0)

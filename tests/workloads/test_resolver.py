@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.workloads.names.provider import ContainerName
-from kepler_ebpf.workloads.resolver import SYSTEM, WorkloadResolver
-from kepler_ebpf.workloads.workload import Workload
+from kepler_ebpf.workloads.resolver import WorkloadResolver
+from kepler_ebpf.workloads.workload import SYSTEM, Workload
 
 ID = "0f7e1c2d" * 8
 POD = "0a1b2c3d-9999-2222-3333-444455556666"
