@@ -14,7 +14,6 @@ from tests.fakes import FakeSource, FakeTables, sampler_over
 from benchmarks.footprint import collector, resident_mib, scrape
 from benchmarks.report import Figure
 from kepler_ebpf.collector import Collector
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.schedule import Schedule
@@ -53,7 +52,7 @@ def _busy_node(kernel: FakeTables, workloads: WorkloadResolver) -> Collector:
     """A collector over a simulated kernel side with a thousand containers of three processes each."""
     source = FakeSource((Domain("package", 0, "fake", idle_watts=10.0), Domain("dram", 0, "fake", idle_watts=10.0)))
     sampler = sampler_over(kernel, source, workloads=workloads)
-    publisher = Publisher(sampler, kernel, Meter([source]), workloads, SeriesOptions(), {})
+    publisher = Publisher(sampler, kernel, workloads, SeriesOptions(), {})
     return Collector(sampler, publisher, Schedule(0.1, 1.0, time.monotonic()), 5.0)
 
 

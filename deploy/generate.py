@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
 from deploy.grafana.dashboards import dashboards
-from kepler_ebpf.config import table
+from kepler_ebpf.config import table as options
+from kepler_ebpf.views.families import table as families
+from kepler_ebpf.views.family import Level
 
 DEPLOY = Path(__file__).parent
 
@@ -130,7 +133,11 @@ def generated() -> dict[Path, str]:
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
     page = DEPLOY.parent / "docs/configuration.md"
-    made[page] = filled(page.read_text(), "options", table())
+    made[page] = filled(page.read_text(), "options", options())
+    page = DEPLOY.parent / "docs/metrics.md"
+    made[page] = page.read_text()
+    for level in get_args(Level):
+        made[page] = filled(made[page], f"{level} families", families(level))
     for name, text in dashboards().items():
         made[DEPLOY / "grafana/dashboards" / name] = text
         made[templates / f"dashboard-{Path(name).stem}.yaml"] = chart_dashboard(name, text)

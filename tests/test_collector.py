@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.collector import Collector
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.schedule import Schedule
 from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
@@ -32,7 +31,7 @@ class World:
         self.source = FakeSource((Domain("package", 0, "fake", idle_watts=0.0),))
         workloads = FakeWorkloads()
         sampler = sampler_over(self.kernel, self.source, workloads=workloads, clock=self.clock)
-        self.publisher = Publisher(sampler, self.kernel, Meter([self.source]), workloads, SeriesOptions(), {})
+        self.publisher = Publisher(sampler, self.kernel, workloads, SeriesOptions(), {})
         schedule = Schedule(0.1, 1.0, self.clock())
         self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock)
         self.collector._thread = threading.current_thread()

@@ -80,7 +80,7 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
     """
     with open_session(config) as session:
         series = SeriesOptions(config.process_limit, config.exit_hold)
-        publisher = Publisher(session.sampler, session.tables, session.meter, session.workloads, series, session.info)
+        publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
         schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
         yield Collector(session.sampler, publisher, schedule, config.metrics_interval), session.notes
 

@@ -38,7 +38,7 @@ class SamplerOptions:
 class Sampler:
     """Everything that happens once per sample. Not thread-safe: one thread samples and publishes.
 
-    ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each cgroup counts for.
+    ``meter``: what is read. ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each cgroup counts for.
     ``lifecycle``: births and deaths.
     """
 
@@ -56,7 +56,7 @@ class Sampler:
         self.ledger = Ledger({"process": Level(NODE, tables.processes.capacity), "container": Level(WORKLOAD, 64)})
         self.lifecycle = Lifecycle(tables, self.ledger.levels["process"], table, workloads, vms, clock())
         self._tables = tables
-        self._meter = meter
+        self.meter = meter
         self._vms = vms
         self._options = options = options or SamplerOptions()
         self._clock = clock
@@ -95,7 +95,7 @@ class Sampler:
         workloads = cgroups.at(self.table.of(cgroups.index))
         # From here on nothing is lost where something fails: slices and joules are owed to the next sample.
         self._stretches.add(Stretch(self._last, processes, workloads))
-        interval = self._owed = self._meter.read().plus(self._owed)
+        interval = self._owed = self.meter.read().plus(self._owed)
         elapsed, self._last = now - self._last, now
         busy, wall = self._cpu_time(elapsed)
         reading = self._domains.read(interval, busy, wall)
@@ -131,7 +131,7 @@ class Sampler:
         """For each GPU that used energy: the process rows of its users and their joules."""
         found = []
         for domain in reading.gpus():
-            pids, weights = self._meter.users(domain)
+            pids, weights = self.meter.users(domain)
             rows = [self.lifecycle.row_of(pid) for pid in pids.tolist()]
             known = [position for position, row in enumerate(rows) if row is not None]
             whole = float(weights.sum())

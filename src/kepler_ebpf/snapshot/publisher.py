@@ -8,7 +8,6 @@ import numpy as np
 
 from ..attribution.sampler import Sampler
 from ..columns import NODE
-from ..energy.meter import Meter
 from ..kernel.source import KernelTables
 from ..kernel.stats import program_stats
 from ..workloads.source import Workloads
@@ -32,7 +31,6 @@ class Publisher:
         self,
         sampler: Sampler,
         tables: KernelTables,
-        meter: Meter,
         workloads: Workloads,
         options: SeriesOptions,
         info: dict[str, str],
@@ -41,7 +39,7 @@ class Publisher:
         self._ledger = sampler.ledger
         self._lifecycle = sampler.lifecycle
         self._tables = tables
-        self._meter = meter
+        self._meter = sampler.meter
         self._workloads = workloads
         self._info = info
         self._number = 0

@@ -1,0 +1,202 @@
+"""Families of containers, pods and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Component, Floats
+from ..snapshot.types import Containers, Pod, Processes, Snapshot
+from .family import Family, Kind, Samples, alone
+
+CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
+POD_LABELS = ("pod", "namespace", "pod_uid")
+PROCESS_LABELS = ("pid", "comm", "container_id")
+
+
+def _is_metered(snapshot: Snapshot, component: Component) -> bool:
+    return any(zone.domain.component == component for zone in snapshot.zones)
+
+
+# -- containers and pods ----------------------------------------------------------------------------------------------
+
+
+def _containers(column: Callable[[Containers], Floats]) -> Callable[[Snapshot], Samples]:
+    def samples(snapshot: Snapshot) -> Samples:
+        containers = snapshot.containers
+        labels = [(w.container_id, w.container, w.pod, w.namespace) for w in containers.workloads]
+        return zip(labels, column(containers).tolist())
+
+    return samples
+
+
+def _container_part(component: Component) -> Callable[[Snapshot], Samples]:
+    samples = _containers(lambda containers: containers.joules[WORKLOAD.index(component)])
+    return lambda snapshot: samples(snapshot) if _is_metered(snapshot, component) else []
+
+
+def _container_cycles(snapshot: Snapshot) -> Samples:
+    return _containers(lambda containers: containers.cycles)(snapshot) if snapshot.counts_cycles else []
+
+
+def _working_sets(snapshot: Snapshot) -> Samples:
+    containers = snapshot.containers
+    return [
+        ((w.container_id, w.container, w.pod, w.namespace), float(size))
+        for w, size in zip(containers.workloads, containers.working_set_bytes)
+        if size is not None
+    ]
+
+
+def _container(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples], more: str = "") -> Family:
+    return Family(f"kepler_container_{name}", kind, "container", CONTAINER_LABELS, text, samples, more)
+
+
+CONTAINERS = (
+    _container(
+        "joules",
+        "counter",
+        "Energy of the container: package, DRAM and GPU.",
+        _containers(lambda containers: containers.joules[: len(NODE)].sum(axis=0)),
+    ),
+    *(
+        _container(
+            f"{component}_joules",
+            "counter",
+            f"Energy of the container, {component} part.",
+            _container_part(component),
+            "where metered",
+        )
+        for component in ("package", "core", "uncore", "dram", "gpu")
+    ),
+    _container(
+        "power_watts",
+        "gauge",
+        "Power of the container, mean over the interval.",
+        _containers(lambda containers: containers.watts),
+    ),
+    _container(
+        "power_max_watts",
+        "gauge",
+        "Highest power of the container in any one sample of the interval.",
+        _containers(lambda containers: containers.max_watts),
+    ),
+    _container(
+        "cpu_time_seconds",
+        "counter",
+        "CPU time of the container.",
+        _containers(lambda containers: containers.seconds),
+    ),
+    _container("cpu_cycles", "counter", "CPU cycles of the container.", _container_cycles, "absent without a PMU"),
+    _container(
+        "memory_working_set_bytes",
+        "gauge",
+        "Memory of the container less its inactive file pages, as the kubelet counts it.",
+        _working_sets,
+    ),
+    Family(
+        "kepler_containers_pending_joules",
+        "gauge",
+        "container",
+        (),
+        "Energy of new containers whose series wait some seconds for a name: it will be in them.",
+        alone(lambda s: s.containers.pending_joules),
+    ),
+    Family(
+        "kepler_containers_exited_joules",
+        "counter",
+        "container",
+        (),
+        "Energy of containers whose series have gone: with it the container level sums to the node.",
+        alone(lambda s: s.containers.exited_joules),
+    ),
+)
+
+
+def _pods(value: Callable[[Pod], float]) -> Callable[[Snapshot], Samples]:
+    return lambda snapshot: [((p.pod, p.namespace, p.pod_uid), value(p)) for p in snapshot.pods]
+
+
+def _pod(name: str, kind: Kind, text: str, value: Callable[[Pod], float]) -> Family:
+    return Family(f"kepler_pod_{name}", kind, "pod", POD_LABELS, text, _pods(value))
+
+
+PODS = (
+    _pod("joules", "counter", "Energy of the pod: all its containers, the sandbox included.", lambda p: p.joules),
+    _pod("power_watts", "gauge", "Power of the pod, mean over the publication interval.", lambda p: p.watts),
+    _pod("cpu_time_seconds", "counter", "CPU time of the pod.", lambda p: p.seconds),
+)
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+def _processes(column: Callable[[Processes], Floats]) -> Callable[[Snapshot], Samples]:
+    def samples(snapshot: Snapshot) -> Samples:
+        processes = snapshot.processes
+        if processes is None:
+            return []
+        return zip(zip(processes.pid, processes.comm, processes.container_id), column(processes).tolist())
+
+    return samples
+
+
+def _process_part(component: Component) -> Callable[[Snapshot], Samples]:
+    samples = _processes(lambda processes: processes.joules[NODE.index(component)])
+    return lambda snapshot: samples(snapshot) if _is_metered(snapshot, component) else []
+
+
+def _process_cycles(snapshot: Snapshot) -> Samples:
+    return _processes(lambda processes: processes.cycles)(snapshot) if snapshot.counts_cycles else []
+
+
+def _ended(value: Callable[[Floats], float]) -> Callable[[Snapshot], Samples]:
+    return lambda snapshot: [] if snapshot.processes is None else [((), value(snapshot.processes.exited))]
+
+
+def _process(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples], more: str = "") -> Family:
+    return Family(f"kepler_process_{name}", kind, "process", PROCESS_LABELS, text, samples, more)
+
+
+PROCESSES = (
+    _process(
+        "power_watts",
+        "gauge",
+        "Power of the process, mean over the interval.",
+        _processes(lambda processes: processes.watts),
+    ),
+    _process(
+        "joules",
+        "counter",
+        "Energy of the process: package, DRAM and GPU.",
+        _processes(lambda processes: processes.joules.sum(axis=0)),
+    ),
+    *(
+        _process(
+            f"{NODE[component]}_joules",
+            "counter",
+            f"Energy of the process, {NODE[component]} part.",
+            _process_part(NODE[component]),
+            "where metered",
+        )
+        for component in (PACKAGE, DRAM, GPU)
+    ),
+    _process(
+        "cpu_time_seconds", "counter", "CPU time of the process.", _processes(lambda processes: processes.seconds)
+    ),
+    _process("cpu_cycles", "counter", "CPU cycles of the process.", _process_cycles, "absent without a PMU"),
+    Family(
+        "kepler_processes_exited_joules",
+        "counter",
+        "process",
+        (),
+        "Energy of process series that have ended: with it the process level sums to the node.",
+        _ended(lambda exited: float(exited[: len(NODE)].sum())),
+    ),
+    Family(
+        "kepler_processes_exited_cpu_time_seconds",
+        "counter",
+        "process",
+        (),
+        "CPU time of process series that have ended.",
+        _ended(lambda exited: float(exited[-2])),
+    ),
+)

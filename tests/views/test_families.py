@@ -1,0 +1,158 @@
+"""The page of a snapshot that has everything, whole; and that no page ever says a thing twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector as MetricSource
+
+from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.snapshot.types import Containers, Health, Loop, Node, Pod, Processes, Snapshot, Zone
+from kepler_ebpf.views.families import FAMILIES, families
+from kepler_ebpf.workloads.workload import Workload
+from tests.test_collector import World
+
+GOLDEN = Path(__file__).with_name("golden.txt")
+
+
+def everything() -> Snapshot:
+    """Every family has a sample."""
+    app = Workload("container", "c" * 12, "app", "web-0", "shop", "uid-1")
+    system = Workload("system", container="system")
+    return Snapshot(
+        number=3,
+        node=Node(
+            joules=np.array([100.0, 20.0, 50.0]),
+            idle_joules=np.array([40.0, 5.0, 10.0]),
+            unattributed_joules=np.array([0.0, 0.5, 1.0]),
+            component_watts=np.array([50.0, 10.0, 25.0]),
+            has_component=(True, True, True),
+            max_watts=120.5,
+            utilization=0.25,
+            idle_watts={"0": 20.0},
+            gpu_idle_watts={"0": 5.0},
+        ),
+        zones=(
+            *(
+                Zone(Domain(component, 0, "rapl-powercap"), 10.0)
+                for component in ("package", "core", "uncore", "dram", "platform")
+            ),
+            Zone(Domain("gpu", 0, "nvml", uuid="GPU-0", model='A "100"'), 50.0),
+        ),
+        containers=Containers(
+            workloads=(app, system),
+            joules=np.arange(10.0).reshape(5, 2),
+            watts=np.array([1.5, 2.5]),
+            max_watts=np.array([3.0, 4.0]),
+            seconds=np.array([0.25, 1.0]),
+            cycles=np.array([1e9, 2e9]),
+            working_set_bytes=(1 << 20, None),
+            pending_joules=0.125,
+            exited_joules=7.0,
+        ),
+        pods=(Pod("web-0", "shop", "uid-1", 12.0, 1.5, 0.25),),
+        processes=Processes(
+            pid=("7", "other"),
+            comm=("back\\slash\n", ""),
+            container_id=("c" * 12, ""),
+            joules=np.array([[1.0, 2.0], [0.5, 0.0], [0.25, 0.0]]),
+            watts=np.array([0.5, 0.125]),
+            seconds=np.array([0.5, 0.25]),
+            cycles=np.array([5e8, 1e8]),
+            exited=np.array([3.0, 0.0, 0.0, 1.5, 1e9]),
+        ),
+        health=Health(
+            loop=Loop(10, 1, 2, 0.1, 0.1, (("0.001", 9.0), ("+Inf", 10.0)), 0.005),
+            rows_used={"process": 5, "cgroup": 3},
+            rows_capacity={"process": 100, "cgroup": 50},
+            overflow_slices={"process": 0, "cgroup": 0},
+            source_errors={("nvml", "reset"): 1},
+            name_errors={("kubelet", "403"): 2},
+            gap_ratio={"process": 1e-16},
+            gap_exceeded={"process": 0},
+            program_seconds={"on_switch": 0.5},
+            program_runs={"on_switch": 1000},
+            loader_seconds=0.5,
+            loader_peak_bytes=1 << 27,
+        ),
+        info={"cpu_vendor": "AMD", "cpu_model": "EPYC", "cpu_architecture": "x86_64", "power_source": "rapl-powercap"},
+        counts_cycles=True,
+    )
+
+
+class _Page(MetricSource):
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> list[Metric]:
+        return list(families(self._snapshot))
+
+
+def page(snapshot: Snapshot) -> str:
+    registry = CollectorRegistry()
+    registry.register(_Page(snapshot))
+    return generate_latest(registry).decode()
+
+
+def test_the_page_is_what_it_was() -> None:
+    """To change it on purpose: python -m tests.views.test_families."""
+    assert page(everything()) == GOLDEN.read_text()
+
+
+def test_every_family_is_on_a_page_that_has_everything() -> None:
+    text = page(everything())
+    for family in FAMILIES:
+        assert f"# TYPE {family.full_name} {family.kind}\n" in text
+
+
+def test_what_is_not_measured_is_not_there() -> None:
+    world = World()
+    world.tick(5.0)
+    world.collector.publish()
+    assert world.collector.snapshot is not None
+    text = page(world.collector.snapshot)
+    assert "kepler_node_package_joules_total" in text
+    for absent in ("dram", "gpu", "core_joules", "cycles", "platform"):
+        assert absent not in text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4), st.sampled_from(("run", "die", "publish")))))
+def test_no_page_has_two_samples_with_one_name_and_label_set(script: list[tuple[int, int, str]]) -> None:
+    world = World()
+    for tgid, cgroup, what in script:
+        if what == "run":
+            world.kernel.run(tgid, cgroup, 0, 10**7)
+        elif what == "die":
+            world.kernel.kill(tgid)
+        world.tick(1.0)
+        if what == "publish":
+            world.collector.publish()
+            assert world.collector.snapshot is not None
+            lines = [line.rsplit(" ", 1)[0] for line in page(world.collector.snapshot).splitlines() if line[0] != "#"]
+            assert max(Counter(lines).values()) == 1
+
+
+def test_families_are_told_apart_by_name() -> None:
+    assert max(Counter(family.name for family in FAMILIES).values()) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_names_are_as_prometheus_wants_them(family: object) -> None:
+    from kepler_ebpf.views.family import Family
+
+    assert isinstance(family, Family)
+    assert family.help.endswith(".")
+    assert not family.name.endswith("_total")
+    assert len(set(family.labels)) == len(family.labels)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(page(everything()))
