@@ -38,8 +38,8 @@ class SamplerOptions:
 class Sampler:
     """Everything that happens once per sample. Not thread-safe: one thread samples and publishes.
 
-    ``meter``: what is read. ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each cgroup counts for.
-    ``lifecycle``: births and deaths.
+    ``meter``: what is read. ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each
+    cgroup counts for. ``lifecycle``: births and deaths.
     """
 
     def __init__(
