@@ -315,3 +315,19 @@ def test_a_cgroup_that_was_taken_for_gone_comes_back_and_harms_nobody() -> None:
     node.kernel.run(10, 7, 0, 10**8)
     node.tick(np.array([4.0]))
     assert (node.container(7), node.container(8)) == pytest.approx((3.0, 2.0))
+
+
+def test_a_long_publication_interval_does_not_keep_every_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kepler_ebpf.attribution.lifecycle.MAX_DEPARTED", 20)
+    node = Node((package(),), packages=1)
+    for tgid in range(1, 301):
+        node.kernel.run(tgid, 1, 0, tgid * 10**6)
+        node.tick(np.array([float(tgid)]))
+        node.kernel.kill(tgid)
+    for _ in range(3):
+        node.tick(np.array([0.0]))
+    departed = node.sampler.lifecycle.departed
+    kept = {int(tgid) for gone in departed for tgid in gone.rows["tgid"]}
+    assert len(kept) <= 40
+    assert kept >= set(range(285, 301)), "those that used most"
+    assert node.ledger.levels["process"].total()[0] == pytest.approx(300 * 301 / 2)

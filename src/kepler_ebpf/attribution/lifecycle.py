@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..columns import NODE
 from ..kernel.source import KernelTables
 from ..workloads.source import Workloads
 from .frame import Departed
@@ -13,6 +14,8 @@ from .workload_rows import WorkloadTable
 
 _CGROUP_GRACE_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
+MAX_DEPARTED = 10_000
+"""Processes that ended of which a publication knows each by itself."""
 
 
 class Lifecycle:
@@ -70,6 +73,18 @@ class Lifecycle:
             del self._removed[cgroup]
         self.gone_cgroups += due
 
+    def _bound_departed(self) -> None:
+        """Keep those that used most: a publication interval of an hour must not keep every fork of that hour.
+
+        Nobody's joules are lost: what has no series is in ``other``, and that is a difference of sums.
+        """
+        if sum(len(gone.rows) for gone in self.departed) > 2 * MAX_DEPARTED:
+            rows = np.concatenate([gone.rows for gone in self.departed])
+            figures = np.concatenate([gone.figures for gone in self.departed], axis=1)
+            published = np.concatenate([gone.published for gone in self.departed], axis=1)
+            best = np.argsort(-figures[: len(NODE)].sum(axis=0), kind="stable")[:MAX_DEPARTED]
+            self.departed = [Departed(rows[best], figures[:, best], published[:, best])]
+
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
         thorough = now - self._swept_at > _SWEEP_SECONDS
@@ -104,6 +119,7 @@ class Lifecycle:
         if len(due):
             rows = self._tables.processes.rows[due]
             self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
+            self._bound_departed()
             self._level.settle(due)
             self._vms.release(due, now)
             self._tables.processes.recycle(due)
