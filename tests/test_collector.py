@@ -11,6 +11,7 @@ from kepler_ebpf.collector import Collector
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.schedule import Schedule
 from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
+from kepler_ebpf.web.site import Site
 from tests.fakes import FakeSource, FakeTables, FakeWorkloads, sampler_over
 
 
@@ -59,14 +60,18 @@ def test_a_collector_whose_publications_fail_is_not_alive(monkeypatch: pytest.Mo
     world = World()
     world.tick(1.0)
     world.collector.publish()
-    assert world.collector.alive()
+    site = Site(5.0)
+    site.serve(world.collector)
+    assert site.alive() == (True, "ok")
     monkeypatch.setattr(world.publisher, "publish", None)
     for _ in range(200):
         world.tick(1.0)
         with pytest.raises(TypeError):
             world.collector.publish()
-    assert not world.collector.alive()
     assert world.collector.snapshot_age_seconds() == pytest.approx(20.0)
+    assert not site.alive()[0]
+    assert not site.ready()[0]
+    assert "publication" in site.alive()[1]
 
 
 def test_a_collector_whose_samples_fail_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,13 +80,9 @@ class Collector:
                 log.warning("a sample has not ended after %g s: leaving without it", _LONGEST_STOP_SECONDS)
 
     def alive(self) -> bool:
-        """Whether a sample and a publication have succeeded recently."""
-        if self._thread is None or not self._thread.is_alive():
-            return False
-        now = self._clock()
-        return now - self._sampled_at < max(_ALIVE_FLOOR_SECONDS, 3 * self._schedule.interval) and (
-            now - self._published_at < max(_ALIVE_FLOOR_SECONDS, 3 * self._metrics_interval)
-        )
+        """Whether a sample has succeeded recently."""
+        running = self._thread is not None and self._thread.is_alive()
+        return running and self._clock() - self._sampled_at < max(_ALIVE_FLOOR_SECONDS, 3 * self._schedule.interval)
 
     def snapshot_age_seconds(self) -> float:
         """Seconds since the latest publication, or since the start."""

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     set_up_logging(config.log_level, config.log_format)
     allocator.give_back()
     stop = _Stop()
-    site = Site()
+    site = Site(config.metrics_interval)
     web = WebConfig(config.web_config) if config.web_config else None
     endpoint = Endpoint(config.listen, site, web)
     try:

@@ -1,159 +1,116 @@
-"""As much of HTTP/1.1 as an endpoint needs whose requests have no body, on non-blocking sockets."""
+"""Requests out of bytes and bytes out of responses: the syntax of HTTP/1.1 by h11, and the headers we look into."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import math
 import re
-import socket
-import ssl
 from collections.abc import Mapping
-from typing import Any, Callable, NamedTuple
+from http import HTTPStatus
+from typing import NamedTuple
 
-_MAX_HEADER_BYTES = 16 << 10
-_CHUNK_BYTES = 64 << 10
-_TLS_HANDSHAKE = b"\x16"  # the first byte of every TLS connection (RFC 8446, section 5.1)
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
-_REQUEST_LINE = re.compile(r"(?P<method>[A-Z]{1,20}) (?P<path>/[^\s?#]*)\S* HTTP/1\.(?P<minor>[01])")
-# Neither space before the colon nor a line that continues the one before (RFC 9112, sections 5.1 and 5.2).
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
-# Where two would leave it to each reader which of them counts (RFC 9112, sections 3.2 and 6.3).
-_AT_MOST_ONCE = ("content-length", "host")
+import h11
+
+# A request whose header is not whole within this many bytes is refused (status 431).
+MAX_HEADER_BYTES = 16 << 10
+_PATH = re.compile(r"/[^?#]*")
 _ZERO = re.compile(r"q=0(\.0*)?")
-_WANTS_TLS = b"This is an HTTPS port: ask with https://\n"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in no field value (RFC 9110, section 5.5); h11 lets most pass
 _TEXT = "text/plain; charset=utf-8"
 
 
 class Response(NamedTuple):
+    """``headers``: names and values beside those that every response has."""
+
     status: int
     body: bytes
     content_type: str = _TEXT
-    headers: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Request(NamedTuple):
+    """``path``: without the query. ``headers``: by lower-case name, repeated ones joined by commas."""
+
     method: str
     path: str
     headers: Mapping[str, str]
-    keep_alive: bool
 
 
-class Connection:
-    """A non-blocking socket awaited, with TLS or without; a context manager that closes it.
+class Dialogue:
+    """The requests and responses of one connection, one after the other. Does no input or output of its own.
 
-    ``host``: the client's address. ``waiting_since``: when the client last moved on, in the loop's time: it came,
-    ended its handshake, or took a part of an answer. Bytes of a request that is not whole yet are no move. Infinite
-    while the client waits for us.
+    Bytes go into :meth:`receive`; :meth:`request` takes a request out; :meth:`respond` gives the bytes that answer
+    it. ``open`` is whether another request may follow then.
     """
 
-    def __init__(self, client: socket.socket, loop: asyncio.AbstractEventLoop, host: str) -> None:
-        self._socket = client
-        self.host = host
-        self._loop = loop
-        self.waiting_since = loop.time()
-        self.received = b""
-        client.setblocking(False)
+    def __init__(self) -> None:
+        self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._method = b""
+        self._reusable = False
+        self.open = True
 
-    def __enter__(self) -> Connection:
-        return self
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a next request has come yet."""
+        return not self._wire.trailing_data[0]
 
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client, at least one."""
+        self._wire.receive_data(data)
 
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Shake hands; a client that speaks plain HTTP is told so, and refused with ``OSError``."""
-        await self._ready(self._loop.add_reader, self._loop.remove_reader)
-        if self._socket.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
-            # Read first: a socket closed with bytes unread is reset, and the answer would be lost.
-            await self._retry(self._socket.recv, _MAX_HEADER_BYTES)
-            await self.send(head_of(Response(400, _WANTS_TLS), keep=False), _WANTS_TLS)
-            raise OSError("plain HTTP on a TLS port")
-        secured = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-        self._socket = secured
-        await self._retry(secured.do_handshake)
-        self.waiting_since = self._loop.time()
-
-    async def receive(self) -> bool:
-        """Wait for the next bytes; False where the client has gone."""
-        data = await self._retry(self._socket.recv, 4096)
-        self.received += data
-        return bool(data)
-
-    async def receive_head(self) -> bytes:
-        """A request up to its empty line, or as much as is too much; empty where the client has gone."""
-        while b"\r\n\r\n" not in self.received:
-            if len(self.received) > _MAX_HEADER_BYTES:
-                return self.received
-            if not await self.receive():
-                return b""
-        head, _, self.received = self.received.partition(b"\r\n\r\n")
-        self.waiting_since = math.inf
-        return head + b"\r\n"
-
-    async def send(self, *parts: bytes) -> None:
-        self.waiting_since = self._loop.time()
-        for part in parts:
-            rest = memoryview(part)
-            while rest:
-                sent = await self._retry(self._socket.send, rest[:_CHUNK_BYTES], writing=True)
-                rest = rest[sent:]
-                self.waiting_since = self._loop.time()
-
-    async def _retry(self, call: Callable[..., Any], *arguments: object, writing: bool = False) -> Any:
-        """The result of a socket call, made again each time the socket is ready for what it wanted."""
-        while True:
-            try:
-                return call(*arguments)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                plain = isinstance(error, BlockingIOError)
-                to_write = writing if plain else isinstance(error, ssl.SSLWantWriteError)
-            if to_write:
-                await self._ready(self._loop.add_writer, self._loop.remove_writer)
-            else:
-                await self._ready(self._loop.add_reader, self._loop.remove_reader)
-
-    async def _ready(self, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
-        future = self._loop.create_future()
-        number = self._socket.fileno()
-        add(number, lambda: None if future.done() else future.set_result(None))
+    def request(self) -> Request | Response | None:
+        """The next request, or the response that refuses what is none; None while more bytes are needed."""
+        self._method, self._reusable = b"", False
         try:
-            await future
-        finally:
-            remove(number)
+            event = self._wire.next_event()
+            if not isinstance(event, h11.Request):
+                return None
+            self._method = event.method
+            # No page wants a body. One that follows stays unread, so nothing after it can be understood.
+            self._reusable = isinstance(self._wire.next_event(), h11.EndOfMessage)
+        except h11.RemoteProtocolError as error:
+            return _refusal(error.error_status_hint)
+        if not event.http_version.startswith(b"1."):
+            return self._refuse(505)
+        path = _PATH.match(event.target.decode("ascii"))
+        if path is None:  # a proxy's forms: http://…, host:port, *
+            return self._refuse(400)
+        if any(_CONTROL.search(value) for _, value in event.headers):
+            return self._refuse(400)
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in event.headers:
+            name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value  # RFC 9110, section 5.3
+        return Request(event.method.decode("ascii"), path[0], headers)
+
+    def respond(self, response: Response) -> tuple[bytes, bytes]:
+        """Head and body as they go over the wire; the body is the response's own object, or empty for HEAD."""
+        headers = [
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("X-Content-Type-Options", "nosniff"),
+            *response.headers,
+        ]
+        if not self._reusable:
+            headers.append(("Connection", "close"))
+        reason = HTTPStatus(response.status).phrase.encode()
+        head = self._wire.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
+        body = b"" if self._method == b"HEAD" else response.body
+        if body:
+            self._wire.send_with_data_passthrough(h11.Data(data=body))  # counted, not copied
+        self._wire.send(h11.EndOfMessage())
+        self.open = self._wire.our_state is h11.DONE and self._wire.their_state is h11.DONE
+        if self.open:
+            self._wire.start_next_cycle()
+        return head, body
+
+    def _refuse(self, status: int) -> Response:
+        self._reusable = False
+        return _refusal(status)
 
 
-def parse_head(head: bytes) -> Request | Response:
-    """The request of a header block, or the response a bad one deserves (RFC 9112, section 3)."""
-    if len(head) > _MAX_HEADER_BYTES:
-        return Response(431, b"Request header too large\n")
-    first, *lines = head.decode("latin-1").split("\r\n")[:-1]
-    match = _REQUEST_LINE.fullmatch(first)
-    headers: dict[str, str] = {}
-    for field in map(_HEADER.fullmatch, lines):
-        name = field[1].lower() if field else ""
-        if field is None or (name in headers and name in _AT_MOST_ONCE):
-            return Response(400, b"Bad Request\n")
-        value = field[2].strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value  # RFC 9110, section 5.3
-    length = headers.get("content-length", "0")
-    if match is None or not (length.isascii() and length.isdigit()):
-        return Response(400, b"Bad Request\n")
-    # Nothing here wants a body; a connection with one unread cannot be used again.
-    body = "transfer-encoding" in headers or length.strip("0") != ""
-    options = [option.strip(" \t").lower() for option in headers.get("connection", "").split(",")]
-    last = match["minor"] == "0" or "close" in options
-    return Request(match["method"], match["path"], headers, not (body or last))
+def _refusal(status: int) -> Response:
+    return Response(status, HTTPStatus(status).phrase.encode() + b"\n")
 
 
 def credentials(authorization: str) -> tuple[str, bytes]:
@@ -172,16 +129,3 @@ def accepts_gzip(accept_encoding: str) -> bool:
     """Whether an ``Accept-Encoding`` header allows gzip (RFC 9110, section 12.5.3)."""
     offers = (offer.replace(" ", "").lower().partition(";") for offer in accept_encoding.split(","))
     return any(name in ("gzip", "x-gzip") and not _ZERO.fullmatch(quality) for name, _, quality in offers)
-
-
-def head_of(response: Response, keep: bool) -> bytes:
-    """Status line and headers, as they go over the wire."""
-    lines = [
-        f"HTTP/1.1 {response.status} {_REASONS[response.status]}",
-        f"Content-Type: {response.content_type}",
-        f"Content-Length: {len(response.body)}",
-        "X-Content-Type-Options: nosniff",
-        f"Connection: {'keep-alive' if keep else 'close'}",
-        *response.headers,
-    ]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -1,30 +1,32 @@
 """The HTTP endpoint: /metrics, /healthz, /readyz and a landing page, over HTTP or HTTPS.
 
-Why not ``http.server`` or cheroot: both give a connection a thread from its first byte, so a handful of
-clients that send half a header keep every other one waiting. Here one event loop owns all connections: a
-silent client costs a descriptor and a small task, no thread, and the non-blocking socket calls are the same
-with and without TLS. A response is sent from the one ``bytes`` object all scrapers share (asyncio's own
-streams would copy it per client, and keep 256 KiB per TLS connection), which is what fits 200 scrapers into
-a process of 64 MiB. Two helper threads do what takes long: rendering with compression, and bcrypt.
+Why not ``http.server`` or cheroot: both give a connection a thread from its first byte, so a handful of clients that
+send half a header keep every other one waiting; uvicorn has no deadline for receiving a request. Here one event loop
+owns all connections: a silent client costs a descriptor and a small task, no thread, and the non-blocking socket calls
+are the same with and without TLS. A response is sent from the one ``bytes`` object all scrapers share (asyncio's own
+streams would copy it per client, and keep 256 KiB per TLS connection), which is what fits 200 scrapers into a process
+of 64 MiB. Helper threads do what takes long: rendering with compression, bcrypt, and reading the web configuration.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import logging
 import math
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from .http1 import Connection, Request, Response, accepts_gzip, credentials, head_of, parse_head
+from .complaints import Complaints
+from .connection import Connection
+from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, shown
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
-from .webconfig import Security, WebConfig
+from .webconfig import WebConfig
+from .webfile import Security
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +40,13 @@ KEEP_ALIVE_SECONDS = 120.0
 _OPEN_PATHS = ("/healthz", "/readyz")
 
 
-class Pages(Protocol):
+class Content(Protocol):
     """What the endpoint serves. All but :meth:`metrics` are called in the event loop: they must not block."""
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Body and content type for an ``Accept`` header; the same object while the snapshot is the same.
+    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
+        """Body, gzipped if so asked, and content type for an ``Accept`` header, whatever stands there.
 
-        Called from one thread at a time.
+        The same object while the snapshot is the same. Called from one thread at a time.
         """
 
     def alive(self) -> tuple[bool, str]:
@@ -58,7 +60,7 @@ class Pages(Protocol):
 
 
 class Endpoint:
-    """Serves ``pages`` at every address of ``listen``, from :meth:`start` to :meth:`stop`.
+    """Serves ``content`` at every address of ``listen``, from :meth:`start` to :meth:`stop`.
 
     ``web`` gives TLS and passwords. At most :data:`MAX_CONNECTIONS` clients are held: beyond, the one that has
     kept the endpoint waiting longest, with its request or in taking the answer, gives way. Raises
@@ -68,18 +70,18 @@ class Endpoint:
     def __init__(
         self,
         listen: str | Sequence[str],
-        pages: Pages,
+        content: Content,
         web: WebConfig | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._wanted = [parse_listen(value) for value in ([listen] if isinstance(listen, str) else listen)]
-        self._pages = pages
+        self._content = content
         self._web = web
         self._open = Security()
         self._patience = patience_seconds
         self._listeners: list[socket.socket] = []
         self._clients: dict[asyncio.Task[None], Connection] = {}
-        self._compressed: dict[str, tuple[bytes, bytes]] = {}
+        self._complaints = Complaints()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -97,7 +99,11 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
         self._render = ThreadPoolExecutor(1, "http-render")
-        self._passwords = PasswordChecks(self._loop)
+        self._passwords = PasswordChecks()
+        self._stopped = threading.Event()
+        if self._web is not None:
+            # A daemon: a file system that hangs keeps nobody from stopping.
+            threading.Thread(target=self._web.watch, args=(self._stopped,), name="http-config", daemon=True).start()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
         log.info("listening on %s", ", ".join(shown(*address) for address in self.addresses))
@@ -106,6 +112,7 @@ class Endpoint:
         """Drop every client and close the sockets, well within a second; nothing to do where nothing runs."""
         if not self._listeners:
             return
+        self._stopped.set()
         self._loop.call_soon_threadsafe(self._end)
         self._thread.join(1.0)
         self._close_listeners()
@@ -131,109 +138,116 @@ class Endpoint:
         for acceptor in acceptors:
             acceptor.cancel()
         await asyncio.gather(*acceptors, return_exceptions=True)
-        while self._clients:
-            for client in self._clients:
-                client.cancel()
-            # Again after a while: see _drop_slowest().
-            await asyncio.wait(self._clients, timeout=0.1)
+        clients = list(self._clients)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
 
     async def _accept(self, listener: socket.socket) -> None:
         while True:
+            await asyncio.sleep(0)  # a turn for everybody else: with clients in the queue sock_accept() never waits
             try:
-                client, (host, *_) = await self._loop.sock_accept(listener)
+                client, _ = await self._loop.sock_accept(listener)
             except OSError as error:  # no descriptors left, or the client is gone already
-                log.warning("cannot accept a connection: %s", error.strerror)
+                self._complaints.log(logging.WARNING, "cannot accept a connection: %s", error.strerror)
                 await self._drop_slowest()
                 await asyncio.sleep(0.1)
                 continue
             while len(self._clients) >= MAX_CONNECTIONS:
                 await self._drop_slowest()
-            connection = Connection(client, self._loop, host)
+            connection = Connection(client, self._loop)
             task = self._loop.create_task(self._client(client, connection))
             self._clients[task] = connection
             task.add_done_callback(self._clients.pop)
 
     async def _drop_slowest(self) -> None:
-        """Cut off who has kept us waiting longest. Where all wait for us, which is soon over, wait a moment."""
+        """Evict the client that has kept us waiting longest; wait a moment where all of them wait for us."""
         slowest = min(self._clients, key=lambda task: self._clients[task].waiting_since, default=None)
         if slowest is None or self._clients[slowest].waiting_since == math.inf:
             await asyncio.sleep(0.01)
             return
         slowest.cancel()
-        # Not for long: before Python 3.12 wait_for() loses a cancellation that meets its result.
-        await asyncio.wait([slowest], timeout=0.01)
+        await asyncio.wait([slowest], timeout=0.1)
 
     async def _client(self, client: socket.socket, connection: Connection) -> None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError, asyncio.CancelledError), connection:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._converse(connection)
+        with contextlib.suppress(OSError, asyncio.CancelledError), connection:
+            try:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await self._converse(connection)
+            except (OSError, asyncio.CancelledError):
+                raise
+            except Exception:
+                self._complaints.log(logging.ERROR, "a connection failed", exc_info=True)
 
     async def _converse(self, connection: Connection) -> None:
         security = self._security()
         if security.tls is not None:
-            await asyncio.wait_for(connection.secure(security.tls), self._patience)
-        keep, wait = True, self._patience
-        while keep:
-            # Idle between requests is fine, slow within one is not.
-            if not connection.received and not await asyncio.wait_for(connection.receive(), wait):
+            with connection.within(self._patience):
+                await connection.secure(security.tls)
+        dialogue, wait = Dialogue(), self._patience
+        while dialogue.open:
+            if dialogue.idle:  # idle between requests is fine, slow within one is not
+                with connection.within(wait):
+                    if not await self._more(connection, dialogue):
+                        return
+            with connection.within(self._patience):
+                while (request := dialogue.request()) is None:
+                    if not await self._more(connection, dialogue):
+                        return
+            if self._security() is not security:  # the rules have changed: let the client come anew
                 return
-            head = await asyncio.wait_for(connection.receive_head(), self._patience)
-            if not head or self._security() is not security:  # the rules have changed: let the client come anew
-                return
-            request = parse_head(head)
-            if isinstance(request, Response):
-                keep, response, method = False, request, ""
-            else:
-                keep, method = request.keep_alive, request.method
-                response = await self._answer(request, security, connection.host)
-            payload = head_of(response, keep), b"" if method == "HEAD" else response.body
-            await asyncio.wait_for(connection.send(*payload), self._patience)
+            connection.waiting_since = math.inf
+            answered = request if isinstance(request, Response) else await self._answer(request, security)
+            with connection.within(self._patience):
+                await connection.send(*dialogue.respond(answered))
             wait = KEEP_ALIVE_SECONDS
+
+    @staticmethod
+    async def _more(connection: Connection, dialogue: Dialogue) -> bool:
+        """Take further bytes of a request; False where the client has gone."""
+        data = await connection.receive()
+        if data:
+            dialogue.receive(data)
+        return bool(data)
 
     def _security(self) -> Security:
         return self._open if self._web is None else self._web.current()
 
-    async def _answer(self, request: Request, security: Security, host: str) -> Response:
+    async def _answer(self, request: Request, security: Security) -> Response:
         try:
             refusal = None
             if security.users is not None and request.path not in _OPEN_PATHS:
-                refusal = await self._refusal(request, security.users, host)
+                refusal = await self._refusal(request, security.users)
             return refusal or await self._page(request)
         except Exception:
-            log.exception("cannot answer a request")
+            self._complaints.log(logging.ERROR, "cannot answer a request", exc_info=True)
             return Response(500, b"Internal Server Error\n")
 
-    async def _refusal(self, request: Request, users: Users, host: str) -> Response | None:
-        """None for a user with his password."""
+    async def _refusal(self, request: Request, users: Users) -> Response | None:
+        """None for a user with the right password."""
         name, password = credentials(request.headers.get("authorization", ""))
-        passes = name != "" and await self._passwords.passes(users, name, password, host)
+        passes = name != "" and await self._passwords.passes(users, name, password)
         if passes:
             return None
         if passes is None:
-            return Response(503, b"Too many logins\n", headers=(f"Retry-After: {math.ceil(QUEUE_SECONDS)}",))
-        challenge = 'WWW-Authenticate: Basic realm="kepler-ebpf", charset="UTF-8"'
+            return Response(503, b"Too many logins\n", headers=(("Retry-After", str(math.ceil(QUEUE_SECONDS))),))
+        challenge = ("WWW-Authenticate", 'Basic realm="kepler-ebpf", charset="UTF-8"')
         return Response(401, b"Unauthorized\n", headers=(challenge,))
 
     async def _page(self, request: Request) -> Response:
         if request.path not in ("/", "/metrics", *_OPEN_PATHS):
             return Response(404, b"Not Found\n")
         if request.method not in ("GET", "HEAD"):
-            return Response(405, b"Method Not Allowed\n", headers=("Allow: GET, HEAD",))
+            return Response(405, b"Method Not Allowed\n", headers=(("Allow", "GET, HEAD"),))
         if request.path == "/metrics":
-            return await self._loop.run_in_executor(self._render, self._metrics, request.headers)
+            compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
+            accept = request.headers.get("accept", "")
+            body, content_type = await self._loop.run_in_executor(
+                self._render, self._content.metrics, accept, compressed
+            )
+            vary = ("Vary", "Accept, Accept-Encoding")
+            return Response(200, body, content_type, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
         if request.path == "/":
-            return Response(200, self._pages.landing().encode(), "text/html; charset=utf-8")
-        good, line = self._pages.alive() if request.path == "/healthz" else self._pages.ready()
+            return Response(200, self._content.landing().encode(), "text/html; charset=utf-8")
+        good, line = self._content.alive() if request.path == "/healthz" else self._content.ready()
         return Response(200 if good else 503, line.encode() + b"\n")
-
-    def _metrics(self, headers: Mapping[str, str]) -> Response:
-        """Runs in the one rendering thread, so each body is compressed once however many ask for it."""
-        body, content_type = self._pages.metrics(headers.get("accept", ""))
-        vary = "Vary: Accept, Accept-Encoding"
-        if not accepts_gzip(headers.get("accept-encoding", "")):
-            return Response(200, body, content_type, (vary,))
-        original, compressed = self._compressed.get(content_type, (None, b""))
-        if original is not body:
-            compressed = gzip.compress(body, compresslevel=1, mtime=0)
-            self._compressed[content_type] = (body, compressed)
-        return Response(200, compressed, content_type, (vary, "Content-Encoding: gzip"))

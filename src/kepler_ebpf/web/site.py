@@ -2,39 +2,71 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from .. import __version__
-from ..collector import Collector
+from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.prometheus import Renderer
 
+_STALE_FLOOR_SECONDS = 10.0
+
+
+class Publisher(Protocol):
+    """What the site asks of the collector. Called from several threads, and must not block."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest publication; None before the first."""
+
+    def alive(self) -> bool:
+        """Whether samples have been taken recently."""
+
+    def snapshot_age_seconds(self) -> float:
+        """Seconds since the latest publication; before the first, since the start."""
+
 
 class Site:
-    """Answers from the first request on; before there is a collector it says that it is starting."""
+    """Answers from the first request on; before there is a collector it says that it is starting.
 
-    def __init__(self) -> None:
-        self._collector: Collector | None = None
-        self._renderer = Renderer(lambda: self._collector.snapshot if self._collector else None)
+    ``metrics_interval``: seconds between publications. A snapshot is stale after three of them, and ten seconds at
+    least: the site then says that it is neither alive nor ready, although there is something to serve.
+    """
 
-    def serve(self, collector: Collector) -> None:
+    def __init__(self, metrics_interval: float) -> None:
+        self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
+        self._publisher: Publisher | None = None
+        self._renderer = Renderer(self._snapshot)
+
+    def serve(self, publisher: Publisher) -> None:
         """From now on answer for this collector."""
-        self._collector = collector
+        self._publisher = publisher
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
-        return self._renderer.metrics(accept)
+    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
+        return self._renderer.metrics(accept, compressed)
 
     def alive(self) -> tuple[bool, str]:
-        """Whether the sampler has ticked recently."""
-        if self._collector is None:
+        """Whether samples and publications have succeeded recently."""
+        if self._publisher is None:
             return True, "starting"
-        return (True, "ok") if self._collector.alive() else (False, "the sampler has not ticked recently")
+        if not self._publisher.alive():
+            return False, "the sampler has not ticked recently"
+        age = self._publisher.snapshot_age_seconds()
+        if age > self._stale_seconds:
+            return False, f"the last publication is {age:.0f} s old: see the log for why there is no newer one"
+        return True, "ok"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether there is something to scrape."""
-        if self._collector is None or self._collector.snapshot is None:
+        """Whether there is something to scrape that is not stale."""
+        if self._snapshot() is None:
             return False, "no snapshot yet"
-        return True, "ready"
+        alive, line = self.alive()
+        return (True, "ready") if alive else (False, line)
 
     def landing(self) -> str:
-        snapshot = self._collector.snapshot if self._collector else None
+        snapshot = self._snapshot()
         facts = dict(snapshot.info) if snapshot else {}
         return landing_page("kepler-ebpf", __version__, facts)
+
+    def _snapshot(self) -> Snapshot | None:
+        return self._publisher.snapshot if self._publisher else None
