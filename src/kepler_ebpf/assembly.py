@@ -55,13 +55,18 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
     privileges.require()
     fs = config.fs
     with ExitStack() as stack:
-        tables = BpfTables(fs, read_topology(fs), find_hierarchy(fs), config.rows, config.cgroup_rows)
+        topology = read_topology(fs)
+        choice = choose_sources(fs, topology, config)
+        for source in choice.sources:
+            stack.callback(source.close)
+        tables = BpfTables(fs, topology, find_hierarchy(fs), config.rows, config.cgroup_rows)
         stack.callback(tables.close)
-        choice = choose_sources(fs, tables.topology, tables.busy_seconds, config)
+        choice.model.ask(tables)
         meter = Meter(choice.sources)
-        stack.callback(meter.close)
         if drop_privileges:
             privileges.drop()  # before any thread is started: they inherit what is left
+        if choice.nvml is not None:
+            choice.nvml.start()
         workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices)
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
@@ -92,11 +97,9 @@ def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str
         "cpu_vendor": processor.vendor,
         "cpu_model": processor.name,
         "cpu_architecture": platform.machine(),
-        "power_source": choice.label,
         "cycles": "pmu" if tables.cycles else "none",
     }
-    if choice.model is not None:
-        error = choice.model.spec.error_ratio
-        info["power_model"] = choice.model.spec.description
-        info["power_model_error_ratio"] = "unknown" if math.isnan(error) else f"{error:.2f}"
+    error = choice.model.spec.error_ratio
+    info["power_model"] = choice.model.spec.description
+    info["power_model_error_ratio"] = "unknown" if math.isnan(error) else f"{error:.2f}"
     return info

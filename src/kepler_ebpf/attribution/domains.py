@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +62,8 @@ class DomainColumns:
         domains, known = self._meter.domains, len(self._floors)
         if known == len(domains):
             return
-        packages = sum(domain.component == "package" for domain in domains)
-        self._floors += [self._options.floor(domain, packages) for domain in domains[known:]]
+        of_source = Counter(domain.source for domain in domains if domain.component == "package")
+        self._floors += [self._options.floor(domain, of_source[domain.source]) for domain in domains[known:]]
         self._component = np.array(
             [WORKLOAD.index(d.component) if d.component in WORKLOAD else -1 for d in domains], np.intp
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..config import HOST, add_flags, from_arguments
 from ..energy.nvml import open_nvml
+from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..host.fs import HostFS
@@ -120,7 +121,9 @@ def _counters(fs: HostFS) -> Iterator[Finding]:
 
 
 def _powercap(fs: HostFS) -> Iterator[Finding]:
-    zones = inspect_zones(fs)
+    zones, left_out = inspect_zones(fs, Places(read_topology(fs)))
+    for note in left_out:
+        yield Finding("powercap", OK, note)
     if not zones:
         yield Finding(
             "powercap",
@@ -147,7 +150,7 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
     except OSError:
         yield Finding("NVML", OK, "no NVIDIA driver library", "no GPU families")
         return
-    source = open_nvml(start=False)
+    source = open_nvml()
     if source is None:
         yield Finding(
             "NVML",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..columns import Component
 from ..host.fs import HostFS
+from ..host.processor import is_virtual
 from ..host.steal import StolenTime
 from ..host.syscalls import perf_event_open
 from ..host.topology import Topology
-from .hwmon import RULES, HwmonSource, Rule
+from .chips import RULES, Rule
+from .hwmon import HwmonSource
 from .model import ModelSource, power_spec
 from .nvml import NvmlSource, open_nvml
+from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
+from .places import Places
 from .powercap import PowercapSource
 from .source import EnergySource
 
@@ -37,63 +37,49 @@ class MeterOptions(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """``sources`` to read; ``model``, where it stands in for a meter of the CPUs; ``nvml``, where there are GPUs;
-    ``notes`` for the log."""
+    """``packages``: the meter of the CPUs; ``nvml``, where there are GPUs; ``notes`` for the log."""
 
-    sources: tuple[EnergySource, ...]
+    packages: PackageMeter
+    nvml: NvmlSource | None
     notes: tuple[str, ...]
-    model: ModelSource | None = None
-    nvml: NvmlSource | None = None
 
     @property
-    def label(self) -> str:
-        """``power_source`` of kepler_node_info."""
-        return "+".join(dict.fromkeys(source.name for source in self.sources))
+    def sources(self) -> tuple[EnergySource, ...]:
+        return (self.packages,) if self.nvml is None else (self.packages, self.nvml)
+
+    @property
+    def model(self) -> ModelSource:
+        """The power model; it has to be told whom to ask for utilisation."""
+        return self.packages.model
+
+    @property
+    def by_package(self) -> bool:
+        """Whether any meter tells packages apart: only then need the kernel's rows."""
+        return len({domain.index for domain in self.packages.domains if domain.index >= 0}) > 1
 
 
-def _measures_packages(source: EnergySource) -> bool:
-    source.read()
-    return any(d.component == "package" and read_ns > 0 for d, read_ns in zip(source.domains, source.time_ns.tolist()))
+def choose_sources(
+    fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
+) -> Choice:
+    """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does."""
+    places = Places(topology)
+    perf = PerfRaplSource(fs, open_event, places)
+    powercap = PowercapSource(fs, places, virtual=is_virtual(fs))
+    rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
+    candidates: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
+    candidates.append(HwmonSource(fs, rules, places))
+    spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
+    model = ModelSource(spec, len(topology.online), StolenTime(fs))
+    packages = PackageMeter(candidates, model)
+    notes = [
+        f"{source.name} is there but cannot be read ({', '.join(sorted(source.faults))}): see kepler-ebpf doctor"
+        for source in candidates
+        if source.faults
+    ]
+    if packages.name == model.name:
+        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
+    return Choice(packages, open_nvml(), tuple(notes))
 
 
 def _offers(source: EnergySource) -> set[tuple[str, int]]:
     return {(domain.component, domain.index) for domain in source.domains}
-
-
-def _meter_of_packages(
-    fs: HostFS, open_event: OpenEvent, rules: tuple[tuple[str, str, Component], ...]
-) -> tuple[EnergySource | None, list[str]]:
-    """RAPL through perf where it offers all that powercap does, else powercap, else hwmon; and why not the others."""
-    perf, powercap = PerfRaplSource(fs, open_event), PowercapSource(fs)
-    sources: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
-    sources.append(HwmonSource(fs, (*(Rule(*rule) for rule in rules), *RULES)))
-    chosen: EnergySource | None = None
-    notes = []
-    for source in sources:
-        if chosen is None and _measures_packages(source):
-            chosen = source
-            continue
-        if chosen is None and source.faults:
-            reasons = ", ".join(sorted(source.faults))
-            notes.append(f"{source.name} is there but cannot be read ({reasons}): see kepler-ebpf doctor")
-        source.close()
-    return chosen, notes
-
-
-def choose_sources(
-    fs: HostFS,
-    topology: Topology,
-    busy_seconds: Callable[[], NDArray[np.float64]],
-    options: MeterOptions,
-    open_event: OpenEvent = perf_event_open,
-) -> Choice:
-    """Open the meter of the packages, or the power model where there is none that can be read."""
-    meter, notes = _meter_of_packages(fs, open_event, options.hwmon)
-    model = None
-    if meter is None:
-        spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
-        meter = model = ModelSource(topology.cpus_per_package(), busy_seconds, spec, StolenTime(fs))
-        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
-    nvml = open_nvml()
-    sources = (meter,) if nvml is None else (meter, nvml)
-    return Choice(sources, tuple(notes), model, nvml)

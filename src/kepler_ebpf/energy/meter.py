@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .source import Domain, EnergySource, GpuSource
+
+log = logging.getLogger(__name__)
+_NO_DOMAINS = np.zeros(0, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,9 @@ class Meter:
         self._order: list[tuple[int, int]] = []
         self._lengths = [0] * len(self.sources)
         for source in self.sources:
-            source.read()
+            self._read(source)
         self._adopt()
         self._joules, self._time_ns = self._gather()
-        self._live = self._time_ns > 0
 
     def _adopt(self) -> None:
         """Append domains that sources have come to offer; a domain keeps its place for life."""
@@ -59,9 +62,9 @@ class Meter:
         return joules[self._take], time_ns[self._take]
 
     def read(self) -> Interval:
-        """Refresh all sources. Never raises: a source that cannot be read counts its own faults."""
+        """Refresh all sources. Never raises: whatever a source raises costs that source this reading."""
         for source in self.sources:
-            source.read()
+            self._read(source)
         if any(len(source.domains) != length for source, length in zip(self.sources, self._lengths)):
             known = len(self.domains)
             self._adopt()
@@ -71,20 +74,33 @@ class Meter:
             self._time_ns = np.concatenate((self._time_ns, time_ns[known:]))
         else:
             joules, time_ns = self._gather()
-        self._live = time_ns > 0
         interval = Interval(joules - self._joules, (time_ns - self._time_ns).astype(np.float64) * 1e-9)
         self._joules, self._time_ns = joules, time_ns
         return interval
 
+    def _read(self, source: EnergySource) -> None:
+        try:
+            source.read()
+        except Exception as error:
+            reason = type(error).__name__
+            if not source.faults[reason]:
+                log.exception("%s could not be read", source.name)
+            source.faults[reason] += 1
+
     @property
     def live(self) -> NDArray[np.bool_]:
         """Which domains have given an accepted reading lately: bool[d]."""
-        return self._live
+        return np.concatenate([source.live for source in self.sources])[self._take] if self.sources else _NO_DOMAINS
 
     @property
     def label(self) -> str:
         """Names of the sources, as ``power_source`` of kepler_node_info has them."""
         return "+".join(dict.fromkeys(source.name for source in self.sources))
+
+    def errors(self) -> dict[tuple[str, str], int]:
+        """Readings that were not believed or could not be had, by source and reason."""
+        sources = [part for source in self.sources for part in getattr(source, "sources", (source,))]
+        return {(source.name, reason): count for source in sources for reason, count in source.faults.items()}
 
     def users(self, domain: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Who used a GPU's latest joules: process ids, int32[n], and weights, float64[n]; empty where not known."""

@@ -10,17 +10,20 @@ from __future__ import annotations
 import csv
 import statistics
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..host.fs import HostFS
 from ..host.processor import read_processor
-from .source import Domain
+from ..host.topology import Topology
+from .believe import Verdict
+from .figures import Figures
+from .source import ALL_PACKAGES, Domain
 
 Floats = NDArray[np.float64]
 
@@ -92,55 +95,69 @@ def no_stolen_seconds() -> float:
     return 0.0
 
 
-class ModelSource:
-    """Modelled energy of each package (see :class:`EnergySource`): power at the utilisation since the last reading.
+class CpuUse(Protocol):
+    """How much of the CPUs' time was in use: what the kernel side tells."""
 
-    ``busy_seconds``: cumulative CPU seconds per package, float64[p], as slices count them: wall-clock time, which
-    includes time that the hypervisor gave to somebody else. ``stolen_seconds``: that time, over all CPUs; a stolen
-    CPU was not ours, so it is taken off.
+    @property
+    def topology(self) -> Topology: ...
+
+    def busy_seconds(self) -> Floats:
+        """Cumulative CPU seconds of everything but the idle tasks, by package."""
+
+
+class ModelSource(Figures):
+    """Modelled energy of the machine (see :class:`EnergySource`): power at the utilisation since the last reading.
+
+    One domain that all CPUs pay for: a model cannot tell packages apart. It is silent until it is told whom to ask.
     """
 
     name = "model"
 
     def __init__(
         self,
-        cpus_per_package: Sequence[int],
-        busy_seconds: Callable[[], Floats],
         spec: PowerSpec,
+        threads: int,
         stolen_seconds: Callable[[], float] = no_stolen_seconds,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        packages = len(cpus_per_package)
-        self.domains = tuple(
-            Domain("package", package, "model", str(package), idle_watts=threads * spec.idle_watts_per_thread)
-            for package, threads in enumerate(cpus_per_package)
-        )
-        self.joules = np.zeros(packages)
+        """``threads``: hardware threads that are online now; later the topology is followed."""
+        super().__init__()
         self.spec = spec
-        self.faults: Counter[str] = Counter()
-        self._threads = np.array(cpus_per_package, np.float64)
-        self._busy_seconds = busy_seconds
+        self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=threads * spec.idle_watts_per_thread))
         self._stolen_seconds = stolen_seconds
         self._clock_ns = clock_ns
-        now = clock_ns()
-        self.time_ns = np.full(packages, now, np.int64)
-        self._busy, self._stolen = busy_seconds(), stolen_seconds()
+        self._cpus: CpuUse | None = None
+        self._then_ns, self._busy, self._stolen = 0, 0.0, 0.0
+
+    def ask(self, cpus: CpuUse) -> None:
+        """From now on the utilisation is what this tells."""
+        self._cpus = cpus
+        self.restart()
+
+    def now_ns(self) -> int:
+        """Its clock."""
+        return self._clock_ns()
+
+    def restart(self) -> None:
+        """Begin anew: what was used until now is not this meter's."""
+        if self._cpus is not None:
+            self._then_ns, self._stolen = self._clock_ns(), self._stolen_seconds()
+            self._busy = float(self._cpus.busy_seconds().sum())
 
     def read(self) -> None:
         """Add the energy since the last call at the mean utilisation since then."""
         now = self._clock_ns()
-        seconds = (now - int(self.time_ns[0])) * 1e-9
-        if seconds <= 0:
+        seconds = (now - self._then_ns) * 1e-9
+        if self._cpus is None or seconds <= 0:
             return
-        busy, stolen = self._busy_seconds(), self._stolen_seconds()
-        ours = busy - self._busy
-        whole = float(ours.sum())
-        if whole > 0 and stolen > self._stolen:
-            ours *= max(0.0, 1.0 - (stolen - self._stolen) / whole)
-        utilization = np.clip(ours / (seconds * np.maximum(self._threads, 1.0)), 0.0, 1.0)
-        self.joules += self.spec.watts(utilization, self._threads) * seconds
-        self.time_ns[:] = now
-        self._busy, self._stolen = busy, stolen
+        threads = max(len(self._cpus.topology.online), 1)
+        busy, stolen = float(self._cpus.busy_seconds().sum()), self._stolen_seconds()
+        # A CPU that the hypervisor gave to somebody else was not ours.
+        ours = max(busy - self._busy - max(stolen - self._stolen, 0.0), 0.0)
+        utilization = np.clip(np.array([ours / (seconds * threads)]), 0.0, 1.0)
+        watts = float(self.spec.watts(utilization, np.array([float(threads)]))[0])
+        self.book(0, Verdict(watts * seconds, seconds), now, "the power model")
+        self._then_ns, self._busy, self._stolen = now, busy, stolen
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,8 +1,8 @@
 """NVIDIA GPUs through NVML: joules per GPU and who used them.
 
-Calls into NVML can take milliseconds, so a thread of its own makes them; a sample only takes over what is there. The
-energy counter (``nvmlDeviceGetTotalEnergyConsumption``, mJ, since Volta) is refreshed by the driver every 20 to 100 ms:
-between refreshes the figure is held, never interpolated. Older GPUs: power times measured time.
+Calls into NVML can take milliseconds, or never return, so a thread of its own makes them all; a sample only takes over
+what is there. The energy counter (``nvmlDeviceGetTotalEnergyConsumption``, mJ, since Volta) is refreshed by the driver
+every 20 to 100 ms: between refreshes the figure is held, never interpolated. Older GPUs: power times measured time.
 
 What is said here of drivers' behaviour is tested against a stand-in library (``tests/gpu``), not against a GPU.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,36 +21,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
+from .figures import Figures
+from .gpu_calls import Calls
+from .gpu_use import GpuUse
 from .source import Domain
 
 log = logging.getLogger(__name__)
 
 _LIBRARY = "libnvidia-ml.so.1"
 _RECOUNT_SECONDS = 5.0
-_FIRST_POLL_SECONDS = 0.05
 _FASTEST_POLL_SECONDS, _SLOWEST_POLL_SECONDS = 0.01, 0.1
+_LONGEST_STOP_SECONDS = 1.0
 
 
 @dataclass
 class _Gpu:
-    """State of one GPU. ``pending``: joule-weighted use by process since it was last taken over."""
+    """State of one GPU. ``ready``: what a sample may take over: joules, seconds, and joules by process id."""
 
     handle: Any
     domain: Domain
-    has_counter: bool = True
-    millijoules: int | None = None
-    watts: float = 0.0
-    joules: float = 0.0
-    time_ns: int = 0
-    seen_us: int = 0
+    believer: Believer | PowerBeliever
+    use: GpuUse = field(default_factory=GpuUse)
     lost: bool = False
-    refresh_seconds: float = float("inf")
-    pending: dict[int, float] = field(default_factory=dict)
-    pending_joules: float = 0.0
+    load: float = math.nan
+    answered_ns: int = 0
+    refresh_seconds: float = math.inf
+    ready: tuple[float, float] = (0.0, 0.0)
+    users: dict[int, float] = field(default_factory=dict)
 
 
-def open_nvml(start: bool = True) -> NvmlSource | None:
-    """All GPUs of this machine, or None where there is no driver, or no binding. The reason is logged."""
+def open_nvml() -> NvmlSource | None:
+    """All GPUs of this machine, or None where there is no driver library, or no binding. The reason is logged.
+
+    Nothing is asked of the driver yet: :meth:`NvmlSource.start` begins.
+    """
     try:
         ctypes.CDLL(_LIBRARY)
     except OSError:
@@ -58,205 +63,166 @@ def open_nvml(start: bool = True) -> NvmlSource | None:
         return None
     try:
         import pynvml
-
-        pynvml.nvmlInit()
     except ImportError:
         log.warning("an NVIDIA driver is here but nvidia-ml-py is not: install kepler-ebpf[gpu] to meter the GPUs")
         return None
-    except pynvml.NVMLError as error:
-        log.warning("NVML does not start: %s", error)
-        return None
-    return NvmlSource(pynvml, start=start)
+    return NvmlSource(pynvml)
 
 
-class NvmlSource:
-    """Energy of each GPU (see :class:`EnergySource`), and who used it (:meth:`shares`).
+class NvmlSource(Figures):
+    """Energy of each GPU (see :class:`GpuSource`), and who used it.
 
-    ``start``: poll in a thread; without, :meth:`poll` is the caller's to call. A GPU that is lost costs that GPU only,
-    until it is there again.
+    A GPU that is lost costs that GPU only, until it is there again. A driver that is not loaded, or is loaded anew, is
+    asked again every five seconds.
     """
 
     name = "nvml"
 
-    def __init__(self, nvml: Any, start: bool = True, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self.domains: tuple[Domain, ...] = ()
-        self.joules: NDArray[np.float64] = np.zeros(0)
-        self.time_ns: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.faults: Counter[str] = Counter()
-        self._nvml = nvml
+    def __init__(self, nvml: Any, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        super().__init__()
+        self._calls = Calls(nvml)
         self._clock_ns = clock_ns
         self._gpus: list[_Gpu] = []
-        self._shares: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
+        self._users: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
         self._lock = threading.Lock()
-        self._said: set[tuple[str, str]] = set()
-        self._recount()
-        self.poll()
-        self.read()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
-        if start:
-            self._thread.start()
+
+    def start(self) -> None:
+        """Poll in a thread; without it, :meth:`recount` and :meth:`poll` are the caller's to call."""
+        self._thread.start()
 
     def read(self) -> None:
         """Take over what has been polled since the last call."""
         with self._lock:
             for position, gpu in enumerate(self._gpus):
                 if position == len(self.domains):
-                    self.domains += (gpu.domain,)
-                    self.joules = np.append(self.joules, 0.0)
-                    self.time_ns = np.append(self.time_ns, np.int64(0))
-                    self._shares.append((np.empty(0, np.int32), np.empty(0)))
-                self.joules[position], self.time_ns[position] = gpu.joules, gpu.time_ns
-                if gpu.pending_joules > 0:
-                    weights = np.array(list(gpu.pending.values())) / gpu.pending_joules
-                    self._shares[position] = (np.array(list(gpu.pending), np.int32), weights)
-                    gpu.pending, gpu.pending_joules = {}, 0.0
+                    self.add(gpu.domain)
+                    self._users.append((np.empty(0, np.int32), np.empty(0)))
+                joules, seconds = gpu.ready
+                if seconds > 0:
+                    self.book(position, Verdict(joules, seconds), self._clock_ns(), f"GPU {gpu.domain.index}")
+                    self._users[position] = (
+                        np.array(list(gpu.users), np.int32),
+                        np.array(list(gpu.users.values()), np.float64),
+                    )
+                    gpu.ready, gpu.users = (0.0, 0.0), {}
+                elif gpu.answered_ns and self.live[position]:
+                    self._accepted_ns[position] = gpu.answered_ns  # its joules wait for their users
+        self.settle(self._clock_ns())
 
-    def shares(self, domain: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Processes that used the GPU while its latest joules were used: ids, int32[n], and SM utilisation, float64[n].
+    def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Processes that used the GPU's latest joules: ids, int32[n], and weights, float64[n].
 
         Both are empty where nobody did, or where the driver does not say who.
         """
-        return self._shares[domain]
+        return self._users[position]
 
     def load(self, position: int) -> float:
-        """Utilisation of the device, 0 to 1."""
-        return float(min(self.shares(position)[1].sum(), 1.0))
+        """Utilisation of the device, 0 to 1; NaN where the driver does not tell."""
+        return self._gpus[position].load
 
     def close(self) -> None:
-        """Stop polling."""
+        """Stop polling. A call that hangs is left behind: its thread ends with the process."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_LONGEST_STOP_SECONDS)
 
     def inspect(self) -> list[str]:
         """One line for each GPU, for ``kepler-ebpf doctor``."""
+        self.recount()
+        self.poll()
         return [
             f"GPU {gpu.domain.index}: {gpu.domain.model} ({gpu.domain.uuid}), "
-            + ("energy counter" if gpu.has_counter else "no energy counter: power times time")
-            + (", MIG: energy is the whole GPU's" if self._mig(gpu) else "")
+            + ("energy counter" if isinstance(gpu.believer, Believer) else "no energy counter: power times time")
+            + (", MIG: energy is the whole GPU's, shared by multiprocessors" if self._calls.mig(gpu.handle) else "")
             for gpu in self._gpus
         ]
 
     # -- polling ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        counted = self._clock_ns()
-        pause = _FIRST_POLL_SECONDS
+        counted = -math.inf
+        pause = 0.0
         while not self._stop.wait(pause):
-            self.poll()
-            if self._clock_ns() - counted > _RECOUNT_SECONDS * 1e9:
-                counted = self._clock_ns()
-                self._recount()
+            try:
+                if time.monotonic() - counted > _RECOUNT_SECONDS:
+                    counted = time.monotonic()
+                    self.recount()
+                self.poll()
+            except Exception as error:  # a binding's bug costs a reading, not the thread
+                self.fault("the GPUs", type(error).__name__)
             # Twice as often as the driver refreshes, so that no refresh is seen a whole period late.
-            fastest = min((gpu.refresh_seconds for gpu in self._gpus), default=float("inf")) / 2
+            fastest = min((gpu.refresh_seconds for gpu in self._gpus), default=math.inf) / 2
             pause = min(max(fastest, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
 
     def poll(self) -> None:
-        """Ask every GPU once. Never raises."""
+        """Ask every GPU once. Never raises what NVML raises."""
         for gpu in self._gpus:
             if not gpu.lost:
                 try:
                     self._poll(gpu)
-                except self._nvml.NVMLError as error:
-                    self._fault(gpu, error)
+                except self._calls.errors as error:
+                    self._lose(gpu, error)
 
     def _poll(self, gpu: _Gpu) -> None:
-        joules, watts = (self._counted(gpu) if gpu.has_counter else None), gpu.watts
+        verdict = self._energy(gpu)
         now = self._clock_ns()
-        if not gpu.has_counter:
-            watts = self._nvml.nvmlDeviceGetPowerUsage(gpu.handle) * 1e-3
-            joules = (gpu.watts + watts) / 2 * (now - gpu.time_ns) * 1e-9 if gpu.time_ns else 0.0
-        if joules is None:
-            return  # not refreshed since: hold
-        use = self._use(gpu) if joules > 0 else {}
+        if verdict.fault:
+            self.fault(f"GPU {gpu.domain.index}", verdict.fault)
+        gpu.load = self._calls.load(gpu.handle)
+        if verdict.seconds > 0:
+            gpu.refresh_seconds = min(1.1 * gpu.refresh_seconds, verdict.seconds)
+            gpu.use.add(verdict.joules, now - round(verdict.seconds * 1e9), now)
+        for pid, utilization in self._calls.utilization(gpu.handle).items():
+            gpu.use.sample(pid, utilization, now)
+        release = gpu.use.release(now)
         with self._lock:
-            if gpu.time_ns and joules > 0:
-                gpu.refresh_seconds = min(1.1 * gpu.refresh_seconds, (now - gpu.time_ns) * 1e-9)
-            gpu.joules += joules
-            gpu.watts, gpu.time_ns = watts, now
-            gpu.pending_joules += joules
-            for pid, weight in use.items():
-                gpu.pending[pid] = gpu.pending.get(pid, 0.0) + weight * joules
+            gpu.answered_ns = now
+            if release is not None:
+                gpu.ready = (gpu.ready[0] + release.joules, gpu.ready[1] + release.seconds)
+                for pid, weight in release.weights.items():
+                    gpu.users[pid] = gpu.users.get(pid, 0.0) + weight
 
-    def _counted(self, gpu: _Gpu) -> float | None:
-        """Joules since the last refresh of the counter; None where there was none."""
-        try:
-            now = int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle))
-        except (self._nvml.NVMLError_NotSupported, self._nvml.NVMLError_FunctionNotFound):
-            gpu.has_counter = False
-            return None
-        before, gpu.millijoules = gpu.millijoules, now
-        if before is None:
-            return 0.0
-        if now < before:  # the driver was loaded anew
-            self.faults["reset"] += 1
-            return 0.0
-        return (now - before) * 1e-3 if now > before else None
+    def _energy(self, gpu: _Gpu) -> Verdict:
+        if isinstance(gpu.believer, Believer):
+            millijoules = self._calls.millijoules(gpu.handle)
+            if millijoules is not None:
+                return gpu.believer.read(millijoules, self._clock_ns())
+            gpu.believer = PowerBeliever(gpu.believer.most_watts)
+        return gpu.believer.read(self._calls.watts(gpu.handle), self._clock_ns())
 
-    def _use(self, gpu: _Gpu) -> dict[int, float]:
-        """Mean SM utilisation (0 to 1) of each process since the last call."""
-        try:
-            samples = self._nvml.nvmlDeviceGetProcessUtilization(gpu.handle, gpu.seen_us)
-        except self._nvml.NVMLError_NotFound:
-            return {}  # no activity
-        except (self._nvml.NVMLError_NotSupported, self._nvml.NVMLError_FunctionNotFound):
-            return self._only_process(gpu)
-        sums: dict[int, int] = {}
-        times = set()
-        for sample in samples:
-            if sample.timeStamp > gpu.seen_us and sample.pid:
-                times.add(sample.timeStamp)
-                sums[sample.pid] = sums.get(sample.pid, 0) + min(sample.smUtil, 100)
-        gpu.seen_us = max(times, default=gpu.seen_us)
-        return {pid: total / (100 * len(times)) for pid, total in sums.items() if total}
+    def _lose(self, gpu: _Gpu, error: BaseException) -> None:
+        reason = self._calls.reason(error)
+        gpu.lost = self._calls.is_lost(error)
+        self.fault(f"GPU {gpu.domain.index}", reason)
+        if self._calls.is_unloaded(error):
+            self._calls.forget()
+            for one in self._gpus:
+                one.lost = True
 
-    def _only_process(self, gpu: _Gpu) -> dict[int, float]:
-        """Without utilisation (MIG): a process that is alone has used it all, several cannot be told apart."""
-        processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)
-        if len(processes) == 1:
-            return {int(processes[0].pid): 1.0}
-        if processes and (gpu.domain.uuid, "several") not in self._said:
-            self._said.add((gpu.domain.uuid, "several"))
-            log.warning(
-                "GPU %d does not tell how its processes share it: its energy stays unattributed", gpu.domain.index
-            )
-        return {}
-
-    def _fault(self, gpu: _Gpu, error: Any) -> None:
-        reason = type(error).__name__.replace("NVMLError_", "")
-        gpu.lost = isinstance(error, self._nvml.NVMLError_GpuIsLost)
-        self.faults[reason] += 1
-        if (gpu.domain.uuid, reason) not in self._said:
-            self._said.add((gpu.domain.uuid, reason))
-            log.warning("GPU %d cannot be read for now: %s", gpu.domain.index, error)
-
-    def _recount(self) -> None:
-        """Take up GPUs that have been added, and lost ones that are back."""
+    def recount(self) -> None:
+        """Take up GPUs that have been added, and lost ones that are back; each by itself. Never raises."""
         known = {gpu.domain.uuid: gpu for gpu in self._gpus}
         try:
-            for index in range(self._nvml.nvmlDeviceGetCount()):
-                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = _text(self._nvml.nvmlDeviceGetUUID(handle))
-                gpu = known.get(uuid)
-                if gpu is None:
-                    model = _text(self._nvml.nvmlDeviceGetName(handle))
-                    with self._lock:
-                        self._gpus.append(_Gpu(handle, Domain("gpu", index, "nvml", uuid=uuid, model=model)))
-                elif gpu.lost:
-                    # What it used meanwhile is not known: count anew.
-                    gpu.handle, gpu.millijoules, gpu.lost = handle, None, False
-        except self._nvml.NVMLError as error:
-            self.faults["recount"] += 1
-            log.debug("GPUs cannot be counted: %s", error)
-
-    def _mig(self, gpu: _Gpu) -> bool:
-        try:
-            return bool(self._nvml.nvmlDeviceGetMigMode(gpu.handle)[0])
-        except self._nvml.NVMLError:
-            return False
-
-
-def _text(value: str | bytes) -> str:
-    """Older bindings give bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+            count = self._calls.count()
+        except self._calls.errors as error:
+            self.fault("the NVIDIA driver", self._calls.reason(error))
+            return
+        self.recovered("the NVIDIA driver")
+        for index in range(count):
+            try:
+                handle, uuid, model = self._calls.device(index)
+            except self._calls.errors as error:
+                self.fault(f"GPU {index}", self._calls.reason(error))
+                continue
+            gpu = known.get(uuid)
+            if gpu is None:
+                limit = self._calls.limit_watts(handle)
+                most = limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"]
+                domain = Domain("gpu", index, self.name, uuid=uuid, model=model)
+                with self._lock:
+                    self._gpus.append(_Gpu(handle, domain, Believer(0, 1e-3, most)))
+            elif gpu.lost:
+                gpu.handle, gpu.lost = handle, False
+                gpu.believer.restart()  # what it used meanwhile is not known

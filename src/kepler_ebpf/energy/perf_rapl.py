@@ -1,31 +1,28 @@
 """RAPL through perf events: the kernel's 64-bit sums, which never wrap, in finer units than powercap's microjoules.
 
 Event, scale and unit are read from ``/sys/bus/event_source/devices/power`` (Linux ``arch/x86/events/rapl.c``). One
-counter per package, opened on the CPU that ``cpumask`` names for it.
+counter per package or die, opened on the CPU that ``cpumask`` names for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import logging
 import os
 import struct
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from ..columns import Component
 from ..host.fs import HostFS, read_text
+from ..host.processor import read_processor
 from ..host.topology import parse_cpu_list
-from .source import Domain
-
-log = logging.getLogger(__name__)
+from .believe import PLAUSIBLE_WATTS, Believer
+from .figures import Figures, reason_of
+from .places import Places
+from .source import ALL_PACKAGES, Domain
 
 _EVENTS: dict[str, Component] = {
     "energy-pkg": "package",
@@ -35,6 +32,9 @@ _EVENTS: dict[str, Component] = {
     "energy-psys": "platform",
 }
 _COUNT = struct.Struct("=Q")
+_SPAN = 1 << 64
+_REDISCOVER_SECONDS = 5.0
+_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
 
 
 class OpenEvent(Protocol):
@@ -45,78 +45,130 @@ class OpenEvent(Protocol):
 
 @dataclass
 class _Event:
+    position: int
+    what: str
+    believer: Believer
+    fd: int = -1
+    cpu: int = -1
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """An event on a CPU, and the domain that it counts for."""
+
     domain: Domain
-    fd: int
+    config: int
     joules_per_count: float
-    start: int
-    failing: bool = False
+    cpu: int
 
 
-class PerfRaplSource:
+class PerfRaplSource(Figures):
     """Energy of every RAPL domain that the kernel offers as a perf event (see :class:`EnergySource`)."""
 
     name = "rapl-perf"
 
-    def __init__(self, fs: HostFS, open_event: OpenEvent, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self.faults: Counter[str] = Counter()
+    def __init__(
+        self,
+        fs: HostFS,
+        open_event: OpenEvent,
+        places: Places | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        super().__init__()
+        self._fs = fs
+        self._open_event = open_event
+        self._places = places or Places()
         self._clock_ns = clock_ns
-        self._events: list[_Event] = []
-        self._discover(fs, open_event)
-        self.domains = tuple(event.domain for event in self._events)
-        self.joules = np.zeros(len(self._events))
-        self.time_ns = np.zeros(len(self._events), np.int64)
+        self._events: dict[Domain, _Event] = {}
+        self._looked_ns = clock_ns()
+        self._discover()
 
-    def _discover(self, fs: HostFS, open_event: OpenEvent) -> None:
-        root = fs.sys / "bus/event_source/devices/power"
+    def read(self) -> None:
+        """Read every counter; one that cannot be read keeps its figures until it can."""
+        lost = False
+        for event in self._events.values():
+            if event.fd < 0:
+                lost = True
+                continue
+            try:
+                count = _COUNT.unpack(os.read(event.fd, _COUNT.size))[0]
+            except (OSError, struct.error) as error:
+                self.fault(event.what, "EIO" if isinstance(error, struct.error) else reason_of(error))
+                lost = True  # its CPU may be offline: cpumask names another one then
+                continue
+            now = self._clock_ns()
+            self.book(event.position, event.believer.read(count, now), now, event.what)
+        now = self._clock_ns()
+        self.settle(now)
+        if lost and now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
+            self._discover()
+
+    def close(self) -> None:
+        for event in self._events.values():
+            with contextlib.suppress(OSError):
+                os.close(event.fd)
+            event.fd = -1
+
+    def _discover(self) -> None:
+        self._looked_ns = self._clock_ns()
+        root = self._fs.sys / "bus/event_source/devices/power"
         try:
             event_type = int(read_text(root / "type"))
             cpus = parse_cpu_list(read_text(root / "cpumask"))
         except (OSError, ValueError):
             return  # no such PMU on this machine
+        for offer in self._offers(root, cpus):
+            event = self._events.get(offer.domain)
+            if event is not None and event.fd >= 0 and event.cpu == offer.cpu:
+                continue
+            what = f"RAPL {offer.domain.component} of package {offer.domain.zone}"
+            try:
+                fd = self._open_event(event_type, offer.config, offer.cpu)
+            except OSError as error:
+                self.fault(what, reason_of(error))
+                continue
+            component = offer.domain.component
+            if event is None:
+                believer = Believer(
+                    _SPAN, offer.joules_per_count, PLAUSIBLE_WATTS[component], stands_still=component != "package"
+                )
+                event = self._events[offer.domain] = _Event(self.add(offer.domain), what, believer)
+            elif event.fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(event.fd)
+            event.fd, event.cpu = fd, offer.cpu
+            event.believer.restart()
+            with contextlib.suppress(OSError, struct.error):
+                now = self._clock_ns()
+                event.believer.read(_COUNT.unpack(os.read(fd, _COUNT.size))[0], now)
+
+    def _offers(self, root: Path, cpus: list[int]) -> Iterator[_Offer]:
+        amd = read_processor(self._fs).vendor in _ONE_COUNTER_A_SOCKET
+        by_rank: dict[int, list[int]] = {}
+        for cpu in cpus:
+            by_rank.setdefault(self._places.rank_of_cpu(cpu), []).append(cpu)
         for file_name, component in _EVENTS.items():
             try:
                 config, joules_per_count = _parse(root / "events" / file_name)
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
-                log.warning("RAPL event %s cannot be understood: %s", file_name, error)
+                self.note(f"RAPL event {file_name} cannot be understood ({error}): left out")
                 self.faults["malformed"] += 1
                 continue
-            for cpu in cpus[:1] if component == "platform" else cpus:
-                package = _package_of(fs, cpu)
-                try:
-                    fd = open_event(event_type, config, cpu)
-                    start = _COUNT.unpack(os.read(fd, _COUNT.size))[0]
-                except (OSError, struct.error) as error:
-                    reason = errno.errorcode.get(getattr(error, "errno", 0) or 0, "EIO")
-                    log.info("RAPL event %s on CPU %d cannot be opened: %s", file_name, cpu, reason)
-                    self.faults[reason] += 1
-                    continue
-                domain = Domain(component, package, self.name, str(package))
-                self._events.append(_Event(domain, fd, joules_per_count, start))
-
-    def read(self) -> None:
-        """Read every counter; one that cannot be read keeps its value until it can."""
-        for position, event in enumerate(self._events):
-            try:
-                count = _COUNT.unpack(os.read(event.fd, _COUNT.size))[0]
-            except (OSError, struct.error) as error:
-                reason = errno.errorcode.get(getattr(error, "errno", 0) or 0, "EIO")
-                self.faults[reason] += 1
-                if not event.failing:
-                    log.warning(
-                        "RAPL %s of package %s cannot be read: %s", event.domain.component, event.domain.zone, reason
-                    )
-                event.failing = True
+            if amd and component == "core":
+                self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
                 continue
-            event.failing = False
-            self.joules[position] = max(self.joules[position], (count - event.start) * event.joules_per_count)
-            self.time_ns[position] = self._clock_ns()
-
-    def close(self) -> None:
-        for event in self._events:
-            with contextlib.suppress(OSError):
-                os.close(event.fd)
+            if component == "platform":
+                yield _Offer(Domain(component, ALL_PACKAGES, self.name, "0"), config, joules_per_count, cpus[0])
+                continue
+            for rank, of_package in by_rank.items():
+                label = str(rank) if rank != ALL_PACKAGES else "0"
+                if amd and len(of_package) > 1:
+                    self.note(f"RAPL event {file_name}: several CPUs of package {label} show its one counter")
+                for number, cpu in enumerate(of_package[:1] if amd else of_package):
+                    zone = label if len(of_package) == 1 or amd else f"{label}-die-{number}"
+                    yield _Offer(Domain(component, rank, self.name, zone), config, joules_per_count, cpu)
 
 
 def _parse(event: Path) -> tuple[int, float]:
@@ -125,11 +177,7 @@ def _parse(event: Path) -> tuple[int, float]:
     unit = read_text(event.with_name(event.name + ".unit"))
     if unit != "Joules":
         raise ValueError(f"its unit is {unit!r}, expected Joules")
-    return int(fields.get("event", ""), 0), float(read_text(event.with_name(event.name + ".scale")))
-
-
-def _package_of(fs: HostFS, cpu: int) -> int:
-    try:
-        return max(int(read_text(fs.sys / f"devices/system/cpu/cpu{cpu}/topology/physical_package_id")), 0)
-    except (OSError, ValueError):
-        return 0
+    scale = float(read_text(event.with_name(event.name + ".scale")))
+    if not 0 < scale < 1:
+        raise ValueError(f"its scale is {scale!r}, expected joules per count")
+    return int(fields.get("event", ""), 0), scale

@@ -40,22 +40,40 @@ class EnergySource(Protocol):
 
     ``domains`` only ever grows: a domain keeps its index for life. A domain that vanished merely stops advancing.
 
-    ``joules``: float64[n], used since the source was opened; never falls.
-    ``time_ns``: int64[n], when the latest good reading was taken, on any steady clock: only differences are used.
+    ``joules``: float64[n], accepted since the source was opened; never falls.
+    ``time_ns``: int64[n], time that these cover; only differences are used. Both advance together, or not at all.
+    ``live``: bool[n], whether anything was accepted lately: from the first accepted difference on, until some seconds
+    without one.
+    ``faults``: readings, or energy, that were not believed, by reason (``EIO``, ``reset``, ``gap``, …); logged once.
+    ``notes``: what the source left out and why, for people.
 
-    A failed reading leaves both as they were, so the next good one covers the gap and no energy is lost. Where the
-    energy of a gap cannot be known (counter reset, more wraps than can be told), ``joules`` stays and ``time_ns``
-    advances. Either is counted in ``faults`` by reason (``EIO``, ``reset``, ``gap``, …) and logged once.
+    A failed reading leaves joules and time as they were, so the next good one covers the gap and no energy is lost.
     """
 
-    name: str
-    domains: tuple[Domain, ...]
-    joules: NDArray[np.float64]
-    time_ns: NDArray[np.int64]
-    faults: Counter[str]
+    @property
+    def name(self) -> str:
+        """The label that users see."""
+
+    @property
+    def domains(self) -> tuple[Domain, ...]: ...
+
+    @property
+    def joules(self) -> NDArray[np.float64]: ...
+
+    @property
+    def time_ns(self) -> NDArray[np.int64]: ...
+
+    @property
+    def live(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def faults(self) -> Counter[str]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def read(self) -> None:
-        """Refresh ``joules`` and ``time_ns``. Never raises."""
+        """Refresh all figures. Whatever it raises costs this source this reading."""
 
     def close(self) -> None:
         """Release descriptors."""

@@ -105,3 +105,12 @@ def _microarchitecture(vendor: str, name: str, fields: dict[str, str]) -> str:
             return "Cascade Lake"
         return _INTEL_MODELS.get(model, "")
     return ""
+
+
+def is_virtual(fs: HostFS) -> bool:
+    """Whether this is a virtual machine that says so: the flag ``hypervisor`` (CPUID leaf 1, ECX bit 31)."""
+    try:
+        text = read_text(fs.proc / "cpuinfo")
+    except OSError:
+        return False
+    return bool(re.search(r"^flags\s*:.*\bhypervisor\b", text, re.MULTILINE))

@@ -70,12 +70,19 @@ class Publisher:
             ),
             processes=self._publish_processes(now),
             health=self._health(loop),
-            info={**self._info, "power_source": self._meter.label},
+            info=self._facts(),
             counts_cycles=self._tables.cycles,
         )
         for cgroup_id in self._lifecycle.gone_cgroups:
             self._workloads.forget_cgroup(cgroup_id)
         return snapshot
+
+    def _facts(self) -> dict[str, str]:
+        """Labels of kepler_node_info. The model's are empty while a meter is read."""
+        label = self._meter.label
+        modelled = "model" in label.split("+")
+        facts = {name: value for name, value in self._info.items() if modelled or not name.startswith("power_model")}
+        return {**facts, "power_source": label}
 
     def _node(self) -> Node:
         ledger = self._ledger
@@ -122,11 +129,7 @@ class Publisher:
                 "cgroup": tables.cgroups.capacity - tables.cgroups.reserved,
             },
             overflow_slices={"process": tables.row_overflow_slices, "cgroup": tables.cgroup_overflow_slices},
-            source_errors={
-                (source.name, reason): count
-                for source in self._meter.sources
-                for reason, count in source.faults.items()
-            },
+            source_errors=self._meter.errors(),
             name_errors=dict(self._workloads.faults),
             gap_ratio={level: ledger.relative_gap(level) for level in ledger.levels},
             gap_exceeded=dict(ledger.gap_exceeded),

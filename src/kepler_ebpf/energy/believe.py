@@ -1,0 +1,210 @@
+"""The one place that decides whether a reading of a meter is believed, and what it then says.
+
+Counters wrap, reset, leap, freeze, are refreshed once a second, or hold nonsense for a moment. A :class:`Believer`
+takes every raw reading of one counter and gives the joules that are accepted, with the time that they cover; a
+:class:`PowerBeliever` does the same for a sensor of power.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PLAUSIBLE_WATTS = {
+    "package": 2000.0,
+    "core": 2000.0,
+    "uncore": 2000.0,
+    "dram": 1000.0,
+    "platform": 8000.0,
+    "gpu": 3000.0,
+}
+"""More than any one domain of a kind draws, where its own limit is not known. A counter of 262 kJ wraps no sooner than
+in two minutes at 2 kW."""
+LIMIT_HEADROOM = 2.0
+"""A zone's own limit is a mean over seconds; for a moment it draws more."""
+STILL_SECONDS = 5.0
+"""A counter that has not changed for so long has not used anything; one of a package does not answer."""
+_LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
+_RECENT_DECAY = 0.9
+_SLOWEST_REFRESH_NS = 1_000_000_000  # QEMU's for its guests
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``joules``: accepted now. ``seconds``: the time that they cover; 0 where nothing was accepted.
+
+    ``fault``: why a reading, or energy that it may have held, is not believed; empty where it is. ``reset`` and
+    ``jump``: it went back, or up, by more than can be; ``leap``: it went up and down again; ``gap``: it may have
+    wrapped unseen; ``range``: it is outside of what the counter can show; ``negative``.
+    """
+
+    joules: float = 0.0
+    seconds: float = 0.0
+    fault: str = ""
+
+
+NOTHING = Verdict()
+
+
+def energy_delta(now: int, before: int, span: int) -> int:
+    """Units used between two readings of a counter that wraps at ``span``, at most one wrap apart.
+
+    A powercap zone counts from 0 to ``max_energy_range_uj`` inclusive, so its span is that value plus one unit.
+    """
+    return now - before if now >= before else now - before + span
+
+
+@dataclass
+class _Point:
+    value: int
+    time_ns: int
+
+
+class Believer:
+    """One counter.
+
+    ``span``: units at which it wraps, 0 where that is not known. ``most_watts``: more than it can draw. Either may be
+    set anew at any time.
+    """
+
+    def __init__(self, span: int, unit_joules: float, most_watts: float, *, stands_still: bool = False) -> None:
+        """``stands_still``: whether it may rightly stay the same for long (what is not a package may be off)."""
+        self.span = span
+        self._unit = unit_joules
+        self.most_watts = most_watts
+        self._stands_still = stands_still
+        self._last: _Point | None = None  # the latest value believed, and when it was first seen
+        self._seen_ns = 0  # when that value was last seen: it changed after this
+        self._candidate: _Point | None = None  # what is not believed yet
+        self._held: tuple[int, int] | None = None  # units and nanoseconds of a leap that waits for the next reading
+        self._unchanged = False
+        self._recent_watts = 0.0
+
+    def restart(self) -> None:
+        """Forget the value: what the counter does until the next reading is not ours."""
+        self._last = self._candidate = self._held = None
+
+    def read(self, value: int, time_ns: int) -> Verdict:
+        """Take a raw reading."""
+        if value < 0 or (self.span > 0 and value >= self.span):
+            return Verdict(fault="range")
+        last = self._last
+        if last is None:
+            self._begin(value, time_ns)
+            return NOTHING
+        if value == last.value and self._held is None:
+            return self._still(time_ns)
+        if self._held is not None:
+            return self._after_leap(value, time_ns, last)
+        if self.span > 0 and self._most(time_ns - self._seen_ns) >= self.span:
+            self._begin(value, time_ns)
+            return Verdict(fault="gap")
+        units = self._units(value, last.value, time_ns - self._before_ns(last))
+        if units is not None:
+            return self._accept(units, value, time_ns, last)
+        candidate = self._candidate
+        if candidate is not None:
+            units = self._units(value, candidate.value, time_ns - candidate.time_ns)
+            if units is not None and value != candidate.value:  # it has gone on from there: that is where it is now
+                self._begin(candidate.value, candidate.time_ns)
+                return self._accept(units, value, time_ns, _Point(candidate.value, candidate.time_ns))
+        fault = "reset" if value < last.value else "jump"
+        if candidate is not None and value == candidate.value:
+            return NOTHING  # told once; it has not moved since
+        self._candidate = _Point(value, time_ns)
+        return Verdict(fault=fault)
+
+    # -- what is possible -------------------------------------------------------------------------------------------
+
+    def _most(self, span_ns: int) -> float:
+        return self.most_watts * max(span_ns, 0) * 1e-9 / self._unit + 1
+
+    def _before_ns(self, last: _Point) -> int:
+        """The earliest moment from which a change may date: when the value was first seen, or a refresh before."""
+        return last.time_ns if self._recent_watts or not self._unchanged else last.time_ns - _SLOWEST_REFRESH_NS
+
+    def _units(self, value: int, before: int, elapsed_ns: int) -> int | None:
+        """Units from one value to another, or None where no such power can be."""
+        if value < before and self.span <= 0:
+            return None
+        units = energy_delta(value, before, self.span)
+        return units if units <= self._most(elapsed_ns) else None
+
+    # -- what follows -----------------------------------------------------------------------------------------------
+
+    def _begin(self, value: int, time_ns: int) -> None:
+        self._last, self._seen_ns, self._candidate, self._unchanged = _Point(value, time_ns), time_ns, None, False
+
+    def _still(self, time_ns: int) -> Verdict:
+        last = self._last
+        assert last is not None
+        self._candidate = None
+        self._seen_ns, self._unchanged = time_ns, True
+        elapsed = (time_ns - last.time_ns) * 1e-9
+        if self._stands_still and elapsed >= STILL_SECONDS:
+            self._begin(last.value, time_ns)
+            return Verdict(0.0, elapsed)
+        return NOTHING
+
+    def _accept(self, units: int, value: int, time_ns: int, last: _Point) -> Verdict:
+        covered_ns = max(time_ns - last.time_ns, 1)
+        if self._unchanged and not self._recent_watts:
+            # The first change of a counter that is slower than we read: it began before we met it.
+            covered_ns = max(covered_ns, _SLOWEST_REFRESH_NS)
+        watts = units * self._unit / (covered_ns * 1e-9)
+        if self._recent_watts > 0 and watts > max(_LEAP_FACTOR * self._recent_watts, self._recent_watts + _LEAP_WATTS):
+            self._held = (units, covered_ns)
+            self._candidate = _Point(value, time_ns)
+            return NOTHING
+        return self._book(units, covered_ns, value, time_ns)
+
+    def _after_leap(self, value: int, time_ns: int, last: _Point) -> Verdict:
+        """The next reading confirms a leap, or the counter is back where it was."""
+        assert self._held is not None
+        assert self._candidate is not None
+        units, covered_ns = self._held
+        leapt = self._candidate
+        self._held = self._candidate = None
+        more = self._units(value, leapt.value, time_ns - last.time_ns)
+        if more is not None:
+            return self._book(units + more, covered_ns + time_ns - leapt.time_ns, value, time_ns)
+        back = self._units(value, last.value, time_ns - self._before_ns(last))
+        if back is None:
+            self._candidate = _Point(value, time_ns)
+            return Verdict(fault="reset")
+        booked = self._book(back, max(time_ns - last.time_ns, 1), value, time_ns)
+        return Verdict(booked.joules, booked.seconds, "leap")
+
+    def _book(self, units: int, covered_ns: int, value: int, time_ns: int) -> Verdict:
+        joules, seconds = units * self._unit, covered_ns * 1e-9
+        self._recent_watts = max(joules / seconds, self._recent_watts * _RECENT_DECAY)
+        self._begin(value, time_ns)
+        return Verdict(joules, seconds)
+
+
+class PowerBeliever:
+    """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other."""
+
+    def __init__(self, most_watts: float, longest_gap_seconds: float = 60.0) -> None:
+        self.most_watts = most_watts
+        self._longest_gap_ns = longest_gap_seconds * 1e9
+        self._watts = 0.0
+        self._time_ns: int | None = None
+
+    def restart(self) -> None:
+        """Forget the latest power."""
+        self._time_ns = None
+
+    def read(self, watts: float, time_ns: int) -> Verdict:
+        """Take a raw reading."""
+        if not watts >= 0:
+            return Verdict(fault="negative")
+        if watts > self.most_watts:
+            return Verdict(fault="range")
+        before, since = self._watts, self._time_ns
+        self._watts, self._time_ns = watts, time_ns
+        if since is None or time_ns <= since:
+            return NOTHING
+        if time_ns - since > self._longest_gap_ns:
+            return Verdict(fault="gap")
+        seconds = (time_ns - since) * 1e-9
+        return Verdict((before + watts) / 2 * seconds, seconds)

@@ -1,0 +1,152 @@
+"""Which sensors of the machine's chips measure packages or DRAM, and of which socket.
+
+What a sensor measures, the chip's ``name`` and the sensor's ``label`` tell. Only known chips are taken, or those that
+the user names, because many boards publish the same power twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..columns import Component
+from ..host.fs import HostFS, read_text
+from .places import Places
+from .source import ALL_PACKAGES, Domain
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A sensor, by regular expressions on chip ``name`` and ``label``; group 1 of ``label``, if any, is the socket."""
+
+    chip: str
+    label: str
+    component: Component
+
+
+RULES = (
+    # Documentation/hwmon/amd_energy.rst: Ecore* and Esocket*; sockets contain their cores.
+    Rule(r"amd_energy", r"Esocket(\d+)", "package"),
+    # NVIDIA Grace through the ACPI power meter. Its totals contain "CPU Power Socket 0" and "SysIO Power Socket 0";
+    # "Module" contains the GPU of a superchip, which NVML tells.
+    Rule(r"power_meter.*", r"(?i)(?:grace|total)\b.*socket\D*(\d+)", "package"),
+    Rule(r"power_meter.*", r"(?i)dram\b.*socket\D*(\d+)", "dram"),
+    # APM X-Gene (Documentation/hwmon/xgene-hwmon.rst).
+    Rule(r"apm_xgene", r"CPU power", "package"),
+    # Ampere Altra's SMpro (Documentation/hwmon/smpro-hwmon.rst): socket power, and that of its DIMMs.
+    Rule(r"smpro", r"CPU power", "package"),
+    Rule(r"smpro", r"DIMM power", "dram"),
+)
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """``paths``: the file to read, or a pair of volts and amperes."""
+
+    domain: Domain
+    paths: tuple[Path, ...]
+    counts_energy: bool
+
+
+@dataclass(frozen=True)
+class _Match:
+    rule: Rule
+    chip: Path
+    socket: int | None  # as the label says it
+    number: str  # of the sensor on its chip: power1, energy2
+    paths: tuple[Path, ...]
+    counts_energy: bool
+
+
+def find_sensors(
+    fs: HostFS, rules: Sequence[Rule], places: Places, source: str
+) -> tuple[list[Sensor], tuple[str, ...]]:
+    """Every sensor that a rule knows, and what is left out and why."""
+    notes: list[str] = []
+    matches = [match for chip in _chips(fs) for match in _matches(chip, rules, notes)]
+    sensors: dict[Domain, Sensor] = {}
+    for rule in rules:
+        of_rule = [match for match in matches if match.rule == rule]
+        chips = list(dict.fromkeys(match.chip for match in of_rule))
+        sockets = [match.socket for match in of_rule if match.socket is not None]
+        for match in of_rule:
+            if match.socket is not None:
+                rank = places.rank(match.socket, sockets, source)
+                label = str(match.socket) if rank == ALL_PACKAGES else str(rank)
+            else:
+                # Chips of one rule that name no socket are one a socket, in order; all CPUs pay where that cannot be.
+                place = chips.index(match.chip)
+                rank = place if len(chips) == places.packages else ALL_PACKAGES
+                label = str(place)
+            domain = Domain(rule.component, rank, source, label)
+            others = [m for m in of_rule if m is not match and (m.chip, m.socket) == (match.chip, match.socket)]
+            if any(other.counts_energy for other in others) and not match.counts_energy:
+                continue  # the same socket's power is not added to its energy
+            if domain in sensors and others:
+                domain = Domain(rule.component, rank, source, f"{label}-{match.number}")
+                notes.append(f"{match.paths[0]}: a second sensor of one rule on one chip: both are added up")
+            sensors.setdefault(domain, Sensor(domain, match.paths, match.counts_energy))
+    return list(sensors.values()), tuple(notes)
+
+
+def _chips(fs: HostFS) -> list[Path]:
+    """Folders of chips, in the order of their numbers. Files are there, or in ``device/`` (drivers before Linux 3.13
+    and the ACPI power meter)."""
+    folders = sorted((fs.sys / "class/hwmon").glob("hwmon*"), key=lambda path: (len(path.name), path.name))
+    return [place for folder in folders for place in (folder, folder / "device") if (place / "name").exists()][:1024]
+
+
+def _matches(chip: Path, rules: Sequence[Rule], notes: list[str]) -> list[_Match]:
+    try:
+        name = read_text(chip / "name", 256)
+    except OSError:
+        return []
+    known = [rule for rule in rules if re.fullmatch(rule.chip, name)]
+    found = []
+    for paths, counts_energy in _values(chip) if known else ():
+        number = paths[0].name.partition("_")[0]
+        labels = {_label(chip, path) for path in paths}
+        for rule in known:
+            match = next((m for label in labels if (m := re.fullmatch(rule.label, label))), None)
+            if match is None:
+                continue
+            if _is_off(chip, number):
+                notes.append(f"{paths[0]}: switched off ({number}_enable is 0)")
+                continue
+            socket = int(match[1]) if match.groups() and match[1] and match[1].isdigit() else None
+            found.append(_Match(rule, chip, socket, number, paths, counts_energy))
+            break
+    return found
+
+
+def _values(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
+    """Files to read, energy first, and whether each counts energy."""
+    energy = sorted(chip.glob("energy*_input"))
+    averages = sorted(chip.glob("power*_average"))
+    numbers = {path.name.partition("_")[0] for path in averages}
+    power = averages + [p for p in sorted(chip.glob("power*_input")) if p.name.partition("_")[0] not in numbers]
+    if not energy and not power:
+        amperes = {path.name.partition("_")[0][len("curr") :]: path for path in chip.glob("curr*_input")}
+        volts = {path.name.partition("_")[0][len("in") :]: path for path in chip.glob("in*_input")}
+        return [((volts[number], amperes[number]), False) for number in sorted(volts.keys() & amperes.keys())]
+    return [*(((path,), True) for path in energy), *(((path,), False) for path in power)]
+
+
+def _label(chip: Path, value: Path) -> str:
+    """A sensor's label; ACPI power meters have theirs in ``power1_oem_info``."""
+    number = value.name.partition("_")[0]
+    for name in (f"{number}_label", f"{number}_oem_info"):
+        try:
+            return read_text(chip / name, 256)
+        except OSError:
+            continue
+    return ""
+
+
+def _is_off(chip: Path, number: str) -> bool:
+    try:
+        return read_text(chip / f"{number}_enable", 16) == "0"
+    except OSError:
+        return False

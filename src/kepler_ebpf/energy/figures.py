@@ -1,0 +1,84 @@
+"""What every source keeps of its domains: the columns of :class:`EnergySource`, in one place."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections import Counter
+
+import numpy as np
+
+from .believe import Verdict
+from .source import Domain
+
+log = logging.getLogger(__name__)
+
+LIVE_SECONDS = 5.0
+"""A domain is not live any more after so long without an accepted reading."""
+
+
+def reason_of(error: BaseException) -> str:
+    """A short word for a metric's label: ``EIO``, ``ENODEV``; ``not a number`` for what cannot be parsed."""
+    if isinstance(error, OSError):
+        return errno.errorcode.get(error.errno or 0, "EIO")
+    return "not a number" if isinstance(error, ValueError) else type(error).__name__
+
+
+class Figures:
+    """The columns of a source's domains (see :class:`EnergySource`); sources inherit it."""
+
+    def __init__(self) -> None:
+        self.domains: tuple[Domain, ...] = ()
+        self.joules = np.zeros(0)
+        self.time_ns = np.zeros(0, np.int64)
+        self.live = np.zeros(0, np.bool_)
+        self.faults: Counter[str] = Counter()
+        self.notes: tuple[str, ...] = ()
+        self._accepted_ns: list[int] = []
+        self._failing: dict[str, str] = {}
+
+    def add(self, domain: Domain) -> int:
+        """Keep another domain; its position."""
+        self.domains += (domain,)
+        self.joules = np.append(self.joules, 0.0)
+        self.time_ns = np.append(self.time_ns, np.int64(0))
+        self.live = np.append(self.live, False)
+        self._accepted_ns.append(0)
+        return len(self.domains) - 1
+
+    def book(self, position: int, verdict: Verdict, now_ns: int, what: str) -> None:
+        """Add what a reading said to a domain. ``what``: the counter, as a log line names it."""
+        if verdict.seconds > 0:
+            self.joules[position] += verdict.joules
+            self.time_ns[position] += round(verdict.seconds * 1e9)
+            self._accepted_ns[position] = now_ns
+            # A counter that has never moved measures nothing: no 0 that looks measured.
+            self.live[position] = self.live[position] or verdict.joules > 0
+        if verdict.fault:
+            self.fault(what, verdict.fault)
+        elif verdict.seconds > 0:
+            self.recovered(what)
+
+    def settle(self, now_ns: int) -> None:
+        """At the end of a reading: what has not answered for some seconds is not live."""
+        for position, accepted_ns in enumerate(self._accepted_ns):
+            if self.live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
+                self.live[position] = False
+
+    def fault(self, what: str, reason: str) -> None:
+        """Count a reading that was not believed, and log it where it is another fault than before."""
+        self.faults[reason] += 1
+        if self._failing.get(what) != reason:
+            self._failing[what] = reason
+            log.warning("energy of %s is not known for now: %s", what, reason)
+
+    def recovered(self, what: str) -> None:
+        """A counter that could not be read can be read again."""
+        if self._failing.pop(what, None):
+            log.info("%s can be read again", what)
+
+    def note(self, text: str) -> None:
+        """Say once what is left out."""
+        if text not in self.notes:
+            self.notes += (text,)
+            log.info("%s", text)

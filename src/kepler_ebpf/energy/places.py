@@ -1,0 +1,52 @@
+"""Which package a meter's own number means: by rank, as the host's topology has it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from ..host.topology import Topology
+from .source import ALL_PACKAGES
+
+log = logging.getLogger(__name__)
+
+
+class Places:
+    """From numbers that sysfs files carry to ranks of packages.
+
+    ``topology`` None: numbers are ranks (where no machine is at hand).
+    """
+
+    def __init__(self, topology: Topology | None = None) -> None:
+        self.topology = topology
+        self._warned: set[tuple[str, int]] = set()
+
+    @property
+    def packages(self) -> int:
+        """How many packages there are; 1 where that is not known."""
+        return self.topology.packages if self.topology else 1
+
+    def rank(self, number: int, numbers: Collection[int], source: str) -> int:
+        """The rank of the package that a source calls ``number``, or ``ALL_PACKAGES`` with one warning.
+
+        ``numbers``: all that the source has. They are the kernel's ids of packages, or simply counted: where they are
+        not all ids, but as many as there are packages, their order is the order of ranks.
+        """
+        if self.topology is None:
+            return number
+        ranks = {one: self.topology.rank_of(one) for one in {number, *numbers}}
+        rank = ranks[number]
+        if rank is not None:
+            return rank
+        if len(ranks) == self.topology.packages:
+            return sorted(ranks).index(number)
+        if (source, number) not in self._warned:
+            self._warned.add((source, number))
+            log.warning("%s: no CPU is on package %d: all CPUs pay for its energy", source, number)
+        return ALL_PACKAGES
+
+    def rank_of_cpu(self, cpu: int) -> int:
+        """The rank of the package that a CPU is on."""
+        if self.topology is None or cpu >= self.topology.cpus:
+            return ALL_PACKAGES
+        return self.topology.package[cpu]

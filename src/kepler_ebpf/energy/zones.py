@@ -1,0 +1,119 @@
+"""What zones the powercap tree has, and what each measures.
+
+A zone is known by its ``name`` file, never by its number: ``package-0``, ``package-0-die-1``, ``core``, ``uncore``,
+``dram``, ``psys``. Zones below a package belong to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..columns import Component
+from ..host.fs import HostFS, read_text
+from ..host.processor import read_processor
+from .places import Places
+from .source import ALL_PACKAGES, Domain
+
+SOURCE = "rapl-powercap"
+_PACKAGE = re.compile(r"package-(\d+)(?:-die-(\d+))?")
+_PSYS = re.compile(r"psys(?:-(\d+))?")
+_INNER: dict[str, Component] = {"core": "core", "uncore": "uncore", "dram": "dram"}
+# The same counters seen through other interfaces: taken only where the first has none of that name.
+_CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
+_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A folder of the tree, its ``name`` file, and what it measures."""
+
+    path: Path
+    name: str
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class ZoneFinding:
+    """A zone as ``kepler-ebpf doctor`` shows it."""
+
+    path: Path
+    name: str
+    readable: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A zone by its names: its own, and that of the zone that it is in."""
+
+    path: Path
+    name: str
+    outer: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.outer, self.name
+
+
+def find_zones(fs: HostFS, places: Places) -> tuple[list[Zone], tuple[str, ...]]:
+    """Every zone that is a domain of its own, and what is left out and why."""
+    named: dict[tuple[str, str], _Named] = {}
+    for control_type in _CONTROL_TYPES:
+        found = [
+            zone for path in sorted((fs.sys / "class/powercap").glob(f"{control_type}:*")) if (zone := _names(path))
+        ]
+        for zone in found:
+            named.setdefault(zone.key, zone)
+    amd = read_processor(fs).vendor in _ONE_COUNTER_A_SOCKET
+    packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
+    zones: dict[Domain, Zone] = {}
+    notes = []
+    for zone in named.values():
+        domain = _domain(zone, packages, places)
+        if domain is None:
+            notes.append(f"{zone.path} ({zone.name}): not known what it measures: left out")
+        elif amd and (reason := _left_out_on_amd(zone)):
+            notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
+        elif domain in zones:
+            notes.append(f"{zone.path} ({zone.name}): the same as {zones[domain].path}: left out")
+        else:
+            zones[domain] = Zone(zone.path, zone.name, domain)
+    return list(zones.values()), tuple(notes)
+
+
+def _names(path: Path) -> _Named | None:
+    """``intel-rapl:0`` is a zone, ``intel-rapl:0:1`` one inside it; what each is, its ``name`` says."""
+    try:
+        name = read_text(path / "name", 256)
+        control_type, number, *inner = path.name.split(":")
+        outer = read_text(path.parent / f"{control_type}:{number}" / "name", 256) if inner else name
+    except (OSError, ValueError):
+        return None
+    return _Named(path, name, outer)
+
+
+def _left_out_on_amd(zone: _Named) -> str:
+    """AMD counts energy once a socket: every die shows it; its core counter is one core's, of the CPU that reads it."""
+    match = _PACKAGE.fullmatch(zone.outer)
+    if match and match[2] not in (None, "0"):
+        return "a die of this vendor shows its socket's counter once more"
+    if zone.name == "core":
+        return "a counter of one core, that of the CPU which the driver reads on"
+    return ""
+
+
+def _domain(zone: _Named, packages: Collection[int], places: Places) -> Domain | None:
+    psys = _PSYS.fullmatch(zone.name)
+    if psys:  # psys-1 is the second socket's
+        return Domain("platform", ALL_PACKAGES, SOURCE, psys[1] or "0")
+    match = _PACKAGE.fullmatch(zone.outer)
+    component: Component | None = "package" if zone.name == zone.outer else _INNER.get(zone.name)
+    if not match or component is None:
+        return None
+    rank = places.rank(int(match[1]), packages, SOURCE)
+    # The label is the rank, so that it is the same whichever meter tells it; and the die, where there are several.
+    package = match[1] if rank == ALL_PACKAGES else str(rank)
+    return Domain(component, rank, SOURCE, package if match[2] is None else f"{package}-die-{match[2]}")
