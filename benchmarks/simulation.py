@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kepler_ebpf.attribution.weights import Split, share
-from kepler_ebpf.energy.counter import WrappingCounter
+from kepler_ebpf.energy.believe import Believer
 from kepler_ebpf.kernel.table import Slices
 
 Floats = NDArray[np.float64]
@@ -95,13 +95,15 @@ def collect(
     """
     count, steps = len(machine.watts), machine.schedule.shape[1]
     joules, peak = np.zeros(count), np.zeros(count)
-    counters = [WrappingCounter(machine.span, machine.unit_joules, int(v), 0) for v in machine.counter[:, 0]]
+    counters = [Believer(machine.span, machine.unit_joules, 2000.0, stands_still=True) for _ in machine.counter[:, 0]]
+    for believer, value in zip(counters, machine.counter[:, 0]):
+        believer.read(int(value), 0)
     for begin in range(0, steps, sample_steps):
         end = min(begin + sample_steps, steps)
         seconds = (end - begin) * STEP_SECONDS
         used = np.array(
             [
-                counter.advance(int(machine.counter[package, end]), round(end * STEP_SECONDS * 1e9))[0]
+                counter.read(int(machine.counter[package, end]), round(end * STEP_SECONDS * 1e9)).joules
                 for package, counter in enumerate(counters)
             ]
         )

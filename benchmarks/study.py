@@ -13,7 +13,7 @@ from tests.fakes import FakeGpus, FakeTables, sampler_over
 
 from benchmarks.report import fill
 from benchmarks.simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
-from kepler_ebpf.energy.counter import WrappingCounter
+from kepler_ebpf.energy.believe import PLAUSIBLE_WATTS, Believer
 from kepler_ebpf.energy.source import Domain
 
 _FINE = 1e-12  # joules: a counter so fine that what is left is the attribution's own error
@@ -141,14 +141,15 @@ def wraps() -> str:
     for unit in (15.3e-6, 61e-6):
         span, units, now, counted, crossed = 2**32, 2**32 - 1000, 0.0, 0.0, 0
         start = units
-        counter = WrappingCounter(span, unit, units % span, 0)
+        counter = Believer(span, unit, PLAUSIBLE_WATTS["package"])
+        counter.read(units % span, 0)
         while now < 3600:
             now += chance.uniform(0.05, 0.15)
             before, units = units, start + int(180 * now / unit)
             crossed += units // span - before // span
-            joules, reason = counter.advance(units % span, round(now * 1e9))
-            assert not reason
-            counted += joules
+            verdict = counter.read(units % span, round(now * 1e9))
+            assert not verdict.fault
+            counted += verdict.joules
         error = abs(counted - (units - start) * unit)
         rows.append((f"{unit * 1e6:.3g} µJ: one hour at 180 W", f"{crossed} wraps, {error:.2g} J off"))
         for name, value, seconds in (
@@ -156,10 +157,11 @@ def wraps() -> str:
             ("reset to zero", 0, 0.1),
             ("ten minutes' stall", 123_456, 600.0),
         ):
-            counter = WrappingCounter(span, unit, 2**31, 0)
-            joules, reason = counter.advance(value, round(seconds * 1e9))
-            counted_as = f"counted as `{reason}`" if reason else "taken as one wrap"
-            rows.append((f"{unit * 1e6:.3g} µJ: {name}", f"{joules:.3g} J, {counted_as}"))
+            counter = Believer(span, unit, PLAUSIBLE_WATTS["package"])
+            counter.read(2**31, 0)
+            verdict = counter.read(value, round(seconds * 1e9))
+            counted_as = f"counted as `{verdict.fault}`" if verdict.fault else "taken as one wrap"
+            rows.append((f"{unit * 1e6:.3g} µJ: {name}", f"{verdict.joules:.3g} J, {counted_as}"))
     return _markdown(("counter of 2^32 units", "outcome"), rows)
 
 

@@ -132,6 +132,7 @@ class FakeSource:
     domains: tuple[Domain, ...]
     name: str = "fake"
     faults: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.joules = np.zeros(len(self.domains))
@@ -139,6 +140,10 @@ class FakeSource:
         self.truth = np.zeros(len(self.domains))
         self.now_ns = 0
         self._failing: set[int] = set()
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        return self.time_ns > 0
 
     def use(self, joules: np.ndarray, seconds: float) -> None:
         self.truth += joules

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.energy.hwmon import HwmonSource, Rule
+from kepler_ebpf.energy.chips import RULES, Rule
+from kepler_ebpf.energy.hwmon import HwmonSource
+from kepler_ebpf.energy.places import Places
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import Topology
 
 
 class Board:
@@ -23,8 +27,8 @@ class Board:
             (path / file_name).write_text(f"{content}\n")
         return path
 
-    def source(self, **options: object) -> HwmonSource:
-        source = HwmonSource(HostFS(sys=self.root), clock_ns=lambda: self.now_ns, **options)  # type: ignore[arg-type]
+    def source(self, rules: Sequence[Rule] = RULES, places: Places | None = None) -> HwmonSource:
+        source = HwmonSource(HostFS(sys=self.root), rules, places, lambda: self.now_ns)
         source.read()
         return source
 
@@ -89,3 +93,99 @@ def test_nonsense_is_a_fault(board: Board, content: str, reason: str) -> None:
 
 def test_no_chips_at_all(tmp_path: Path) -> None:
     assert HwmonSource(HostFS(sys=tmp_path)).domains == ()
+
+
+def sockets(count: int) -> Places:
+    cpus = tuple(range(count))
+    return Places(Topology(cpus, tuple(36 + 100 * n for n in cpus), cpus, cpus))
+
+
+def test_the_files_of_a_chip_may_be_in_its_device(board: Board) -> None:
+    """NVIDIA Grace: attributes of the ACPI power meter are in the device's folder; only the total is a package."""
+    for number, (label, watts) in enumerate((("Module", 60), ("Grace", 62), ("CPU", 40), ("SysIO", 10)), 1):
+        path = board.root / f"class/hwmon/hwmon{number}/device"
+        path.mkdir(parents=True)
+        (path / "name").write_text("power_meter\n")
+        (path / "power1_oem_info").write_text(f"{label} Power Socket 0\n")
+        (path / "power1_average").write_text(f"{watts * 1_000_000}\n")
+    source = board.source(places=Places(Topology((0,), (0,), (0,), (0,))))
+    assert [(d.component, d.index) for d in source.domains] == [("package", 0)]
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([62.0])
+
+
+@pytest.mark.parametrize(
+    ("label", "component"),
+    [
+        ("Grace Power Socket 1", "package"),
+        ("GRACE power, socket 1", "package"),
+        ("Total Power Socket 1", "package"),
+        ("DRAM Power Socket 1", "dram"),
+        ("Dram power socket_1", "dram"),
+    ],
+)
+def test_labels_however_firmware_words_them(board: Board, label: str, component: str) -> None:
+    board.chip(0, "power_meter", power1_oem_info=label, power1_average=1)
+    assert [(d.component, d.index) for d in board.source().domains] == [(component, 1)]
+
+
+def test_two_chips_of_one_rule_are_two_sockets(board: Board) -> None:
+    """Every Altra with two sockets: neither chip says which it is."""
+    for number in (2, 10):
+        board.chip(number, "smpro", power1_label="CPU power", power1_input=number * 10_000_000)
+    source = board.source(places=sockets(2))
+    assert [(d.index, d.zone) for d in source.domains] == [(0, "0"), (1, "1")]
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([20.0, 100.0])
+
+
+def test_chips_that_fit_no_packages_are_paid_by_all(board: Board) -> None:
+    board.chip(0, "smpro", power1_label="CPU power", power1_input=60_000_000)
+    assert [(d.index, d.zone) for d in board.source(places=sockets(2)).domains] == [(-1, "0")]
+
+
+def test_two_sensors_of_one_rule_are_added_up(board: Board) -> None:
+    board.chip(0, "board", power1_label="VDD A", power1_input=10_000_000, power2_label="VDD B", power2_input=5_000_000)
+    source = board.source(rules=[Rule("board", "VDD .", "package")])
+    board.tick(source, 1.0)
+    assert sorted(source.joules.tolist()) == pytest.approx([5.0, 10.0])
+    assert len({domain.zone for domain in source.domains}) == 2
+    assert "added up" in source.notes[0]
+
+
+def test_a_sensor_that_is_switched_off_is_not_read(board: Board) -> None:
+    board.chip(0, "smpro", power1_label="CPU power", power1_input=60_000_000, power1_enable=0)
+    source = board.source()
+    assert source.domains == ()
+    assert "switched off" in source.notes[0]
+
+
+def test_volts_times_amperes_where_a_chip_gives_no_power(board: Board) -> None:
+    board.chip(0, "vrm", in1_label="VCORE", in1_input=1_000, curr1_label="VCORE", curr1_input=42_000)
+    source = board.source(rules=[Rule("vrm", "VCORE", "package")])
+    board.tick(source, 2.0)
+    assert source.joules.tolist() == pytest.approx([84.0])
+
+
+def test_a_power_that_is_not_known_is_not_four_megawatts(board: Board) -> None:
+    chip = board.chip(0, "power_meter", power1_oem_info="Grace Power Socket 0", power1_average=100_000_000)
+    source = board.source()
+    (chip / "power1_average").write_text("4294967295000\n")
+    board.tick(source)
+    assert (source.joules.tolist(), source.faults) == ([0.0], {"range": 1})
+
+
+def test_a_driver_bound_anew_under_another_number_is_the_same_sensor(board: Board) -> None:
+    chip = board.chip(3, "smpro", power1_label="CPU power", power1_input=60_000_000)
+    source = board.source()
+    board.tick(source, 1.0)
+    for file in chip.iterdir():
+        file.write_text("")  # what is open reads nothing from now on
+        file.unlink()
+    chip.rmdir()
+    board.chip(7, "smpro", power1_label="CPU power", power1_input=30_000_000)
+    for _ in range(30):
+        board.tick(source, 1.0)
+    assert len(source.domains) == 1
+    assert source.live.tolist() == [True]
+    assert source.joules[0] == pytest.approx(60 + 30 * 24, rel=0.15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kepler_ebpf.energy.model import ModelSource, power_spec
+from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.processor import read_processor
 from kepler_ebpf.host.steal import StolenTime
+from tests.fakes import FakeTables
 
 
 def cpuinfo(root: Path, vendor: str, family: int, model: int, name: str, stepping: int = 1) -> HostFS:
@@ -79,34 +82,54 @@ def test_more_load_never_draws_less(one: float, other: float) -> None:
     assert low <= high + 1e-12
 
 
-class Clock:
+class World:
+    """Two packages of two threads, and a model of the whole machine."""
+
     def __init__(self) -> None:
-        self.now_ns, self.busy, self.stolen = 0, np.zeros(2), 0.0
+        self.now_ns, self.stolen = 0, 0.0
+        self.kernel = FakeTables(2)
+        spec = power_spec(HostFS(), 4, 40.0, 140.0)
+        self.source = ModelSource(spec, 4, lambda: self.stolen, lambda: self.now_ns)
+        self.source.ask(self.kernel)
+
+    def run(self, seconds: float, *busy: float) -> None:
+        """CPU seconds in use, by package."""
+        self.now_ns += round(seconds * 1e9)
+        for package, used in enumerate(busy):
+            self.kernel.run(1, 1, package, round(used * 1e9))
+        self.source.read()
 
 
-def source_of(clock: Clock) -> ModelSource:
-    spec = power_spec(HostFS(), 4, 40.0, 140.0)
-    return ModelSource([2, 2], lambda: clock.busy.copy(), spec, lambda: clock.stolen, lambda: clock.now_ns)
-
-
-def test_joules_follow_the_utilisation_of_each_package() -> None:
-    clock = Clock()
-    source = source_of(clock)
-    clock.now_ns = 10**9
-    clock.busy += [2.0, 0.0]
-    source.read()
-    assert source.joules.tolist() == pytest.approx([70.0, 20.0])
-    assert source.time_ns.tolist() == [10**9, 10**9]
-    assert [domain.idle_watts for domain in source.domains] == [20.0, 20.0]
+def test_joules_follow_the_utilisation_of_the_machine() -> None:
+    world = World()
+    world.run(1.0, 2.0, 2.0)
+    assert world.source.joules.tolist() == pytest.approx([140.0])
+    assert world.source.time_ns.tolist() == [10**9]
+    world.run(1.0)
+    assert world.source.joules.tolist() == pytest.approx([180.0])
+    (domain,) = world.source.domains
+    assert (domain.index, domain.idle_watts) == (ALL_PACKAGES, 40.0)
 
 
 def test_a_stolen_cpu_was_not_ours() -> None:
-    clock = Clock()
-    source = source_of(clock)
-    clock.now_ns, clock.stolen = 10**9, 2.0
-    clock.busy += [2.0, 0.0]
+    world = World()
+    world.stolen = 2.0
+    world.run(1.0, 2.0)
+    assert world.source.joules.tolist() == pytest.approx([40.0])
+
+
+def test_threads_are_those_that_are_online_now() -> None:
+    world = World()
+    world.kernel.topology = replace(world.kernel.topology, online=(0, 1))
+    world.run(1.0, 2.0)
+    assert world.source.joules.tolist() == pytest.approx([70.0]), "two threads, both busy"
+
+
+def test_it_is_silent_until_it_is_told_whom_to_ask() -> None:
+    source = ModelSource(power_spec(HostFS(), 4, 40.0, 140.0), 4)
     source.read()
-    assert source.joules.tolist() == pytest.approx([20.0, 20.0])
+    assert source.joules.tolist() == [0.0]
+    assert not source.live[0]
 
 
 def test_stolen_time_is_read_from_proc_stat(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
+from kepler_ebpf.energy.places import Places
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import read_topology
+from tests.energy.processors import proc_of
 
 SCALE = 2.3283064365386962890625e-10
 
@@ -33,6 +36,9 @@ class Pmu:
             topology = root / f"devices/system/cpu/cpu{cpu}/topology"
             topology.mkdir(parents=True)
             (topology / "physical_package_id").write_text(f"{cpu // 2}\n")
+        for name in ("possible", "online"):
+            (root / f"devices/system/cpu/{name}").write_text("0-3\n")
+        self.vendor = "GenuineIntel"
         self.refuse: dict[int, int] = {}
         self.fds: dict[tuple[int, int], int] = {}
         self.now_ns = 10**9
@@ -52,7 +58,9 @@ class Pmu:
         os.write(self.fds[config, cpu], struct.pack("=Q", count))
 
     def source(self) -> PerfRaplSource:
-        return PerfRaplSource(HostFS(sys=self.root), self.open_event, lambda: self.now_ns)
+        fs = HostFS(proc=proc_of(self.root / "proc", self.vendor), sys=self.root)
+        source = PerfRaplSource(fs, self.open_event, Places(read_topology(fs)), lambda: self.now_ns)
+        return source
 
 
 def test_domains_and_joules(tmp_path: Path) -> None:
@@ -65,11 +73,12 @@ def test_domains_and_joules(tmp_path: Path) -> None:
         ("dram", 1, "rapl-perf"),
     ]
     pmu.now_ns += 10**8
-    for (config, cpu), count in {(2, 0): 5, (2, 2): 7, (3, 0): 1, (3, 2): 0}.items():
+    for (config, cpu), count in {(2, 0): 50, (2, 2): 70, (3, 0): 10, (3, 2): 0}.items():
         pmu.set(config, cpu, 1000 + round(count / SCALE))
     source.read()
-    assert source.joules.tolist() == pytest.approx([5.0, 7.0, 1.0, 0.0], abs=1e-9)
-    assert set(source.time_ns.tolist()) == {pmu.now_ns}
+    assert source.joules.tolist() == pytest.approx([50.0, 70.0, 10.0, 0.0], abs=1e-6)
+    assert source.time_ns.tolist() == [10**8, 10**8, 10**8, 0]
+    assert source.live.tolist() == [True, True, True, False], "a counter that has never moved measures nothing"
 
 
 def test_a_failed_reading_is_made_good_by_the_next(tmp_path: Path) -> None:
@@ -78,6 +87,7 @@ def test_a_failed_reading_is_made_good_by_the_next(tmp_path: Path) -> None:
     source.read()  # nothing in the pipe: EAGAIN
     assert source.faults == {"EAGAIN": 1}
     assert source.time_ns.tolist() == [0]
+    pmu.now_ns += 10**8
     pmu.set(2, 0, 1000 + round(3 / SCALE))
     source.read()
     assert source.joules.tolist() == pytest.approx([3.0], abs=1e-9)
@@ -102,3 +112,46 @@ def test_what_cannot_be_opened_or_understood_is_counted(tmp_path: Path) -> None:
 def test_psys_is_one_for_the_whole_machine(tmp_path: Path) -> None:
     source = Pmu(tmp_path, energy_psys="event=0x05").source()
     assert [domain.component for domain in source.domains] == ["platform"]
+
+
+def test_several_cpus_of_an_amd_package_show_one_counter(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0,1,2,3", energy_pkg="event=0x02", energy_cores="event=0x01")
+    pmu.vendor = "AuthenticAMD"
+    source = pmu.source()
+    assert [(d.component, d.index, d.zone) for d in source.domains] == [("package", 0, "0"), ("package", 1, "1")]
+    assert any("one core" in note for note in source.notes)
+
+
+def test_dies_of_an_intel_package_are_added_up(tmp_path: Path) -> None:
+    source = Pmu(tmp_path, "0,1,2,3", energy_pkg="event=0x02").source()
+    assert [(d.index, d.zone) for d in source.domains] == [
+        (0, "0-die-0"),
+        (0, "0-die-1"),
+        (1, "1-die-0"),
+        (1, "1-die-1"),
+    ]
+
+
+def test_a_counter_that_leaps_at_a_resume_is_not_believed(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    source = pmu.source()
+    for joules in (5, 10, 262_154, 262_159):
+        pmu.now_ns += 10**8
+        pmu.set(2, 0, 1000 + round(joules / SCALE))
+        source.read()
+    assert source.joules.tolist() == pytest.approx([15.0], abs=1e-6)
+    assert source.faults == {"jump": 1}
+
+
+def test_a_counter_whose_cpu_went_offline_is_opened_on_another(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    source = pmu.source()
+    (pmu.power / "cpumask").write_text("1\n")
+    pmu.now_ns += 6 * 10**9
+    source.read()  # nothing to be read from the old one
+    assert (2, 1) in pmu.fds
+    pmu.now_ns += 10**8
+    pmu.set(2, 1, 1000 + round(3 / SCALE))
+    source.read()
+    assert source.joules.tolist() == pytest.approx([3.0], abs=1e-6)
+    assert len(source.domains) == 1

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.energy.places import Places
 from kepler_ebpf.energy.powercap import PowercapSource, inspect_zones
+from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import Topology
+from tests.energy.processors import proc_of
 
 RANGE = 262_143_328_850
 
@@ -20,7 +24,9 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root / "class/powercap"
         self.root.mkdir(parents=True)
-        self.fs = HostFS(sys=root)
+        self.fs = HostFS(proc=proc_of(root / "proc"), sys=root)
+        self.places = Places()
+        self.virtual = False
         self.now_ns = 10**9
         self.errors: dict[str, int] = {}
 
@@ -42,7 +48,7 @@ class Tree:
         return os.pread(fd, size, offset)
 
     def open(self) -> PowercapSource:
-        source = PowercapSource(self.fs, lambda: self.now_ns, self.pread)
+        source = PowercapSource(self.fs, self.places, lambda: self.now_ns, self.pread, self.virtual)
         source.read()
         return source
 
@@ -66,7 +72,7 @@ def test_zones_are_known_by_name_and_parent(tree: Tree) -> None:
     tree.zone("intel-rapl-mmio:0", "package-0")
     tree.zone("intel-rapl:3", "something-new")
     found = {(domain.component, domain.index) for domain in tree.open().domains}
-    assert found == {("package", 1), ("package", 0), ("dram", 1), ("core", 0), ("uncore", 0), ("platform", 0)}
+    assert found == {("package", 1), ("package", 0), ("dram", 1), ("core", 0), ("uncore", 0), ("platform", -1)}
 
 
 def test_mmio_is_taken_where_there_is_nothing_else(tree: Tree) -> None:
@@ -103,12 +109,12 @@ def test_a_failed_reading_is_made_good_by_the_next(tree: Tree, code: int, caplog
         tree.tick(source)
     assert source.joules.tolist() == [0.0, 3.0]
     assert source.time_ns[0] == before[0]
+    assert not source.live[0]
     assert source.faults == {errno.errorcode[code]: 3}
     assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1, "one line, not one a sample"
     tree.errors.clear()
     tree.tick(source)
     assert source.joules.tolist() == [3.0, 3.0]
-    assert source.time_ns[0] == source.time_ns[1]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +128,7 @@ def test_what_cannot_be_known_is_no_spike(tree: Tree, value: int, seconds: float
     tree.set("intel-rapl:0", value)
     tree.tick(source, seconds)
     assert source.joules.tolist() == [0.0]
-    assert source.time_ns[0] == tree.now_ns
+    assert source.time_ns[0] == 0
     assert source.faults == {reason: 1}
     tree.set("intel-rapl:0", value + 1_000_000)
     tree.tick(source)
@@ -154,5 +160,131 @@ def test_doctor_sees_every_zone(tree: Tree) -> None:
     tree.zone("intel-rapl:0", "package-0")
     path = tree.zone("intel-rapl:0:0", "dram")
     (path / "energy_uj").unlink()
-    findings = {zone.name: (zone.readable, zone.reason) for zone in inspect_zones(tree.fs)}
+    findings = {zone.name: (zone.readable, zone.reason) for zone in inspect_zones(tree.fs)[0]}
     assert findings == {"package-0": (True, ""), "dram": (False, "ENOENT")}
+
+
+def test_amd_dies_that_show_one_counter_are_one(tree: Tree) -> None:
+    """A Threadripper 1950X: two dies, one counter of the socket; 68 W, not 137."""
+    proc_of(tree.fs.proc, "AuthenticAMD", 23, 1)
+    tree.zone("intel-rapl:0", "package-0-die-0", 10_360_237_493, 65_532_610_987)
+    tree.zone("intel-rapl:1", "package-0-die-1", 10_359_908_363, 65_532_610_987)
+    source = tree.open()
+    for number, value in (("intel-rapl:0", 10_360_237_493), ("intel-rapl:1", 10_359_908_363)):
+        tree.set(number, value + 68_000_000)
+    tree.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([68.0])
+    assert "once more" in source.notes[0]
+
+
+def test_the_core_zone_of_amd_is_one_cores(tree: Tree) -> None:
+    proc_of(tree.fs.proc, "HygonGenuine", 24, 0)
+    tree.zone("intel-rapl:0", "package-0")
+    tree.zone("intel-rapl:0:0", "core")
+    assert [domain.component for domain in tree.open().domains] == ["package"]
+
+
+def test_intel_dies_are_added_up_under_their_labels(tree: Tree) -> None:
+    for die in range(2):
+        tree.zone(f"intel-rapl:{die}", f"package-0-die-{die}")
+    source = tree.open()
+    for die in range(2):
+        tree.set(f"intel-rapl:{die}", 3_000_000)
+    tree.tick(source)
+    assert source.joules.tolist() == [3.0, 3.0]
+    assert {domain.index for domain in source.domains} == {0}
+
+
+def test_packages_of_a_virtual_machine_that_stay_equal_to_the_tick_are_one(tree: Tree) -> None:
+    tree.virtual = True
+    for number in range(3):
+        tree.zone(f"intel-rapl:{number}", f"package-{number}", 5_000_000)
+    source = tree.open()
+    for step in range(1, 30):
+        for number in range(3):
+            tree.set(f"intel-rapl:{number}", 5_000_000 + step * (1_000_000 if number < 2 else 1_000_001))
+        tree.tick(source)
+    assert source.live.tolist() == [True, False, True]
+    assert source.joules[0] == pytest.approx(29.0)
+    assert source.joules[1] < 15
+
+
+@pytest.mark.parametrize("ids", [(36, 136), (0, 2, 4, 6), (0, 8)])
+def test_packages_are_known_by_rank_whatever_their_ids(tree: Tree, ids: tuple[int, ...]) -> None:
+    cpus = len(ids)
+    tree.places = Places(Topology(tuple(range(cpus)), ids, tuple(range(cpus)), tuple(range(cpus))))
+    for number, physical in enumerate(reversed(ids)):
+        tree.zone(f"intel-rapl:{number}", f"package-{physical}")
+    found = sorted((domain.index, domain.zone) for domain in tree.open().domains)
+    assert found == [(rank, str(rank)) for rank in range(cpus)]
+
+
+def test_zones_that_are_counted_fit_packages_in_order(tree: Tree) -> None:
+    tree.places = Places(Topology((0, 1), (36, 136), (0, 1), (0, 1)))
+    for number in range(2):
+        tree.zone(f"intel-rapl:{number}", f"package-{number}")
+    assert [domain.index for domain in tree.open().domains] == [0, 1]
+
+
+def test_a_package_that_no_cpu_is_on_is_paid_by_all_with_one_warning(
+    tree: Tree, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree.places = Places(Topology((0,), (0,), (0,), (0,)))
+    for number in range(2):
+        tree.zone(f"intel-rapl:{number}", f"package-{number}")
+    source = tree.open()
+    assert [domain.index for domain in source.domains] == [0, ALL_PACKAGES]
+    tree.tick(source, 6.0)
+    assert len([record for record in caplog.records if "all CPUs pay" in record.message]) == 1
+
+
+def test_the_second_sockets_psys_is_another(tree: Tree) -> None:
+    tree.zone("intel-rapl:0", "psys")
+    tree.zone("intel-rapl:1", "psys-1")
+    assert [(d.component, d.zone) for d in tree.open().domains] == [("platform", "0"), ("platform", "1")]
+
+
+def test_unknown_zones_are_said_once(tree: Tree) -> None:
+    tree.zone("intel-rapl:0", "something-new")
+    source = tree.open()
+    tree.tick(source, 6.0)
+    tree.tick(source, 6.0)
+    assert len(source.notes) == 1
+
+
+@pytest.mark.parametrize("span", [0, -1])
+def test_a_range_of_nought_is_not_known(tree: Tree, span: int) -> None:
+    tree.zone("intel-rapl:0", "package-0", 1_000_000, span)
+    source = tree.open()
+    for value in (2_000_000, 3_000_000, 500_000, 1_500_000):
+        tree.set("intel-rapl:0", value)
+        tree.tick(source)
+    assert source.joules.tolist() == [3.0]
+    assert source.faults == {"reset": 1}
+
+
+def test_a_zones_own_limit_bounds_what_is_believed(tree: Tree) -> None:
+    path = tree.zone("intel-rapl:0", "package-0", 0)
+    (path / "constraint_0_max_power_uw").write_text("65000000\n")
+    source = tree.open()
+    tree.set("intel-rapl:0", 10_000_000)
+    tree.tick(source)
+    tree.set("intel-rapl:0", 30_000_000)  # 200 W where 65 W is the most
+    tree.tick(source)
+    assert source.joules.tolist() == [10.0]
+    assert source.faults == {"jump": 1}
+
+
+def test_a_meter_that_stops_is_not_live(tree: Tree) -> None:
+    tree.zone("intel-rapl:0", "package-0")
+    source = tree.open()
+    assert not source.live[0], "nothing has been accepted yet"
+    tree.set("intel-rapl:0", 1_000_000)
+    tree.tick(source)
+    assert source.live[0]
+    for _ in range(60):
+        tree.tick(source)
+    assert not source.live[0]
+    tree.set("intel-rapl:0", 2_000_000)
+    tree.tick(source)
+    assert source.live[0]

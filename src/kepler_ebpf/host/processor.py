@@ -7,6 +7,7 @@ Virtual machines often show the host's numbers; those that show a made-up CPU na
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .fs import HostFS, read_text
@@ -61,7 +62,54 @@ _NAMES = (
     ("Ivy ?Bridge|Xeon E3-12xx v2", "Ivy Bridge"),
     ("Sandy ?Bridge|Xeon E312xx", "Sandy Bridge"),
 )
-_VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
+_VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
+# "CPU implementer" and "CPU part" of arm64 (Arm, MIDR_EL1; names as util-linux sys-utils/lscpu-arm.c has them).
+_ARM_IMPLEMENTERS = {
+    0x41: "ARM",
+    0x42: "Broadcom",
+    0x43: "Cavium",
+    0x46: "Fujitsu",
+    0x48: "HiSilicon",
+    0x4E: "NVIDIA",
+    0x50: "APM",
+    0x51: "Qualcomm",
+    0x53: "Samsung",
+    0x56: "Marvell",
+    0x61: "Apple",
+    0x66: "Faraday",
+    0x69: "Intel",
+    0x6D: "Microsoft",
+    0x70: "Phytium",
+    0xC0: "Ampere",
+}
+_ARM_PARTS = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse-N1",
+    (0x41, 0xD40): "Neoverse-V1",
+    (0x41, 0xD49): "Neoverse-N2",
+    (0x41, 0xD4F): "Neoverse-V2",
+    (0x41, 0xD83): "Neoverse-V3AE",
+    (0x41, 0xD84): "Neoverse-V3",
+    (0x41, 0xD8E): "Neoverse-N3",
+    (0x43, 0x0AF): "ThunderX2-99xx",
+    (0x46, 0x001): "A64FX",
+    (0x48, 0xD01): "TaiShan-v110",
+    (0x48, 0xD02): "TaiShan-v120",
+    (0x4E, 0x004): "Carmel",
+    (0x50, 0x000): "X-Gene",
+    (0x51, 0xC00): "Falkor",
+    (0x61, 0x022): "Icestorm-M1",
+    (0x61, 0x023): "Firestorm-M1",
+    (0x6D, 0xD49): "Azure-Cobalt-100",
+    (0xC0, 0xAC3): "Ampere-1",
+    (0xC0, 0xAC4): "Ampere-1a",
+}
+# RISC-V's mvendorid (JEDEC) as far as machines in racks have one.
+_RISCV_VENDORS = {"0x489": "SiFive", "0x5b7": "T-Head", "0x710": "SpacemiT", "0x31e": "Andes"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +130,35 @@ def read_processor(fs: HostFS) -> Processor:
             fields.setdefault(key.strip(), value.strip())
     except OSError:
         pass
-    vendor_id = fields.get("vendor_id", fields.get("CPU implementer", ""))
-    name = fields.get("model name", fields.get("Model", ""))
-    vendor = _VENDORS.get(vendor_id, vendor_id)
+    vendor, name = _named(fields)
     return Processor(vendor, name, _microarchitecture(vendor, name, fields))
+
+
+def _named(fields: Mapping[str, str]) -> tuple[str, str]:
+    """Vendor and model, as lscpu(1) names them."""
+    if "CPU implementer" in fields:
+        implementer, part = (_number(fields.get(key, "")) for key in ("CPU implementer", "CPU part"))
+        vendor = _ARM_IMPLEMENTERS.get(implementer, fields["CPU implementer"])
+        return vendor, fields.get("model name") or _ARM_PARTS.get((implementer, part), fields.get("CPU part", ""))
+    if "cpu" in fields and "platform" in fields:  # POWER: "POWER9 (raw), altivec supported"
+        return "IBM", fields["cpu"].partition(",")[0]
+    if fields.get("vendor_id", "").startswith("IBM/S390"):
+        machine = re.search(r"machine = (\w+)", fields.get("processor 0", ""))
+        return "IBM/S390", machine[1] if machine else ""
+    if "isa" in fields and "hart" in fields:  # RISC-V
+        vendor = _RISCV_VENDORS.get(fields.get("mvendorid", ""), fields.get("mvendorid", ""))
+        return vendor, fields.get("uarch", fields.get("marchid", ""))
+    if "CPU Family" in fields:  # LoongArch: "Loongson-64bit", and "Loongson-3A6000"
+        return "Loongson", fields.get("Model Name", fields["CPU Family"])
+    vendor = fields.get("vendor_id", "")
+    return _VENDORS.get(vendor, vendor), fields.get("model name", fields.get("Model", ""))
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return -1
 
 
 def _microarchitecture(vendor: str, name: str, fields: dict[str, str]) -> str:

@@ -1,0 +1,233 @@
+"""Readings that are believed, and those that are not: nothing falls, nothing leaps, and what is refused is counted."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kepler_ebpf.energy.believe import Believer, PowerBeliever, energy_delta
+
+SPAN = 262_143_328_851
+MICRO = 1e-6
+TENTH = 100_000_000
+
+
+class Meter:
+    """A counter in microjoules, read every tenth of a second."""
+
+    def __init__(self, span: int = SPAN, most_watts: float = 2000.0, **options: bool) -> None:
+        self.believer = Believer(span, MICRO, most_watts, **options)
+        self.now_ns = 0
+        self.joules = self.seconds = 0.0
+        self.faults: list[str] = []
+        self.watts: list[float] = []
+
+    def read(self, *values: float, seconds: float = 0.1) -> None:
+        """Values in joules."""
+        for value in values:
+            verdict = self.believer.read(round(value * 1e6), self.now_ns)
+            self.now_ns += round(seconds * 1e9)
+            assert verdict.joules >= 0
+            self.joules += verdict.joules
+            self.seconds += verdict.seconds
+            if verdict.seconds:
+                self.watts.append(verdict.joules / verdict.seconds)
+            if verdict.fault:
+                self.faults.append(verdict.fault)
+
+
+def test_energy_delta_of_a_wrap() -> None:
+    assert energy_delta(5, 95, 100) == 10
+    assert energy_delta(95, 5, 100) == 90
+
+
+def test_a_plain_counter() -> None:
+    meter = Meter()
+    meter.read(100, 104, 108, 112)
+    assert meter.joules == pytest.approx(12)
+    assert meter.seconds == pytest.approx(0.3)
+    assert not meter.faults
+
+
+def test_a_wrap() -> None:
+    meter = Meter()
+    meter.read(SPAN * MICRO - 1, 3)
+    assert meter.joules == pytest.approx(4, abs=1e-5)
+    assert not meter.faults
+
+
+@pytest.mark.parametrize("watts", [6, 100, 300, 900])
+def test_a_counter_that_is_refreshed_once_a_second(watts: int) -> None:
+    """As QEMU does for its guests: its power is the mean, and no peak shows."""
+    meter = Meter()
+    for tick in range(3, 80):
+        meter.read(1000 + watts * (tick // 10))
+    assert max(meter.watts) <= watts * 1.01
+    assert meter.joules / meter.seconds == pytest.approx(watts, rel=0.01)
+    assert not meter.faults
+
+
+def test_a_leap_up_and_down_again_is_nobodys() -> None:
+    """696 J up and down again beside 6 W: 6 W."""
+    meter = Meter()
+    meter.read(*(10 + 0.6 * n for n in range(10)))
+    meter.read(16 + 696, 16.6, *(17.2 + 0.6 * n for n in range(5)))
+    assert meter.joules == pytest.approx(19.6 - 10)
+    assert meter.faults == ["jump"]
+    assert max(meter.watts) < 13
+
+
+def test_a_smaller_leap_up_and_down_again_is_nobodys_either() -> None:
+    meter = Meter()
+    meter.read(*(10 + 0.6 * n for n in range(10)))
+    meter.read(16 + 150, 16.6, *(17.2 + 0.6 * n for n in range(5)))
+    assert meter.joules == pytest.approx(19.6 - 10)
+    assert meter.faults == ["leap"]
+    assert max(meter.watts) < 13
+
+
+def test_a_leap_that_stays_is_booked_once_the_next_reading_confirms_it() -> None:
+    meter = Meter()
+    meter.read(*(10 + 2 * n for n in range(10)))
+    before = meter.joules
+    meter.read(28 + 150)
+    assert meter.joules == before
+    meter.read(28 + 150 + 2)
+    assert meter.joules == pytest.approx(before + 152)
+    assert not meter.faults
+
+
+def test_what_cannot_be_drawn_is_never_booked() -> None:
+    """A resume from sleep: 262,144 J in a moment, and on from there."""
+    meter = Meter(1 << 64)
+    meter.read(*(2.0 * n for n in range(10)))
+    meter.read(262_162, 262_164, 262_166)
+    assert meter.joules == pytest.approx(18 + 4)
+    assert meter.faults == ["jump"]
+
+
+def test_a_reset_loses_the_energy_before_it_and_nothing_after() -> None:
+    meter = Meter()
+    meter.read(100, 102, 104, 0.5, 2.5, 4.5)
+    assert meter.joules == pytest.approx(4 + 4)
+    assert meter.faults == ["reset"]
+
+
+def test_a_moment_of_nonsense_costs_that_moment() -> None:
+    meter = Meter()
+    meter.read(100, 102, 0, 106, 108)
+    assert meter.joules == pytest.approx(8)
+
+
+@pytest.mark.parametrize("value", [-1, SPAN, SPAN + 5, 2**64 - 1])
+def test_what_the_counter_cannot_show_is_refused(value: int) -> None:
+    meter = Meter()
+    meter.read(100, 102)
+    assert meter.believer.read(value, meter.now_ns).fault == "range"
+    meter.now_ns += TENTH
+    meter.read(106)
+    assert meter.joules == pytest.approx(6)
+
+
+def test_an_unknown_range_is_learned_at_a_fall() -> None:
+    meter = Meter(0)
+    meter.read(996, 998)
+    meter.believer.span = 1_000_000_000
+    meter.read(1)
+    assert meter.joules == pytest.approx(2 + 3)
+
+
+def test_a_counter_that_may_have_wrapped_unseen_tells_nothing() -> None:
+    meter = Meter(10_000_000_000)
+    meter.read(100, seconds=600.0)
+    meter.read(300)
+    assert meter.joules == 0
+    assert meter.faults == ["gap"]
+
+
+def test_a_part_that_is_off_uses_nothing_and_a_package_that_stands_still_is_silent() -> None:
+    graphics, package = Meter(stands_still=True), Meter()
+    for meter in (graphics, package):
+        meter.read(1, 2, 3)
+        meter.read(*[3.0] * 60)
+    assert graphics.seconds == pytest.approx(0.2 + 5.0, abs=1.1)
+    assert package.seconds == pytest.approx(0.2)
+    assert graphics.joules == package.joules == pytest.approx(2)
+
+
+garbage = st.one_of(st.integers(-(2**63), 2**64), st.sampled_from((0, 1, SPAN - 1, SPAN, 2**32 - 1, 2**64 - 1)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from((0, SPAN, 65_532_610_988, 2**64)),
+    st.lists(st.tuples(garbage, st.floats(0.001, 900)), max_size=40),
+    st.booleans(),
+)
+def test_no_readings_whatever_give_more_than_can_be_drawn(
+    span: int, readings: list[tuple[int, float]], still: bool
+) -> None:
+    believer = Believer(span, MICRO, 500.0, stands_still=still)
+    now, joules, faults = 0.0, 0.0, 0
+    for value, seconds in readings:
+        now += seconds
+        verdict = believer.read(value, round(now * 1e9))
+        assert verdict.joules >= 0
+        assert verdict.seconds >= 0
+        assert verdict.joules == 0 or verdict.seconds > 0
+        assert math.isfinite(verdict.joules)
+        joules += verdict.joules
+        faults += bool(verdict.fault)
+    assert joules <= 500.0 * (now + 1.0) + 1e-3 * len(readings)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.floats(0, 400), min_size=5, max_size=60),
+    st.integers(0, SPAN - 1),
+    st.sets(st.integers(0, 59)),
+    st.dictionaries(st.integers(0, 59), garbage, max_size=5),
+)
+def test_garbage_between_good_readings_costs_no_more_than_what_was_refused(
+    powers: list[float], start: int, missing: set[int], nonsense: dict[int, int]
+) -> None:
+    """Wraps, gaps and nonsense: the error is at most the energy of the readings that were counted as faults."""
+    believer = Believer(SPAN, MICRO, 2000.0, stands_still=True)
+    truth = joules = 0.0
+    faults = 0
+    raw, now = start, 0
+    believer.read(raw, now)
+    for number, watts in enumerate(powers):
+        now += TENTH
+        raw = (raw + round(watts * 0.1e6)) % SPAN
+        truth += round(watts * 0.1e6) * MICRO
+        if number in missing:
+            continue
+        verdict = believer.read(nonsense.get(number, raw), now)
+        joules, faults = joules + verdict.joules, faults + bool(verdict.fault)
+    now += TENTH
+    for _ in range(3):
+        verdict = believer.read(raw, now)
+        joules, faults, now = joules + verdict.joules, faults + bool(verdict.fault), now + TENTH
+    if not nonsense:
+        assert joules == pytest.approx(truth, abs=1e-6)
+    else:
+        assert joules <= truth + 2000.0 * 0.1 * len(powers)
+
+
+def test_power_is_integrated_by_trapezes() -> None:
+    sensor = PowerBeliever(500.0)
+    assert sensor.read(100.0, 0).joules == 0
+    assert sensor.read(300.0, 10**9).joules == pytest.approx(200.0)
+
+
+@pytest.mark.parametrize(("watts", "fault"), [(-1.0, "negative"), (math.nan, "negative"), (4_294_967.295, "range")])
+def test_power_that_cannot_be(watts: float, fault: str) -> None:
+    """2^32 - 1 milliwatts mean "not known" to ACPI."""
+    sensor = PowerBeliever(2000.0)
+    sensor.read(100.0, 0)
+    assert sensor.read(watts, 10**9).fault == fault
+    assert sensor.read(100.0, 2 * 10**9).joules == pytest.approx(200.0), "the good readings around it cover it"
