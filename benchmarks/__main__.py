@@ -11,10 +11,10 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import containers, footprint, sample, switch
+from benchmarks import containers, footprint, page, sample, switch
 from benchmarks.report import fill, table
 
-_PARTS = {"switch": switch, "sample": sample, "footprint": footprint, "containers": containers}
+_PARTS = {"switch": switch, "sample": sample, "footprint": footprint, "containers": containers, "page": page}
 
 
 def main() -> int:

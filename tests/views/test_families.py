@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector as MetricSource
 
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.snapshot.types import Containers, Health, Loop, Node, Pod, Processes, Snapshot, Zone
 from kepler_ebpf.views.families import FAMILIES, families
+from kepler_ebpf.views.text import Labels, prometheus_text
 from kepler_ebpf.workloads.workload import Workload
 from tests.test_collector import World
 
@@ -87,18 +85,8 @@ def everything() -> Snapshot:
     )
 
 
-class _Page(MetricSource):
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def collect(self) -> list[Metric]:
-        return list(families(self._snapshot))
-
-
 def page(snapshot: Snapshot) -> str:
-    registry = CollectorRegistry()
-    registry.register(_Page(snapshot))
-    return generate_latest(registry).decode()
+    return b"".join(prometheus_text(families(snapshot), Labels())).decode()
 
 
 def test_the_page_is_what_it_was() -> None:

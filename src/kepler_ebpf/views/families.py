@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from ..snapshot.types import Snapshot
 from . import health_families, node_families, workload_families
-from .family import Family
+from .family import Family, Filled
 
 FAMILIES: tuple[Family, ...] = (
     *node_families.FAMILIES,
@@ -19,10 +17,12 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def families(snapshot: Snapshot) -> Iterator[Metric]:
+def families(snapshot: Snapshot) -> Iterator[Filled]:
     """The families of this snapshot. What is not metered is not there, rather than 0."""
     for family in FAMILIES:
-        yield from family.metric(snapshot)
+        samples = list(family.samples(snapshot))
+        if samples:
+            yield Filled(family, samples)
 
 
 def table(level: str) -> str:

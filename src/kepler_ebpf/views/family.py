@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from typing import Literal, NamedTuple
 
 from ..snapshot.types import Snapshot
 
-Samples = Iterable[tuple[tuple[str, ...], float]]
+Sample = tuple[tuple[str, ...], float]
+Samples = Iterable[Sample]
 Kind = Literal["gauge", "counter", "histogram"]
 Level = Literal["node", "container", "pod", "process", "ourselves"]
+
+_UNITS = ("joules", "watts", "seconds", "bytes", "ratio")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Family:
 
     ``labels``: names of the labels. ``samples``: values of the labels, in this order, and the value; none where it is
     not measured, and the family is then absent. ``more``: what the documentation adds. A histogram's samples have the
-    upper bound as their only label, and its sum under ``""``.
+    upper bound as their only label, and its sum, the last, under ``""``.
     """
 
     name: str
@@ -37,23 +38,18 @@ class Family:
         """As users write it in queries."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
-    def metric(self, snapshot: Snapshot) -> Iterator[Metric]:
-        """The family of this snapshot, or nothing."""
-        samples = list(self.samples(snapshot))
-        if not samples:
-            return
-        if self.kind == "histogram":
-            buckets = [(bound, value) for (bound,), value in samples if bound]
-            (total,) = (value for (bound,), value in samples if not bound)
-            histogram = HistogramMetricFamily(self.name, self.help)
-            histogram.add_metric((), buckets, total)
-            yield histogram
-            return
-        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = kind(self.name, self.help, labels=self.labels)
-        for labels, value in samples:
-            family.add_metric(labels, value)
-        yield family
+    @property
+    def unit(self) -> str:
+        """The base unit that the name ends in, as OpenMetrics wants it to; empty where the family has none."""
+        last = self.name.rpartition("_")[2]
+        return last if last in _UNITS else ""
+
+
+class Filled(NamedTuple):
+    """A family and its samples in one snapshot, at least one."""
+
+    family: Family
+    samples: Sequence[Sample]
 
 
 def alone(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Samples]:

@@ -9,6 +9,8 @@ from .family import Family, Samples, alone, keyed, paired
 
 def _durations(snapshot: Snapshot) -> Samples:
     loop = snapshot.health.loop
+    if not loop.duration_buckets:
+        return []
     return [*(((bound,), count) for bound, count in loop.duration_buckets), (("",), loop.duration_sum_seconds)]
 
 

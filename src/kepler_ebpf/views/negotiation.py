@@ -13,6 +13,8 @@ from typing import NamedTuple
 from prometheus_client import exposition, openmetrics
 from prometheus_client.registry import Collector
 
+from .text import Writer, openmetrics_text, prometheus_text
+
 Encoder = Callable[[Collector], bytes]
 
 # Prometheus sends five ranges, browsers up to a dozen.
@@ -21,16 +23,20 @@ _QUALITY = re.compile(r"[01](\.[0-9]{0,3})?|\.[0-9]{1,3}", re.ASCII)
 
 
 class Format(NamedTuple):
-    """A text format: its media type and version, and what to send under it."""
+    """A text format: its media type and version, and what to send under it.
+
+    ``writer`` writes our families; ``encoder`` the rest of the page, prometheus_client's own metrics, and its end.
+    """
 
     media_type: str
     version: str
     content_type: str
+    writer: Writer
     encoder: Encoder
 
 
-def _format(media_type: str, version: str, encoder: Encoder, more: str = "") -> Format:
-    return Format(media_type, version, f"{media_type}; version={version}; charset=utf-8{more}", encoder)
+def _format(media_type: str, version: str, writer: Writer, encoder: Encoder, more: str = "") -> Format:
+    return Format(media_type, version, f"{media_type}; version={version}; charset=utf-8{more}", writer, encoder)
 
 
 def _text(source: Collector) -> bytes:
@@ -46,10 +52,10 @@ def _openmetrics(source: Collector) -> bytes:
 # Text 1.0.0 is 0.0.4 with names in quotes where they have other characters than letters, digits and underscores,
 # which none of ours has. OpenMetrics 0.0.1 and 1.0.0 are the same text for the kinds of metrics that we have.
 FORMATS = (
-    _format("text/plain", "0.0.4", _text),
-    _format("application/openmetrics-text", "1.0.0", _openmetrics),
-    _format("application/openmetrics-text", "0.0.1", _openmetrics),
-    _format("text/plain", "1.0.0", _text, "; escaping=underscores"),
+    _format("text/plain", "0.0.4", prometheus_text, _text),
+    _format("application/openmetrics-text", "1.0.0", openmetrics_text, _openmetrics),
+    _format("application/openmetrics-text", "0.0.1", openmetrics_text, _openmetrics),
+    _format("text/plain", "1.0.0", prometheus_text, _text, "; escaping=underscores"),
 )
 
 
