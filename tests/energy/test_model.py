@@ -15,7 +15,6 @@ from kepler_ebpf.energy.model import ModelSource, power_spec
 from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.processor import read_processor
-from kepler_ebpf.host.steal import StolenTime
 from tests.fakes import FakeTables
 
 
@@ -86,10 +85,10 @@ class World:
     """Two packages of two threads, and a model of the whole machine."""
 
     def __init__(self) -> None:
-        self.now_ns, self.stolen = 0, 0.0
+        self.now_ns = 0
         self.kernel = FakeTables(2)
         spec = power_spec(HostFS(), 4, 40.0, 140.0)
-        self.source = ModelSource(spec, 4, lambda: self.stolen, lambda: self.now_ns)
+        self.source = ModelSource(spec, 4, lambda: self.now_ns)
         self.source.ask(self.kernel)
 
     def run(self, seconds: float, *busy: float) -> None:
@@ -111,13 +110,6 @@ def test_joules_follow_the_utilisation_of_the_machine() -> None:
     assert (domain.index, domain.idle_watts) == (ALL_PACKAGES, 40.0)
 
 
-def test_a_stolen_cpu_was_not_ours() -> None:
-    world = World()
-    world.stolen = 2.0
-    world.run(1.0, 2.0)
-    assert world.source.joules.tolist() == pytest.approx([40.0])
-
-
 def test_threads_are_those_that_are_online_now() -> None:
     world = World()
     world.kernel.topology = replace(world.kernel.topology, online=(0, 1))
@@ -130,11 +122,3 @@ def test_it_is_silent_until_it_is_told_whom_to_ask() -> None:
     source.read()
     assert source.joules.tolist() == [0.0]
     assert not source.live[0]
-
-
-def test_stolen_time_is_read_from_proc_stat(tmp_path: Path) -> None:
-    (tmp_path / "stat").write_text("cpu  1 2 3 4 5 6 7 250 9 0\ncpu0 1 2 3 4\n")
-    assert StolenTime(HostFS(proc=tmp_path))() == pytest.approx(2.5)
-    (tmp_path / "stat").write_text("cpu  1\n")
-    assert StolenTime(HostFS(proc=tmp_path))() == 0.0
-    assert StolenTime(HostFS(proc=tmp_path / "nowhere"))() == 0.0

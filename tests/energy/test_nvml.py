@@ -89,7 +89,7 @@ def test_between_refreshes_the_figure_is_held(bench: Bench) -> None:
     assert source.joules.tolist() == [5.0]
     assert source.time_ns.tolist() == stamp.tolist()
     assert shares_of(source) == {100: 1.0}
-    bench.tick("gpu 0 7000 50000 0 0", "use 0 100 60 1000", "use 0 300 90 3000")
+    bench.tick("gpu 0 7000 50000 0 0", "use 0 100 60 1000", "use 0 300 90 3000", seconds=9.0)
     assert source.joules.tolist() == [6.0]
 
 
