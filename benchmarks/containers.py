@@ -16,6 +16,7 @@ from benchmarks.report import Figure
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.schedule import Schedule
 from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
 from kepler_ebpf.views.prometheus import Renderer
@@ -58,7 +59,7 @@ def _busy_node(kernel: FakeTables, workloads: WorkloadResolver) -> Collector:
 
 def _publication() -> list[Figure]:
     kernel = FakeTables(1, 4_096, 2_048)
-    workloads = WorkloadResolver(HostFS(), [_Everyone()])
+    workloads = WorkloadResolver(HostFS(), find_hierarchy(HostFS()), [_Everyone()])
     collector = _busy_node(kernel, workloads)
     for number in range(_LIVE):
         workloads.learn_path(number + 1, f"/kubepods/burstable/pod{_uid(number)}/{_id(number)}")

@@ -17,7 +17,6 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
-from .host.hierarchy import find_hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -25,6 +24,7 @@ from .kernel.source import KernelTables
 from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.publisher import Publisher, SeriesOptions
+from .workloads.hierarchies import choose
 from .workloads.names.choose import name_providers
 from .workloads.resolver import WorkloadResolver
 from .workloads.source import Workloads
@@ -59,7 +59,8 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         choice = choose_sources(fs, topology, config)
         for source in choice.sources:
             stack.callback(source.close)
-        tables = BpfTables(fs, topology, find_hierarchy(fs), config.rows, config.cgroup_rows, choice.by_package)
+        cgroups = choose(fs)
+        tables = BpfTables(fs, topology, cgroups.hierarchy, config.rows, config.cgroup_rows, choice.by_package)
         stack.callback(tables.close)
         choice.model.ask(tables)
         meter = Meter(choice.sources)
@@ -67,14 +68,17 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
             privileges.drop()  # before any thread is started: they inherit what is left
         if choice.nvml is not None:
             choice.nvml.start()
-        workloads = WorkloadResolver(fs, name_providers(config), system_slices=config.system_slices)
+        workloads = WorkloadResolver(fs, cgroups.hierarchy, name_providers(config), system_slices=config.system_slices)
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
         options = SamplerOptions(
             FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
         )
+        notes = (
+            choice.notes if cgroups.hierarchy else (*choice.notes, f"{cgroups.reason}: containers cannot be told apart")
+        )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
-        yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), choice.notes)
+        yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), notes)
 
 
 @contextmanager

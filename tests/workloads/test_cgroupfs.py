@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.workloads.cgroupfs import CgroupTree
+from kepler_ebpf.workloads.memory import _places as places
 from kepler_ebpf.workloads.memory import working_set_bytes
 from tests.needs import require
 
 
 @pytest.fixture
 def tree() -> Iterator[CgroupTree]:
-    tree = CgroupTree(HostFS(), clock=itertools.count(step=60).__next__)
+    tree = CgroupTree(find_hierarchy(HostFS()), clock=itertools.count(step=60).__next__)
     require(tree.root is not None and os.access(tree.root, os.W_OK), "needs root and a cgroup2 file system")
     yield tree
     tree.close()
@@ -48,7 +50,7 @@ def test_path_of_a_live_cgroup(tree: CgroupTree, by_handle: bool) -> None:
 
 
 def test_no_cgroups_means_no_paths(tmp_path: Path) -> None:
-    tree = CgroupTree(HostFS(cgroup=tmp_path))
+    tree = CgroupTree(find_hierarchy(HostFS(cgroup=tmp_path)))
     assert (tree.root, tree.path(1)) == (None, None)
 
 
@@ -65,8 +67,8 @@ def test_working_set(tmp_path: Path, directory: str, usage: str, stat: str) -> N
     home.mkdir(parents=True)
     (home / usage).write_text("1000\n")
     (home / "memory.stat").write_text(stat)
-    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") == 700
+    assert working_set_bytes(places(tmp_path, None), "/pod/c") == 700
     (home / usage).write_text("200\n")
-    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") == 0
+    assert working_set_bytes(places(tmp_path, None), "/pod/c") == 0
     (home / "memory.stat").unlink()
-    assert working_set_bytes(HostFS(cgroup=tmp_path), "/pod/c") is None
+    assert working_set_bytes(places(tmp_path, None), "/pod/c") is None

@@ -19,10 +19,10 @@ from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..host.fs import HostFS
-from ..host.hierarchy import find_hierarchy
 from ..host.topology import read_topology
 from ..kernel import counters, privileges
 from ..kernel.tables import BpfTables
+from ..workloads.hierarchies import choose
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
 
@@ -80,7 +80,7 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     try:
         topology = read_topology(fs)
         accounting = BpfTables(
-            fs, topology, find_hierarchy(fs), 1024, 1024, cycles=None, misses=None, instructions=None
+            fs, topology, choose(fs).hierarchy, 1024, 1024, cycles=None, misses=None, instructions=None
         )
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
@@ -166,11 +166,10 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:
-    hierarchy = find_hierarchy(fs)
+    chosen = choose(fs)
+    hierarchy = chosen.hierarchy
     if hierarchy is None:
-        yield Finding("cgroups", POORER, f"none at {fs.cgroup}", "everything counts as the host's")
-    elif hierarchy.controller:
-        yield Finding("cgroups", OK, f"v1: {hierarchy.root} tells containers apart")
+        yield Finding("cgroups", POORER, chosen.reason, "everything counts as the host's")
     else:
-        hybrid = hierarchy.root != fs.cgroup
-        yield Finding("cgroups", OK, f"v2: {hierarchy.root}" + (" (hybrid)" if hybrid else ""))
+        version = "v1" if hierarchy.controller else "v2"
+        yield Finding("cgroups", OK, f"{version}: {hierarchy.root} tells containers apart ({chosen.reason})")

@@ -22,5 +22,5 @@ def take_events(queue: Element) -> Iterator[CgroupEvent]:
         event = np.frombuffer(queue.value.raw, layout.CGROUP_EVENT, 1)[0]
         path = event["path"].split(b"\0", 1)[0]  # what stands behind the NUL is of an earlier event
         if len(path) == _LONGEST_PATH:
-            path = b""  # cut off: what is left could be anybody's
+            path = path.rpartition(b"/")[0]  # cut off, within a name: what stands before it still names the container
         yield CgroupEvent(int(event["id"]), bool(event["removed"]), path.decode("utf-8", "replace"))

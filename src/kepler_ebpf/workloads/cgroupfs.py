@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..host.fs import HostFS
-from ..host.hierarchy import find_hierarchy
+from ..host.hierarchy import Hierarchy
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +32,17 @@ class CgroupTree:
     are gone, from the latest :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
     """
 
-    def __init__(self, fs: HostFS, clock: Callable[[], float] = time.monotonic) -> None:
-        hierarchy = find_hierarchy(fs)
+    def __init__(self, hierarchy: Hierarchy | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.root: Path | None = hierarchy.root if hierarchy else None
         self._root_fd = -1
         self._scanned: dict[int, str] = {}
         self._scanned_at = -math.inf
         self._complete = False
+        self._denied = False
         self._clock = clock
         self._lock = threading.Lock()
         self.has_handles = False
         if self.root is None:
-            log.warning("no cgroup file system under %s: containers cannot be told apart", fs.cgroup)
             return
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._open_by_handle_at = ctypes.CDLL(None, use_errno=True).open_by_handle_at
@@ -79,7 +77,8 @@ class CgroupTree:
         if not self.has_handles:
             if self._clock() - self._scanned_at > _SCAN_SECONDS:
                 self.scan()
-            return self._complete and cgroup_id not in self._scanned
+            # One that was never seen may be where we may not look.
+            return self._complete and not self._denied and cgroup_id not in self._scanned
         with self._lock:
             fd = self._open(cgroup_id)
             error = ctypes.get_errno()
@@ -90,23 +89,32 @@ class CgroupTree:
     def scan(self) -> None:
         """Walk the hierarchy (at most 20,000 directories) for :meth:`path`.
 
-        What comes later is told by events; but what is there already may be gone before its processes are first seen.
+        Cgroups made later are reported by events. Those that exist now may vanish before we see their first slice, so
+        their paths are recorded. What is in a directory that we may not read is taken to be as it was.
         """
         self._scanned_at = self._clock()
         if self.root is None:
             return
         found: dict[int, str] = {}
+        denied: list[str] = []
         queue = [""]
         for relative in queue:
             try:
+                found[os.stat(f"{self.root}{relative}").st_ino] = relative or "/"
                 with os.scandir(f"{self.root}{relative}") as entries:
                     directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-                found[os.stat(f"{self.root}{relative}").st_ino] = relative or "/"
+            except PermissionError:
+                denied.append(relative)
+                continue
             except OSError:
                 continue  # removed while we walked
             room = _MAX_DIRECTORIES - len(queue)
             queue.extend(f"{relative}/{entry.name}" for entry in directories[: max(0, room)])
-        self._scanned, self._complete = found, len(queue) < _MAX_DIRECTORIES
+        for cgroup_id, path in self._scanned.items():
+            if any(path.startswith(f"{place}/") for place in denied):
+                found.setdefault(cgroup_id, path)
+        self._scanned, self._denied = found, bool(denied)
+        self._complete = len(queue) < _MAX_DIRECTORIES
 
     def close(self) -> None:
         """Release the root's descriptor; every path is None from then on."""

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..host.fs import HostFS, read_text
+from ..host.hierarchy import Hierarchy
 
 INTERVAL_SECONDS = 5.0
 _BATCH = 50
 _PAUSE_SECONDS = 0.02
 
 
+Place = tuple[Path, str, str]
+"""A root, and the names of its files of usage and of what is inactive."""
+
+
 class WorkingSets:
     """Latest working sets by container id, refreshed by a thread. Every method may be called from any thread."""
 
-    def __init__(self, fs: HostFS) -> None:
-        self._fs = fs
+    def __init__(self, fs: HostFS, hierarchy: Hierarchy | None) -> None:
+        self._places = _places(fs.cgroup, hierarchy)
         self._changed = threading.Condition()
         self._homes: dict[str, str] = {}
         self._fresh: dict[str, str] = {}
@@ -56,7 +62,7 @@ class WorkingSets:
     def refresh(self, homes: dict[str, str], pause_seconds: float = 0.0) -> None:
         """Read these containers now, resting between batches so that the sampler is not kept waiting."""
         for number, (container_id, home) in enumerate(homes.items(), 1):
-            size = working_set_bytes(self._fs, home)
+            size = working_set_bytes(self._places, home)
             with self._changed:
                 if size is not None and container_id in self._homes:
                     self._bytes[container_id] = size
@@ -81,13 +87,13 @@ class WorkingSets:
             self.refresh(everything, _PAUSE_SECONDS)
 
 
-def working_set_bytes(fs: HostFS, path: str) -> int | None:
+def working_set_bytes(places: Sequence[Place], path: str) -> int | None:
     """Memory in use less inactive file pages, as the kubelet counts it; None where it cannot be read.
 
     ``path`` is relative to the hierarchy's root. A hybrid machine keeps memory on v1, at the same path.
     """
     relative = path.lstrip("/")
-    for root, usage, inactive in _places(fs.cgroup):
+    for root, usage, inactive in places:
         try:
             used = int(read_text(root / relative / usage))
             for line in read_text(root / relative / "memory.stat").splitlines():
@@ -99,10 +105,13 @@ def working_set_bytes(fs: HostFS, path: str) -> int | None:
     return None
 
 
-def _places(cgroup: Path) -> tuple[tuple[Path, str, str], ...]:
-    """Where the memory controller can be, and the names of its files there: v1, v2, v2 of a hybrid machine."""
+def _places(cgroup: Path, hierarchy: Hierarchy | None) -> tuple[Place, ...]:
+    """Where the memory controller can be: on v1 beside the hierarchy, or in the hierarchy itself."""
+    v1 = [hierarchy.root if hierarchy and hierarchy.controller == "memory" else cgroup / "memory"]
+    if hierarchy is not None:
+        v1 += [hierarchy.root.parent / "memory"]
+    v2 = [hierarchy.root] if hierarchy and not hierarchy.controller else [cgroup, cgroup / "unified"]
     return (
-        (cgroup / "memory", "memory.usage_in_bytes", "total_inactive_file"),
-        (cgroup, "memory.current", "inactive_file"),
-        (cgroup / "unified", "memory.current", "inactive_file"),
+        *((root, "memory.usage_in_bytes", "total_inactive_file") for root in dict.fromkeys(v1)),
+        *((root, "memory.current", "inactive_file") for root in v2),
     )

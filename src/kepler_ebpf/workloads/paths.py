@@ -26,6 +26,7 @@ _LXC = re.compile(r"lxc\.(?P<part>payload|monitor)\.(?P<name>.+)\Z")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT = re.compile(r".+\.(?:service|scope)\Z")
 _USER = re.compile(r"user-\d+\.slice\Z")
+_USER_MANAGER = re.compile(r"user@\d+\.service\Z")
 
 _RUNTIMES = {
     "docker": "docker",
@@ -48,7 +49,7 @@ class CgroupPath:
     of it, of what manages them, and of the container they are in: ``lxc/web``. ``home`` is the container's own cgroup,
     of which the path may be a descendant. ``helper`` marks a cgroup beside the container that works for it (conmon,
     the LXC monitor). ``outer_id`` is the container around this one inside the same pod or host. ``unit`` is the
-    systemd unit of a host process.
+    systemd unit of a host process. ``delegated``: a user may make cgroups there under any name.
     """
 
     runtime: str = ""
@@ -60,6 +61,7 @@ class CgroupPath:
     helper: bool = False
     outer_id: str = ""
     virtual_machine: bool = False
+    delegated: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def parse(path: str) -> CgroupPath:
             pod_uid, outer_id, container = uid, "", None
         found = _container(part, before, pod_above) if (not uid or rest) else None
         if found:
-            # Inside a container any directory may be called pod…: it takes a kubelet (kind's) to make it a pod again.
+            # Inside a container, "pod…" counts as a pod only below another "kubepods" (a kubelet run in a container, as
+            # kind does).
             in_kubepods = False
             if found.name:
                 around = container.id if container else pod_uid
@@ -103,8 +106,9 @@ def parse(path: str) -> CgroupPath:
             unit = _unit(part, unit)
         pod_above = uid if not rest else ""
         before = part
+    delegated = any(_USER.match(part) or _USER_MANAGER.match(part) for part in parts)
     if not container:
-        return CgroupPath(pod_uid=pod_uid, unit=unit)
+        return CgroupPath(pod_uid=pod_uid, unit=unit, delegated=delegated)
     return CgroupPath(
         runtime=container.runtime,
         container_id=container.id,
@@ -114,7 +118,23 @@ def parse(path: str) -> CgroupPath:
         helper=container.helper,
         outer_id=outer_id,
         virtual_machine=container.virtual_machine,
+        delegated=delegated,
     )
+
+
+def outermost(path: str) -> CgroupPath:
+    """The identity of the first container in a path: what whoever is in it cannot choose by making cgroups."""
+    parts = [part for part in path[:MAX_PATH].split("/") if part]
+    for depth in range(1, len(parts) + 1):
+        found = parse("/" + "/".join(parts[:depth]))
+        if found.container_id:
+            return found
+    return parse(path)
+
+
+def host_unit(path: CgroupPath) -> CgroupPath:
+    """The same place, taken for the host's."""
+    return CgroupPath(unit=path.unit, delegated=path.delegated)
 
 
 def _pod_uid(part: str, in_kubepods: bool) -> str:

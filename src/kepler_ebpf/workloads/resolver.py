@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Callable
 
 from ..host.fs import HostFS
+from ..host.hierarchy import Hierarchy
 from .cgroupfs import CgroupTree
 from .memory import WorkingSets
 from .names.lookup import NameLookup
 from .names.provider import NameProvider, clip
-from .paths import CgroupPath, parse
-from .workload import SYSTEM, Workload
+from .paths import CgroupPath, host_unit, outermost, parse
+from .workload import SYSTEM, Kind, Workload
 
 _MAX_CGROUPS = 65_536
 
@@ -27,6 +28,7 @@ class WorkloadResolver:
     def __init__(
         self,
         fs: HostFS,
+        hierarchy: Hierarchy | None,
         providers: Sequence[NameProvider] = (),
         *,
         system_slices: bool = False,
@@ -34,11 +36,12 @@ class WorkloadResolver:
     ) -> None:
         self._fs = fs
         self._slices = system_slices
-        self._tree = CgroupTree(fs)
+        self._tree = CgroupTree(hierarchy)
         self._naming = NameLookup(providers, clock)
         self._hints: dict[int, str] = {}
         self._known: dict[int, Workload] = {}
-        self._memory = WorkingSets(fs)
+        self._homes: dict[str, str] = {}  # by container id: the cgroup that has it
+        self._memory = WorkingSets(fs, hierarchy)
         self._tree.scan()
         self._naming.start()
         self._memory.start()
@@ -49,24 +52,31 @@ class WorkloadResolver:
         return self._naming.faults
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
-        """Take the path a ``cgroup_mkdir`` event told (empty: it was too long): it may be gone before anybody looks."""
+        """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks."""
         self._known.pop(cgroup_id, None)
         path = path or self._tree.path(cgroup_id) or ""
         if path:
             _bound(self._hints)
             self._hints[cgroup_id] = path
 
-    def identify(self, cgroup_id: int) -> Workload:
-        """The workload of a cgroup, without the names that are still to come (:meth:`current` has those)."""
+    def identify(self, cgroup_id: int) -> Workload | None:
+        """The workload of a cgroup, without the names that are still to come (:meth:`current` has those).
+
+        None where it is not known yet whose it is.
+        """
         known = self._known.get(cgroup_id)
         if known is not None:
             return known
-        path = self._hints.pop(cgroup_id, None) or self._tree.path(cgroup_id)
-        if path is None:
+        if self._tree.root is None or not cgroup_id:
             return SYSTEM
-        workload = self._workload(parse(path))
-        _bound(self._known)
-        self._known[cgroup_id] = workload
+        path = self._hints.get(cgroup_id) or self._tree.path(cgroup_id)
+        if path is None:
+            return None
+        workload = self._workload(path, cgroup_id)
+        if workload is not None:
+            self._hints.pop(cgroup_id, None)
+            _bound(self._known)
+            self._known[cgroup_id] = workload
         return workload
 
     def is_gone(self, cgroup_id: int) -> bool:
@@ -109,6 +119,7 @@ class WorkloadResolver:
 
     def forget(self, workload: Workload) -> None:
         """Drop what is remembered of a container whose series has gone."""
+        self._homes.pop(workload.container_id, None)
         self._memory.forget(workload.container_id)
         self._naming.drop(workload.container_id)
 
@@ -118,19 +129,45 @@ class WorkloadResolver:
         self._memory.close()
         self._tree.close()
 
-    def _workload(self, identity: CgroupPath) -> Workload:
+    def _workload(self, path: str, cgroup_id: int) -> Workload | None:
+        identity = self._vouched(path)
+        if identity is None:
+            return None
         container_id = clip(identity.container_id)
         if not container_id:
             unit = clip(identity.unit)
             return Workload("system", container=unit) if self._slices and unit else SYSTEM
         if identity.home and not identity.helper:
+            owner = self._homes.setdefault(container_id, identity.home)
+            if owner != identity.home:  # another cgroup goes by this id: it is not taken for the same container
+                return Workload("container", clip(f"{container_id}@{cgroup_id}"), runtime=identity.runtime)
             self._memory.follow(container_id, identity.home)
         if identity.name:
-            kind = "vm" if identity.virtual_machine else "container"
-            return Workload(kind, container_id, clip(identity.name), runtime=identity.runtime)  # type: ignore[arg-type]
+            kind: Kind = "vm" if identity.virtual_machine else "container"
+            return Workload(kind, container_id, clip(identity.name), runtime=identity.runtime)
         directly_in = "" if identity.outer_id or identity.helper else identity.pod_uid
         self._naming.want(container_id, directly_in, bool(directly_in) and self._tree.is_oldest(identity.home))
         return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)
+
+    def _vouched(self, path: str) -> CgroupPath | None:
+        """The identity behind a path, as far as it can be believed; None while somebody may still vouch for it.
+
+        Whoever may make cgroups (a user with a delegated one, a container) can call them after any pod. So a pod's
+        container inside another container (kind's), or below a user, counts only if the kubelet or a runtime knows its
+        id. Otherwise the container around it is meant, or the user.
+        """
+        identity = parse(path)
+        around = outermost(path)
+        nested = around.container_id != identity.container_id
+        if not identity.container_id or identity.name or not (nested or (identity.delegated and identity.pod_uid)):
+            return identity
+        container_id = clip(identity.container_id)
+        if self._naming.name(container_id) is not None:
+            return identity
+        self._naming.want(container_id)
+        if self._naming.pending(container_id):
+            return None
+        return around if nested else host_unit(identity)
 
 
 def _bound(table: dict[int, str] | dict[int, Workload]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kepler_ebpf.workloads.names import engines
 from kepler_ebpf.workloads.names.cri import Cri
 from kepler_ebpf.workloads.names.engines import Engine
 from kepler_ebpf.workloads.names.provider import ContainerName, ProviderError
@@ -133,3 +134,16 @@ def test_a_socket_that_speaks_something_else(serve: Serve) -> None:
         Engine("docker", path).fetch()
     with pytest.raises(ProviderError):
         Cri(path, timeout_seconds=2).fetch()
+
+
+@pytest.mark.parametrize(
+    ("names", "own"),
+    [
+        (["/proxy/backend", "/cache", "/zeta/backend"], "cache"),
+        (["/web"], "web"),
+        (["/only/alias"], "only/alias"),
+        ([], ""),
+    ],
+)
+def test_aliases_of_linked_containers_are_not_its_name(names: list[str], own: str) -> None:
+    assert engines._own_name({"Names": names}) == own

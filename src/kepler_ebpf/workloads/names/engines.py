@@ -80,4 +80,7 @@ def _podman(container: dict[str, Any]) -> ContainerName:
 
 
 def _own_name(container: dict[str, Any]) -> str:
-    return clip(next(iter(as_list(container.get("Names"))), "")).lstrip("/")
+    """Its own name is the one with one slash: docker lists what linked containers call it too ("/proxy/backend")."""
+    names = [clip(name) for name in as_list(container.get("Names"))]
+    own = next((name for name in names if name.count("/") <= 1), next(iter(names), ""))
+    return own.lstrip("/")
