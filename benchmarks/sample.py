@@ -32,8 +32,8 @@ def _machine(rows: int) -> tuple[Sampler, FakeTables, FakeSource]:
 def _sample_ms(rows: int, active: float) -> float:
     """Median milliseconds of a sample in which so large a part of the rows has run."""
     sampler, kernel, source = _machine(rows)
-    live = kernel.processes.rows[1 : rows + 1]["alone_ns"][: max(int(rows * active), 1)]
-    cgroups = kernel.cgroups.rows[2:102]["alone_ns"]
+    live = kernel.processes.uses[1 : rows + 1]["alone_ns"][: max(int(rows * active), 1)]
+    cgroups = kernel.cgroups.uses[2:102]["alone_ns"]
     times = []
     for _ in range(_ROUNDS):
         live += np.uint64(1_000_000)

@@ -74,7 +74,7 @@ class Machine:
         index = np.flatnonzero(alone + shared)
         hertz = np.full(count, 2e9) if self.hertz is None else self.hertz
         cycles = (alone + shared)[index] * 1e-9 * hertz[index % count]
-        return Slices(index, index // count, alone[index], shared[index], cycles, np.zeros(len(index)))
+        return Slices(index, index // count, alone[index], shared[index], cycles, *np.zeros((2, len(index))))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.launch import Loaded
-from kepler_ebpf.kernel.source import CgroupEvent, KernelTables
-from kepler_ebpf.kernel.table import Slices, Table
+from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent, KernelTables
+from kepler_ebpf.kernel.table import COUNTERS, Slices, Table
 from kepler_ebpf.workloads.source import Workloads
 from kepler_ebpf.workloads.workload import Workload
 
@@ -46,20 +46,13 @@ class FakeTables:
         self.topology = Topology(
             tuple(cpu // 2 for cpu in range(cpus)), tuple(range(packages)), tuple(range(cpus)), tuple(range(cpus))
         )
-        self.cycles, self.misses = cycles, False
+        self.packages = packages
+        self.cycles, self.misses, self.instructions = cycles, False, False
         self._free, self._free_cgroups = FreeRows(), FreeRows()
-        self.processes = Table(np.zeros(rows, layout.ROW), "tgid", packages, self._free)  # type: ignore[arg-type]
-        self.cgroups = Table(
-            np.zeros(cgroup_rows, layout.CGROUP),
-            "taken",
-            2 * packages,
-            self._free_cgroups,  # type: ignore[arg-type]
-        )
-        self.processes.fill_free()
-        self.cgroups.fill_free()
-        self.processes.rows["package"][:packages] = range(packages)
-        self._row_of: dict[tuple[int, int], int] = {}
-        self._cgroup_of: dict[tuple[int, int], int] = {}
+        self.processes = _table(layout.PROCESS, rows, packages, "tgid", OVERFLOW_ROW + 1, self._free)
+        self.cgroups = _table(layout.CGROUP, cgroup_rows, packages, "taken", KERNEL_CGROUP_ROW + 1, self._free_cgroups)
+        self._row_of: dict[int, int] = {}
+        self._cgroup_of: dict[int, int] = {}
         self._dead: list[int] = []
         self._busy = np.zeros(packages)
         self.events: list[CgroupEvent] = []
@@ -68,48 +61,66 @@ class FakeTables:
 
     def run(self, tgid: int, cgroup: int, package: int, alone_ns: int, shared_ns: int = 0, cycles: int = 0) -> None:
         """One slice, booked as the BPF programs would."""
-        key = (tgid, package)
-        if key not in self._row_of:
-            self._row_of[key] = self._free.rows.pop() if self._free.rows else package
-            row = self.processes.rows[self._row_of[key]]
-            if self._row_of[key] >= self.topology.packages:
-                row["tgid"], row["package"], row["start_ns"], row["comm"] = tgid, package, 1, f"p{tgid}".encode()
-        place = (cgroup, package)
-        if place not in self._cgroup_of:
-            self._cgroup_of[place] = self._free_cgroups.rows.pop() if self._free_cgroups.rows else package
-            row = self.cgroups.rows[self._cgroup_of[place]]
-            if self._cgroup_of[place] >= 2 * self.topology.packages:
-                row["id"], row["package"], row["taken"] = cgroup, package, 1
-        for row in (self.processes.rows[self._row_of[key]], self.cgroups.rows[self._cgroup_of[place]]):
-            row["alone_ns"] += np.uint64(alone_ns)
-            row["shared_ns"] += np.uint64(shared_ns)
-            row["cycles"] += np.uint64(cycles)
-        self.processes.rows["cgroup_row"][self._row_of[key]] = self._cgroup_of[place]
+        process, place = self._process(tgid), self._cgroup(cgroup)
+        for table, row in ((self.processes, process), (self.cgroups, place)):
+            use = table.uses[row * self.packages + package]
+            use["alone_ns"] += np.uint64(alone_ns)
+            use["shared_ns"] += np.uint64(shared_ns)
+            use["cycles"] += np.uint64(cycles)
+        if process != OVERFLOW_ROW:
+            self.processes.rows["cgroup_row"][process] = place
+            self.processes.rows["cgroup_id"][process] = cgroup
         self._busy[package] += (alone_ns + shared_ns) * 1e-9
+
+    def _process(self, tgid: int) -> int:
+        if tgid not in self._row_of:
+            if not self._free.rows:
+                return OVERFLOW_ROW
+            index = self._row_of[tgid] = self._free.rows.pop()
+            row = self.processes.rows[index]
+            row["tgid"], row["start_ns"], row["comm"] = tgid, 1, f"p{tgid}".encode()
+        return self._row_of[tgid]
+
+    def _cgroup(self, cgroup: int) -> int:
+        if cgroup not in self._cgroup_of:
+            if not self._free_cgroups.rows:
+                return OVERFLOW_ROW
+            index = self._cgroup_of[cgroup] = self._free_cgroups.rows.pop()
+            row = self.cgroups.rows[index]
+            row["id"], row["taken"] = cgroup, 1
+        return self._cgroup_of[cgroup]
 
     def kill(self, tgid: int) -> None:
         """The process ends."""
-        for key in [key for key in self._row_of if key[0] == tgid]:
-            index = self._row_of.pop(key)
-            if index >= self.topology.packages:
-                self.processes.rows["dead"][index] = 1
-                self._dead.append(index)
+        index = self._row_of.pop(tgid, None)
+        if index is not None:
+            self.processes.rows["dead"][index] = 1
+            self._dead.append(index)
 
-    def close_slices(self) -> None:
-        pass
+    def follow_topology(self) -> bool:
+        return False
 
-    def sweep(self, everyone: bool = False) -> None:
+    def cpus_per_package(self) -> NDArray[np.intp]:
+        return np.array(self.topology.cpus_per_package(), np.intp)
+
+    def sweep(self) -> None:
         pass
 
     def sample(self) -> tuple[Slices, Slices]:
-        return self.processes.sample(), self.cgroups.sample()
+        nobody, nothing = np.empty(0, np.intp), np.empty((len(COUNTERS), 0), np.uint64)
+        self.processes.look()
+        self.cgroups.look()
+        return self.processes.tell(nobody, nothing), self.cgroups.tell(nobody, nothing)
 
-    def busy_seconds(self) -> np.ndarray:
+    def busy_seconds(self) -> NDArray[np.float64]:
         return self._busy.copy()
 
-    def dead(self) -> np.ndarray:
+    def dead(self) -> NDArray[np.intp]:
         dead, self._dead = np.array(self._dead, np.intp), []
         return dead
+
+    def recycle_processes(self, index: NDArray[np.intp]) -> None:
+        self.processes.recycle(index)
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         events, self.events = self.events, []
@@ -119,10 +130,16 @@ class FakeTables:
         self._cgroup_of = {key: row for key, row in self._cgroup_of.items() if row != index}
 
     def row_of_process(self, tgid: int) -> int | None:
-        return next((row for (number, _), row in self._row_of.items() if number == tgid), None)
+        return self._row_of.get(tgid)
 
     def adopt_process(self, tgid: int) -> int | None:
         return None
+
+
+def _table(dtype: np.dtype[np.void], rows: int, packages: int, key: str, reserved: int, free: FreeRows) -> Table:
+    table = Table(np.zeros(rows, dtype), np.zeros(rows * packages, layout.USE), key, reserved, free)  # type: ignore[arg-type]
+    table.fill_free()
+    return table
 
 
 @dataclass

@@ -17,6 +17,7 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
+from .energy.source import ALL_PACKAGES
 from .host.hierarchy import find_hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
@@ -59,7 +60,9 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         choice = choose_sources(fs, topology, config)
         for source in choice.sources:
             stack.callback(source.close)
-        tables = BpfTables(fs, topology, find_hierarchy(fs), config.rows, config.cgroup_rows)
+        domains = [domain for source in choice.sources for domain in source.domains if domain.component != "gpu"]
+        by_package = any(domain.index != ALL_PACKAGES for domain in domains)
+        tables = BpfTables(fs, topology, find_hierarchy(fs), config.rows, config.cgroup_rows, by_package)
         stack.callback(tables.close)
         choice.model.ask(tables)
         meter = Meter(choice.sources)

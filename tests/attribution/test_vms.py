@@ -149,11 +149,11 @@ def test_what_the_cgroup_has_not_got_yet_is_owed(node: Node) -> None:
     node.look()
     node.sample()
     node.run(10, 50)
-    held = node.kernel.cgroups.rows["alone_ns"].copy()
-    node.kernel.cgroups.rows["alone_ns"] -= np.uint64(50_000_000)  # the slice is in the process table only
-    node.kernel.cgroups.rows["alone_ns"][node.kernel.cgroups.rows["taken"] == 0] = 0
+    held = node.kernel.cgroups.uses["alone_ns"].copy()
+    node.kernel.cgroups.uses["alone_ns"] -= np.uint64(50_000_000)  # the slice is in the process table only
+    node.kernel.cgroups.uses["alone_ns"][node.kernel.cgroups.rows["taken"] == 0] = 0
     assert node.sample() == {}
-    node.kernel.cgroups.rows["alone_ns"] = held
+    node.kernel.cgroups.uses["alone_ns"] = held
     node.run(10, 2)
     assert node.sample()["web"] == pytest.approx(52.0)
 

@@ -16,9 +16,7 @@ weights = arrays(np.float64, st.integers(0, 40), elements=st.one_of(st.just(0.0)
 def attribute(weight: np.ndarray, package: np.ndarray, joules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Joules per row, and what is left of each package on which nobody ran."""
     nothing = np.zeros(len(weight))
-    split = share(
-        Slices(np.arange(len(weight)), package, weight, nothing, nothing, nothing), len(joules), 1.1, False, False
-    )
+    split = share(Slices(np.arange(len(weight)), package, weight, *[nothing] * 4), len(joules), 1.1, False, False)
     by_payer = np.append(joules, 0.0)
     return split.charge(by_payer[np.newaxis])[0], np.where(split.total[:-1] > 0, 0.0, joules)
 
@@ -77,7 +75,7 @@ def test_dram_goes_by_cache_misses_where_they_are_counted() -> None:
     """Two packages; on the second nobody missed, so its DRAM is shared like its package energy."""
     package = np.array([0, 0, 1, 1])
     time_ns, misses = np.array([1e9, 3e9, 1e9, 1e9]), np.array([9.0, 1.0, 0.0, 0.0])
-    slices = Slices(np.arange(4), package, time_ns, np.zeros(4), np.zeros(4), misses)
+    slices = Slices(np.arange(4), package, time_ns, np.zeros(4), np.zeros(4), misses, np.zeros(4))
     split = share(slices, 2, 1.1, by_cycles=False, by_misses=True)
     charged = split.charge(np.array([[4.0, 8.0, 0.0], [10.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
     assert charged[0] == pytest.approx([1.0, 3.0, 4.0, 4.0])
@@ -86,16 +84,14 @@ def test_dram_goes_by_cache_misses_where_they_are_counted() -> None:
 
 def test_dram_is_not_weighed_by_what_two_threads_of_a_core_save() -> None:
     """Two rows of equal time, one alone on its core: the core's energy differs, the memory's does not."""
-    slices = Slices(
-        np.arange(2), np.zeros(2, np.intp), np.array([1e9, 0.0]), np.array([0.0, 1e9]), np.zeros(2), np.zeros(2)
-    )
+    slices = Slices(np.arange(2), np.zeros(2, np.intp), np.array([1e9, 0.0]), np.array([0.0, 1e9]), *np.zeros((3, 2)))
     charged = share(slices, 1, 1.0, by_cycles=False, by_misses=False).charge(np.array([[3.0, 0.0], [2.0, 0.0]]))
     assert charged.tolist() == [[2.0, 1.0], [1.0, 1.0]]
 
 
 def test_a_row_on_a_cpu_without_a_counter_is_weighed_by_its_time() -> None:
     slices = Slices(
-        np.arange(3), np.zeros(3, np.intp), np.full(3, 1e9), np.zeros(3), np.array([3e9, 1e9, 0.0]), np.zeros(3)
+        np.arange(3), np.zeros(3, np.intp), np.full(3, 1e9), np.zeros(3), np.array([3e9, 1e9, 0.0]), *np.zeros((2, 3))
     )
     charged = share(slices, 1, 1.1, by_cycles=True, by_misses=False).charge(np.array([[6.0, 0.0]]))
     assert charged[0] == pytest.approx([3.0, 1.0, 2.0])
@@ -103,6 +99,6 @@ def test_a_row_on_a_cpu_without_a_counter_is_weighed_by_its_time() -> None:
 
 def test_what_all_packages_pay_for_is_shared_among_all_rows() -> None:
     used = share(
-        Slices(np.arange(3), np.array([0, 0, 1]), np.array([1.0, 2.0, 3.0]), *np.zeros((3, 3))), 2, 1.1, False, False
+        Slices(np.arange(3), np.array([0, 0, 1]), np.array([1.0, 2.0, 3.0]), *np.zeros((4, 3))), 2, 1.1, False, False
     ).charge(np.array([[3.0, 5.0, 6.0]]))
     assert used[0] == pytest.approx([1.0 + 1.0, 2.0 + 2.0, 5.0 + 3.0])

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cgroups import only_v1
 from tests.e2e.conftest import Running
-from tests.kernel.workloads import Witness, cpu_clock_seconds, in_cgroup, spinner, usage_seconds
+from tests.kernel.workloads import cpu_clock_seconds, in_cgroup, spinner, usage_seconds
 
 pytestmark = pytest.mark.kernel
 
@@ -21,7 +21,7 @@ POD = "0a1b2c3d-1111-2222-3333-444455556666"
 
 def test_cpu_time_and_energy_by_container(serve: Callable[..., Running], container: Callable[[str], Path]) -> None:
     ids = {"a" * 64: f"docker/{'a' * 64}", "b" * 64: f"kubepods/burstable/pod{POD}/{'b' * 64}"}
-    collector, witness = serve(), Witness()
+    collector = serve()
     places = {name: container(path) for name, path in ids.items()}
     tasks = [in_cgroup(str(place), spinner(seconds)) for place, seconds in zip(places.values(), (1.2, 2.4))]
     for task in tasks:
@@ -30,7 +30,7 @@ def test_cpu_time_and_energy_by_container(serve: Callable[..., Running], contain
     seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
     joules = collector.by_id("kepler_container_joules_total")
     for name, place in places.items():
-        assert witness.agrees(seconds[name], usage_seconds(str(place)))
+        assert seconds[name] == pytest.approx(usage_seconds(str(place)), rel=0.001)
         assert joules[name] > 0
     pods = {labels["pod_uid"]: value for labels, value in collector.samples()["kepler_pod_joules_total"]}
     assert pods[POD] == pytest.approx(joules["b" * 64], rel=1e-9)
@@ -57,7 +57,7 @@ def test_a_container_of_200_ms_still_shows_its_joules(
 def test_containers_are_told_apart_by_cgroup_v1_alone(serve: Callable[..., Running], tmp_path: Path) -> None:
     """One that lives, and ten that are born, busy and gone between two publications."""
     v1 = only_v1(tmp_path / "cgroup")
-    collector, witness = serve("--cgroupfs", str(v1.cgroup), "--metrics-interval", "3s"), Witness()
+    collector = serve("--cgroupfs", str(v1.cgroup), "--metrics-interval", "3s")
     made: list[Path] = []
 
     def run(container_id: str, seconds: float) -> Path:
@@ -84,7 +84,7 @@ def test_containers_are_told_apart_by_cgroup_v1_alone(serve: Callable[..., Runni
         time.sleep(3.5)
         seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
         joules = collector.by_id("kepler_container_joules_total")
-        assert witness.agrees(seconds["a" * 64], usage)
+        assert seconds["a" * 64] == pytest.approx(usage, rel=0.001)
         assert collector.by_id("kepler_container_memory_working_set_bytes")["a" * 64] >= 0
         for container_id in ("a" * 64, *short):
             assert joules[container_id] > 0

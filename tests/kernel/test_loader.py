@@ -13,20 +13,21 @@ import pytest
 
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.host.hierarchy import Hierarchy
-from kepler_ebpf.kernel import btf
+from kepler_ebpf.kernel import btf, launch
 from kepler_ebpf.kernel.launch import load_programs
-from kepler_ebpf.kernel.loader import cgroup_defines
+from kepler_ebpf.kernel.offsets import offsets
 from kepler_ebpf.kernel.tables import BpfTables
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).parents[2]
+SIZES = {"ROWS": 64, "CGROUPS": 64, "CPUS": 2, "PACKAGES": 1, "HINTS": 256}
 
 
 def test_a_compile_error_is_shown_with_its_line_of_c() -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
     with pytest.raises(KeplerError) as caught:
-        load_programs({"ROWS": 64, "CGROUPS": 64, "CPUS": 2})
+        load_programs({name: size for name, size in SIZES.items() if name != "PACKAGES"})
     message = str(caught.value)
     assert caught.value.exit_code == 1
     assert "bpf/slices.c:" in message
@@ -38,48 +39,85 @@ def test_a_drifted_layout_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """The offsets numpy uses are compiled in: a compiler that lays a struct out differently stops the start."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
     code = (
-        "import sys\n"
+        f"import sys\nSIZES = {SIZES}\n"
         "from kepler_ebpf.kernel import loader\n"
-        "claim = '__builtin_offsetof(struct row, cycles) == 24'\n"
-        "loader.assertions = lambda _: f'_Static_assert({claim}, \"row.cycles\");'\n"
+        "claim = '__builtin_offsetof(struct use, cycles) == 24'\n"
+        "loader.assertions = lambda _: f'_Static_assert({claim}, \"use.cycles\");'\n"
         "try:\n"
-        "    loader.load({'ROWS': 64, 'CGROUPS': 64, 'CPUS': 2, 'PACKAGES': 1}, {})\n"
+        "    loader.load(SIZES)\n"
         "except loader.LoadError:\n"
         "    sys.exit(3)\n"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 3
-    assert "row.cycles" in answer.stderr
+    assert "use.cycles" in answer.stderr
 
 
-def test_several_packages_compile_and_load() -> None:
+@pytest.mark.parametrize("packages", [8, 64, 128])
+def test_any_number_of_packages_loads(packages: int) -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    load_programs({"ROWS": 64, "CGROUPS": 64, "CPUS": 512, "PACKAGES": 8, "CYCLES": 1, "MISSES": 1}).close()
+    events = {"CYCLES": 1, "MISSES": 1, "INSTRUCTIONS": 1}
+    load_programs({**SIZES, "CPUS": 512, "PACKAGES": packages, **events}).close()
 
 
 @pytest.mark.parametrize("controller", ["", "memory", "cpuacct"])
 def test_the_kernel_tells_its_offsets(controller: str) -> None:
     require(btf.KERNEL.exists(), "needs a kernel with BTF")
-    assert cgroup_defines(3, controller)["HIERARCHY"] == 3
-    hierarchy = Hierarchy(Path("/"), 3, controller)
-    loaded = load_programs({"ROWS": 64, "CGROUPS": 64, "CPUS": 2, "PACKAGES": 1}, hierarchy)
+    assert offsets(btf.kernel_types(), 3, controller)["HIERARCHY"] == 3
+    loaded = load_programs(SIZES, Hierarchy(Path("/"), 3, controller))
     loaded.close()
-    assert loaded.sees_cgroups
     assert "cgroup_rmdir" in loaded.links
 
 
-def test_a_kernel_without_type_information_loads_without_events_of_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run by hand as the loader's main() does: what it has loaded goes with its process."""
+def test_a_kernel_without_type_information_is_refused_in_a_line() -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    monkeypatch.setattr(btf, "KERNEL", Path("/nonexistent"))
-    assert cgroup_defines(0, "") == {}
+    code = (
+        "import pathlib, sys\n"
+        "from kepler_ebpf.kernel import btf, loader\n"
+        "btf.KERNEL = pathlib.Path('/nonexistent')\n"
+        "try:\n"
+        f"    loader.load({SIZES})\n"
+        "except loader.LoadError as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "CONFIG_DEBUG_INFO_BTF" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+def test_without_the_right_to_read_strings_all_is_counted_the_same() -> None:
+    """As under lockdown=confidentiality: no program calls a helper that reads the kernel's memory by address."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
     code = (
         "from kepler_ebpf.kernel import loader\n"
-        "print(*loader.load({'ROWS': 64, 'CGROUPS': 64, 'CPUS': 2, 'PACKAGES': 1}, {}))\n"
+        f"bpf = loader.compile_programs({{**{SIZES}, **loader.offsets(loader.types_of_kernel(), 0, '')}})\n"
+        "for name in (*loader.TRACEPOINTS, loader.OPTIONAL):\n"
+        "    code = bpf.dump_func(name.encode())\n"
+        "    calls = {code[at + 4:at + 8] for at in range(0, len(code), 8) if code[at] == 0x85}\n"
+        "    print(*(int.from_bytes(call, 'little') for call in calls))\n"
+        f"print(*loader.load({SIZES}, strings=False))\n"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "link:sched_switch" in answer.stdout
-    assert "cgroup" not in answer.stdout.replace("map:cgroup", "").replace("map:free_cgroups", "")
+    *calls, names = answer.stdout.splitlines()
+    assert not {"4", "45", "112", "113", "114", "115"} & set(" ".join(calls).split()), calls
+    assert "link:cgroup_mkdir" in names
+
+
+def test_a_hostile_folder_is_not_imported_from(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    for name in ("bcc", "json", "kepler_ebpf", "socket"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    script = tmp_path.parent / "start.py"
+    script.write_text(f"from kepler_ebpf.kernel.launch import load_programs\nload_programs({SIZES}).close()\n")
+    subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_loader_that_is_killed_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_START", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(KeplerError, match="memory") as caught:
+        load_programs(SIZES)
+    assert "\n" not in str(caught.value)
 
 
 def test_closing_detaches(accounting: Callable[..., BpfTables]) -> None:

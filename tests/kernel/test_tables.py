@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -13,11 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.steal import StolenTime
 from kepler_ebpf.kernel import counters
-from kepler_ebpf.kernel.tables import KERNEL_THREAD, BpfTables
-from tests.kernel.workloads import cpu_clock_seconds, in_cgroup, spinner, usage_seconds
+from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW
+from kepler_ebpf.kernel.tables import BpfTables
+from tests.kernel.workloads import cpu_clock_seconds, in_cgroup, scheduled_seconds, spinner, usage_seconds
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
@@ -25,13 +25,30 @@ pytestmark = pytest.mark.kernel
 Start = Callable[..., BpfTables]
 
 
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+
+
 def row_seconds(rows: np.ndarray) -> float:
     return float((rows["alone_ns"] + rows["shared_ns"]).sum()) * 1e-9
 
 
+def of_process(books: BpfTables, pid: int) -> np.ndarray:
+    """The rows of a process, with all they used up to now."""
+    books.sample()
+    used = books.processes.used()
+    return books.processes.read(used[books.processes.rows["tgid"][used] == pid])
+
+
+def of_all(books: BpfTables) -> np.ndarray:
+    """All rows of processes that have ever been used, the overflow row first."""
+    books.sample()
+    return books.processes.read(np.arange(books.processes.front()))
+
+
 def cgroup_seconds(books: BpfTables, path: str) -> float:
-    rows = books.cgroups.rows
-    return row_seconds(rows[rows["id"] == os.stat(path).st_ino])
+    """What has been booked to a cgroup by slices that have ended."""
+    rows = np.flatnonzero(books.cgroups.rows["id"] == os.stat(path).st_ino)
+    return row_seconds(books.cgroups.uses[books.cgroups.uses_of(rows)])
 
 
 def test_cgroups_agree_with_cpu_stat(accounting: Start, cgroup: Callable[[str], str]) -> None:
@@ -52,79 +69,140 @@ def test_cgroups_agree_with_cpu_stat(accounting: Start, cgroup: Callable[[str], 
     for path in paths:
         truth = usage_seconds(path)
         assert truth > 0.5
-        assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.01, abs=0.002)
+        assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.001)
 
 
-def test_processes_agree_with_rusage(accounting: Start) -> None:
+@pytest.mark.parametrize("beside", [0, 3])
+def test_processes_agree_with_the_scheduler(accounting: Start, beside: int) -> None:
+    """To a thousandth of what the kernel says they used, alone and beside three that compete with them."""
     books = accounting()
-    process = subprocess.Popen(spinner(1.0))
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
-    rows = books.processes.rows
-    counted = row_seconds(rows[rows["tgid"] == process.pid])
-    assert counted == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.01, abs=0.002)
+    others = [subprocess.Popen(spinner(60)) for _ in range(beside)]
+    processes = [subprocess.Popen(spinner(1.0)) for _ in range(2)]
+    for process in processes:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie: its accounts are still to be read
+        truth = scheduled_seconds(process.pid)
+        assert row_seconds(of_process(books, process.pid)) == pytest.approx(truth, rel=0.001)
+        assert process.wait() == 0
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+def test_threads_that_outlive_their_first_and_an_exec_by_another_are_one_process(accounting: Start) -> None:
+    code = (
+        "import ctypes, os, sys, threading, time\n"
+        "def burn(seconds):\n"
+        "    end = time.thread_time() + seconds\n"
+        "    while time.thread_time() < end: pass\n"
+        "def other():\n"
+        "    time.sleep(0.1)\n"  # the first thread has ended
+        "    burn(0.3)\n"
+        "    os.execv(sys.executable, [sys.executable, '-S', '-c', sys.argv[1]])\n"
+        "threading.Thread(target=other).start()\n"
+        "burn(0.2)\n"
+        "ctypes.CDLL(None).syscall(ctypes.c_long(60), 0)\n"  # exit(2): this thread alone
+    )
+    if platform.machine() != "x86_64":
+        code = code.replace("c_long(60)", "c_long(93)")
+    books = accounting()
+    process = subprocess.Popen([sys.executable, "-S", "-c", code, "\n".join(spinner(0.3)[-1:])])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    assert status == 0
+    mine = of_process(books, process.pid)
+    assert len(mine) == 1
+    assert mine["dead"] == 1
+    assert row_seconds(mine) == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.001, abs=TICK_SECONDS / 100)
 
 
 def follow(books: BpfTables, pid: int, interval: float, samples: int) -> np.ndarray:
-    """Relative error of each sample of a task that never yields, against its own CPU clock.
-
-    Samples during which the hypervisor stole time are left out: that is inside a wall-clock slice, and not on the
-    task's clock.
-    """
-    books.close_slices()
+    """Error of each sample of a task that never yields, against its own CPU clock, as a part of the sample."""
     row = books.row_of_process(pid)
     assert row is not None
-    stolen = StolenTime(HostFS())
 
     def both() -> tuple[float, float, float]:
         # The clock is read on both sides of ours, and again where we were preempted between.
         for _ in range(100):
             first = cpu_clock_seconds(pid)
-            books.close_slices()
-            ours = row_seconds(books.processes.rows[row : row + 1])
+            ours = row_seconds(of_process(books, pid))
             last = cpu_clock_seconds(pid)
-            if last - first < 0.0003:
+            if last - first < 0.0005:
                 break
-        return ours, (first + last) / 2, stolen()
+        return ours, (first + last) / 2, time.monotonic()
 
-    errors, quiet = [], []
+    errors = []
     before = both()
     due = time.monotonic()
     for _ in range(samples):
         due += interval
         time.sleep(max(0.0, due - time.monotonic()))
         now = both()
-        errors.append(abs((now[0] - before[0]) / max(now[1] - before[1], 1e-9) - 1))
-        quiet.append(now[2] == before[2])
+        errors.append(abs((now[0] - before[0]) - (now[1] - before[1])) / (now[2] - before[2]))
         before = now
-    # Stolen time is told in whole ticks: what shows in one sample may have been taken in its neighbours.
-    calm = np.array(quiet)
-    calm[1:] &= calm[:-1].copy()
-    calm[:-1] &= np.array(quiet)[1:]
-    found: np.ndarray = np.array(errors)[calm]
-    return found
+    return np.array(errors)
 
 
-@pytest.mark.parametrize(("interval", "samples", "error", "part"), [(0.1, 200, 0.02, 0.99), (0.01, 500, 0.05, 0.95)])
+@pytest.mark.parametrize(("interval", "samples", "error", "part"), [(0.1, 200, 0.02, 0.95), (0.01, 500, 0.1, 0.9)])
 def test_a_task_that_never_yields_is_in_every_sample(
     accounting: Start, interval: float, samples: int, error: float, part: float
 ) -> None:
+    """An open slice is by the wall clock until it ends: time that the hypervisor takes meanwhile is seen late."""
     books = accounting()
     process = subprocess.Popen(spinner(120))
     try:
         time.sleep(0.2)
-        # Time stolen in less than a tick is not told and can only add to the error: the best of three runs counts.
-        for _ in range(3):
-            errors = follow(books, process.pid, interval, samples)
-            enough = len(errors) > samples / 2
-            within = float((errors <= error).mean()) if enough else 0.0
-            if within >= part:
-                break
+        errors = follow(books, process.pid, interval, samples)
     finally:
         process.kill()
         process.wait()
-    assert enough, "the hypervisor leaves too little time to measure anything"
+    within = float((errors <= error).mean())
     assert within >= part, f"{within:.3f} of samples within {error}; worst {np.sort(errors)[-5:]}"
+
+
+def test_a_task_that_ran_before_us_and_is_never_switched_counts(accounting: Start) -> None:
+    process = subprocess.Popen(spinner(60))
+    try:
+        time.sleep(0.3)
+        books = accounting()
+        before = cpu_clock_seconds(process.pid)
+        time.sleep(0.3)
+        ours, truth = row_seconds(of_process(books, process.pid)), cpu_clock_seconds(process.pid) - before
+        assert ours == pytest.approx(truth, rel=0.1, abs=0.01)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_sample_interrupts_nobody(accounting: Start) -> None:
+    """No function is called on another CPU, however often it is sampled while a task runs there."""
+    require((os.cpu_count() or 1) > 1, "one CPU cannot interrupt another")
+    books = accounting()
+    program = books.loaded.programs
+    process = subprocess.Popen(["taskset", "-c", "1", *spinner(60)])
+    try:
+        time.sleep(0.1)
+        for name in program:
+            assert name in {"on_switch", "on_rename", "on_exec", "on_mkdir", "on_rmdir", "open_slice"}
+        os.sched_setaffinity(0, {0})
+        before, began = function_calls(1), time.monotonic()
+        for _ in range(2000):
+            books.sample()
+        calls, seconds = function_calls(1) - before, time.monotonic() - began
+    finally:
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+        process.kill()
+        process.wait()
+    # Others on this machine cause some: a sample that interrupted would cause one each.
+    assert calls < 200 + 100 * seconds
+
+
+def function_calls(cpu: int) -> int:
+    """How often other CPUs had a function called on this one (/proc/interrupts)."""
+    for line in open("/proc/interrupts"):
+        if line.lstrip().startswith("CAL:"):
+            return int(line.split()[1 + cpu])
+    return 0
 
 
 FORKER = """
@@ -154,12 +232,11 @@ class _Seen:
         self._dying = np.empty(0, np.intp)
 
     def sample(self) -> None:
-        self.books.close_slices()
         self.books.sample()
         if len(self._dying):
             rows = self.books.processes.rows[self._dying]
             self.processes += int(np.count_nonzero(rows["comm"] == b"sh"))
-            self.books.processes.recycle(self._dying)
+            self.books.recycle_processes(self._dying)
         self._dying = self.books.dead()
 
 
@@ -172,7 +249,6 @@ def run_forker(books: BpfTables, path: str, count: int) -> tuple[_Seen, float]:
         seen.sample()
         time.sleep(0.1)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    time.sleep(0.3)  # free events come after an RCU grace period
     books.sweep()
     for _ in range(3):
         seen.sample()
@@ -184,7 +260,7 @@ def test_short_lives(accounting: Start, cgroup: Callable[[str], str]) -> None:
     books, path = accounting(), cgroup("short")
     seen, truth = run_forker(books, path, 10_000)
     assert seen.processes >= 9_990
-    assert cgroup_seconds(books, path) >= 0.99 * truth
+    assert cgroup_seconds(books, path) >= 0.999 * truth
     assert books.row_overflow_slices == 0
 
 
@@ -197,8 +273,8 @@ def test_a_full_table_loses_nothing(accounting: Start, cgroup: Callable[[str], s
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     truth = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert books.row_overflow_slices > 100
-    assert row_seconds(books.processes.rows[:1]) > 0
-    assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.01)
+    assert row_seconds(of_all(books)[:1]) > 0
+    assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.002)
 
 
 def test_a_reused_pid_is_somebody_else(accounting: Start) -> None:
@@ -207,7 +283,7 @@ def test_a_reused_pid_is_somebody_else(accounting: Start) -> None:
         [sys.executable, "-S", "-c", "import time\ne=time.process_time()+.3\nwhile time.process_time()<e: pass"]
     )
     first.wait()
-    old = books.processes.rows[books.processes.rows["tgid"] == first.pid].copy()
+    old = of_process(books, first.pid)
     assert row_seconds(old) >= 0.3
     for _ in range(50):
         with open("/proc/sys/kernel/ns_last_pid", "w") as last:
@@ -218,16 +294,15 @@ def test_a_reused_pid_is_somebody_else(accounting: Start) -> None:
         second.wait()
     assert second.pid == first.pid, "the kernel never gave the number out again"
     time.sleep(0.05)
-    books.close_slices()
     index = books.row_of_process(second.pid)
     assert index is not None
-    new = books.processes.rows[index]
+    both = of_process(books, second.pid)
+    new = both[both["start_ns"] == books.processes.rows["start_ns"][index]]
     assert new["comm"] == b"sleep"
-    assert row_seconds(new.reshape(1)) < 0.1
-    assert int(new["start_ns"]) > int(old["start_ns"][0])
+    assert row_seconds(new) < 0.1
+    assert int(new["start_ns"][0]) > int(old["start_ns"][0])
     second.wait()
-    time.sleep(0.3)
-    mine = books.processes.rows[books.processes.rows["tgid"] == first.pid]
+    mine = of_process(books, first.pid)
     assert len(mine) == 2, "one row for each owner of the number, none split in two"
     assert all(mine["dead"] == 1)
 
@@ -239,8 +314,7 @@ def test_a_rename_shows(accounting: Start) -> None:
     old = open("/proc/self/comm", "rb").read().strip()
     try:
         libc.prctl(15, hostile, 0, 0, 0)  # PR_SET_NAME
-        books.close_slices()
-        libc.prctl(15, hostile, 0, 0, 0)
+        time.sleep(0.01)
         index = books.row_of_process(os.getpid())
         assert index is not None
         assert books.processes.rows["comm"][index] == hostile
@@ -255,7 +329,7 @@ def test_a_counter_is_read_at_every_switch(accounting: Start) -> None:
     assert not books.misses
     process = subprocess.Popen(spinner(0.5))
     process.wait()
-    row = books.processes.rows[books.processes.rows["tgid"] == process.pid]
+    row = of_process(books, process.pid)
     assert float(row["cycles"].sum()) == pytest.approx(row_seconds(row) * 1e9, rel=0.05)
 
 
@@ -269,17 +343,14 @@ def test_kernel_threads_have_their_own_account(accounting: Start) -> None:
         ],
         check=True,
     )
-    books.close_slices()
-    rows = books.processes.rows
-    kernel = rows[rows["flags"] & KERNEL_THREAD != 0]
+    rows = of_all(books)
+    kernel = rows[rows["kernel"] != 0]
     assert len(kernel) > 0
     for row in kernel[:20]:
         flags = int(open(f"/proc/{row['tgid']}/stat").read().rpartition(")")[2].split()[6])
         assert flags & 0x00200000
-    package = books.topology.packages
-    assert row_seconds(books.cgroups.rows[package : 2 * package]) == pytest.approx(
-        row_seconds(kernel), rel=0.05, abs=1e-3
-    )
+    together = books.cgroups.read(np.array([KERNEL_CGROUP_ROW]))
+    assert row_seconds(together) == pytest.approx(row_seconds(kernel), rel=0.05, abs=1e-3)
 
 
 def test_cgroups_are_announced(accounting: Start, cgroup: Callable[[str], str]) -> None:
@@ -316,14 +387,12 @@ def test_hyperthreads_share(accounting: Start) -> None:
     books = accounting()
     require(books.topology.cpus >= 2, "one CPU has no sibling")
     books.cpus["sibling"][:2] = (1, 0)
-    books.close_slices()
 
     def burn(cpus: list[int]) -> list[np.ndarray]:
         tasks = [subprocess.Popen(["taskset", "-c", str(cpu), *spinner(1.0)]) for cpu in cpus]
         for task in tasks:
             task.wait()
-        rows = books.processes.rows
-        return [rows[rows["tgid"] == task.pid] for task in tasks]
+        return [of_process(books, task.pid) for task in tasks]
 
     (alone,) = burn([0])
     assert float(alone["shared_ns"].sum()) < 0.3 * row_seconds(alone) * 1e9

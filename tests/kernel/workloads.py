@@ -8,9 +8,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.steal import StolenTime
-
 BURN = """
 import os, sys, time, threading
 def burn(seconds):
@@ -44,22 +41,13 @@ def usage_seconds(path: str) -> float:
     return int(fields["usage_usec"]) * 1e-6
 
 
-class Witness:
-    """Compares our CPU seconds with the kernel's: within 1 %, but for time that the hypervisor stole meanwhile.
-
-    Stolen time is in our slices, cut by the wall clock, and not in the kernel's accounts. It is told in whole ticks of
-    each CPU, so what is compared should be long beside these.
-    """
-
-    def __init__(self) -> None:
-        self._stolen = StolenTime(HostFS())
-        self._before = self._stolen()
-        self._tick = (os.cpu_count() or 1) / os.sysconf("SC_CLK_TCK")
-
-    def agrees(self, seconds: float, truth: float) -> bool:
-        """Whether the two agree, as far as the time stolen since this witness was made allows to tell."""
-        stolen = self._stolen() - self._before + self._tick
-        return 0.99 * truth - 0.003 <= seconds <= 1.01 * truth + 0.003 + stolen
+def scheduled_seconds(pid: int) -> float:
+    """CPU seconds of all threads of a process by the scheduler's own clock (/proc/PID/task/TID/schedstat)."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
+            total += int(stat.read().split()[0])
+    return total * 1e-9
 
 
 def cpu_clock_seconds(pid: int) -> float:

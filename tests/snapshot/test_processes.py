@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kepler_ebpf.attribution.frame import Departed, Entry
 from kepler_ebpf.attribution.ledger import Level
 from kepler_ebpf.columns import NODE
-from kepler_ebpf.kernel.layout import ROW
+from kepler_ebpf.kernel.layout import PROCESS
 from kepler_ebpf.snapshot.processes import Candidates, ProcessSeries
 from kepler_ebpf.snapshot.types import Processes
 from kepler_ebpf.workloads.workload import Workload
@@ -29,7 +29,7 @@ class World:
         self.workloads = FakeWorkloads()
         self.series = ProcessSeries(limit, HOLD_SECONDS, self.workloads)
         self.level = Level(NODE, 64)
-        self.rows = np.zeros(64, ROW)
+        self.rows = np.zeros(64, PROCESS)
         self.row_of: dict[int, int] = {}
         self.departed: list[Departed] = []
         self.now = 0.0
@@ -53,7 +53,7 @@ class World:
         row = np.array([self.row_of.pop(tgid)], np.intp)
         self.departed.append(Departed(self.rows[row], self.level.figures[:, row], self.level.published(row)))
         self.level.settle(row)
-        self.rows[row] = np.zeros((), ROW)
+        self.rows[row] = np.zeros((), PROCESS)
 
     def publish(self, seconds: float = 1.0) -> Processes:
         self.now += seconds

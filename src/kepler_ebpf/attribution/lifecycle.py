@@ -87,9 +87,9 @@ class Lifecycle:
 
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
-        thorough = now - self._swept_at > _SWEEP_SECONDS
-        self._tables.sweep(everyone=thorough)
-        if thorough:
+        self._tables.follow_topology()
+        if now - self._swept_at > _SWEEP_SECONDS:
+            self._tables.sweep()
             self._miss_cgroups(now)
             self._swept_at = now
         self._vms.look()
@@ -122,7 +122,7 @@ class Lifecycle:
             self._bound_departed()
             self._level.settle(due)
             self._vms.release(due, now)
-            self._tables.processes.recycle(due)
+            self._tables.recycle_processes(due)
             for row in due.tolist():
                 del self._dying[row]
         for row in self._tables.dead().tolist():

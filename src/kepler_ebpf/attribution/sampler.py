@@ -10,7 +10,7 @@ import numpy as np
 
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..energy.meter import Interval, Meter
-from ..kernel.source import KernelTables
+from ..kernel.source import OVERFLOW_ROW, KernelTables
 from ..workloads.source import Workloads
 from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
@@ -60,9 +60,7 @@ class Sampler:
         self._vms = vms
         self._options = options = options or SamplerOptions()
         self._clock = clock
-        self._topology = tables.topology
-        self._packages = self._topology.packages
-        self._threads = np.array(self._topology.cpus_per_package(), np.float64)
+        self._packages = tables.packages
         self._domains = DomainColumns(meter, self._packages, options.floors)
         self.rules = Rules(
             self._packages,
@@ -70,13 +68,12 @@ class Sampler:
             tables.cycles,
             tables.misses,
             options.idle_policy != "none",
-            {"process": np.append(np.arange(self._packages), 0), "container": table.overflow},
+            {"process": np.full(self._packages + 1, OVERFLOW_ROW), "container": table.overflow},
         )
         self._stretches = Stretches(clocks(self._packages))
         self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
         self._last = clock()
         self._busy = tables.busy_seconds()
-        tables.close_slices()
         tables.sample()
 
     @property
@@ -89,7 +86,6 @@ class Sampler:
         """Take one sample and book it."""
         now = self._clock()
         self.lifecycle.follow_cgroups(now)
-        self._tables.close_slices()
         processes, cgroups = self._tables.sample()
         cgroups = self._vms.split(processes, cgroups)
         workloads = cgroups.at(self.table.of(cgroups.index))
@@ -117,11 +113,8 @@ class Sampler:
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
         now = self._tables.busy_seconds()
-        if self._tables.topology is not self._topology:
-            self._topology = self._tables.topology
-            self._threads = np.array(self._topology.cpus_per_package(), np.float64)
         busy, wall = np.empty(self._packages + 1), np.empty(self._packages + 1)
-        np.multiply(self._threads, elapsed, out=wall[:-1])
+        np.multiply(self._tables.cpus_per_package(), elapsed, out=wall[:-1])
         np.minimum(now - self._busy, wall[:-1], out=busy[:-1])
         busy[-1], wall[-1] = busy[:-1].sum(), wall[:-1].sum()
         self._busy = now

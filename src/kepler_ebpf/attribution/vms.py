@@ -30,7 +30,7 @@ class VirtualMachines:
         self._fs = fs
         self._processes = tables.processes
         self._table = table
-        self._packages = tables.topology.packages
+        self._packages = tables.packages
         self._offset = tables.cgroups.capacity
         self._looked = np.zeros(self._processes.capacity, self._processes.rows["comm"].dtype)
         self._taken = np.zeros(self._processes.capacity, np.bool_)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..columns import Floats, Indexes
-from ..kernel.source import KernelTables
+from ..kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, KernelTables
 from ..workloads.source import Workloads
 from ..workloads.workload import KERNEL, OVERFLOW, SYSTEM, Workload
 
@@ -47,11 +47,9 @@ class WorkloadTable:
         self._free: list[int] = []
         self._number_of = np.full(tables.cgroups.capacity + tables.processes.capacity, -1, np.intp)
         self._system = self._number(SYSTEM)
-        packages = tables.topology.packages
-        for package in range(packages):
-            self.assign(package, OVERFLOW)
-            self.assign(packages + package, KERNEL)
-        self.overflow: Indexes = np.full(packages + 1, self._number_of[0], np.intp)
+        self.assign(OVERFLOW_ROW, OVERFLOW)
+        self.assign(KERNEL_CGROUP_ROW, KERNEL)
+        self.overflow: Indexes = np.full(tables.packages + 1, self._number_of[OVERFLOW_ROW], np.intp)
 
     def of(self, kernel_rows: Indexes) -> Indexes:
         """The row of each kernel row: intp[n]. One seen for the first time is looked up by its cgroup's id.

@@ -21,7 +21,7 @@ from ..errors import KeplerError
 from ..host.fs import HostFS
 from ..host.hierarchy import find_hierarchy
 from ..host.topology import read_topology
-from ..kernel import btf, counters, privileges
+from ..kernel import counters, privileges
 from ..kernel.tables import BpfTables
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
@@ -79,22 +79,24 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     """Not asked but tried: everything is loaded and attached as ``serve`` would."""
     try:
         topology = read_topology(fs)
-        accounting = BpfTables(fs, topology, find_hierarchy(fs), 1024, 1024, cycles=None, misses=None)
+        accounting = BpfTables(
+            fs, topology, find_hierarchy(fs), 1024, 1024, cycles=None, misses=None, instructions=None
+        )
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
         return
-    told = accounting.loaded.sees_cgroups
+    reads_strings = accounting.loaded.reads_strings
     seconds, peak = accounting.loaded.seconds, accounting.loaded.peak_bytes / 2**20
     accounting.close()
     yield Finding(
         "BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)"
     )
-    if not told:
+    if not reads_strings:
         yield Finding(
-            "kernel BTF",
+            "kernel lockdown",
             POORER,
-            f"{btf.KERNEL} cannot be used",
-            "containers that live for less than a sample interval count as the host's, and on cgroup v1 all do",
+            "confidentiality: programs may not read the kernel's strings",
+            "a container that is gone before its cgroup could be looked up has no name",
         )
     threads = sum(cpu != sibling for cpu, sibling in enumerate(topology.sibling))
     yield Finding(
@@ -107,17 +109,17 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
 
 def _counters(fs: HostFS) -> Iterator[Finding]:
     reserved = counters.reserved(fs) if "SYS_ADMIN" not in privileges.held() else ""
-    cpus = read_topology(fs).online
+    cpus = range(read_topology(fs).cpus)
     for event, otherwise in (
         (counters.CYCLES, "CPU time takes the place of cycles; the cycles families are absent"),
         (counters.LLC_MISSES, "DRAM energy is shared like package energy"),
     ):
-        descriptors = counters.open_event(event, cpus)
-        if descriptors is None:
-            yield Finding(f"PMU {event.name}", POORER, reserved or "not counted on this machine", otherwise)
+        opened = counters.open_counters(event, cpus)
+        if opened.refused is not None:
+            yield Finding(f"PMU {event.name}", POORER, reserved or counters.why(opened.refused), otherwise)
         else:
-            counters.close_all(descriptors)
-            yield Finding(f"PMU {event.name}", OK, f"counted on {len(cpus)} CPUs")
+            yield Finding(f"PMU {event.name}", OK, f"counted on {len(opened.by_cpu)} CPUs")
+        opened.close()
 
 
 def _powercap(fs: HostFS) -> Iterator[Finding]:

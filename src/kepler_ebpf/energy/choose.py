@@ -8,7 +8,6 @@ from typing import Protocol
 from ..columns import Component
 from ..host.fs import HostFS
 from ..host.processor import is_virtual
-from ..host.steal import StolenTime
 from ..host.syscalls import perf_event_open
 from ..host.topology import Topology
 from .chips import RULES, Rule
@@ -69,7 +68,7 @@ def choose_sources(
     candidates: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
-    model = ModelSource(spec, len(topology.online), StolenTime(fs))
+    model = ModelSource(spec, len(topology.online))
     packages = PackageMeter(candidates, model)
     notes = [
         f"{source.name} is there but cannot be read ({', '.join(sorted(source.faults))}): see kepler-ebpf doctor"

@@ -90,11 +90,6 @@ def _load_curve(vendor: str) -> tuple[Floats, Floats]:
     return np.array([float(row["load"]) for row in rows]), np.array([float(row[vendor]) for row in rows])
 
 
-def no_stolen_seconds() -> float:
-    """For machines where nobody steals CPU time, and for tests."""
-    return 0.0
-
-
 class CpuUse(Protocol):
     """How much of the CPUs' time was in use: what the kernel side tells."""
 
@@ -102,7 +97,7 @@ class CpuUse(Protocol):
     def topology(self) -> Topology: ...
 
     def busy_seconds(self) -> Floats:
-        """Cumulative CPU seconds of everything but the idle tasks, by package."""
+        """Cumulative CPU seconds of everything but the idle tasks, by package, without what a hypervisor took."""
 
 
 class ModelSource(Figures):
@@ -117,17 +112,15 @@ class ModelSource(Figures):
         self,
         spec: PowerSpec,
         threads: int,
-        stolen_seconds: Callable[[], float] = no_stolen_seconds,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """``threads``: hardware threads that are online now; later the topology is followed."""
         super().__init__()
         self.spec = spec
         self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=threads * spec.idle_watts_per_thread))
-        self._stolen_seconds = stolen_seconds
         self._clock_ns = clock_ns
         self._cpus: CpuUse | None = None
-        self._then_ns, self._busy, self._stolen = 0, 0.0, 0.0
+        self._then_ns, self._busy = 0, 0.0
 
     def ask(self, cpus: CpuUse) -> None:
         """From now on the utilisation is what this tells."""
@@ -141,7 +134,7 @@ class ModelSource(Figures):
     def restart(self) -> None:
         """Begin anew: what was used until now is not this meter's."""
         if self._cpus is not None:
-            self._then_ns, self._stolen = self._clock_ns(), self._stolen_seconds()
+            self._then_ns = self._clock_ns()
             self._busy = float(self._cpus.busy_seconds().sum())
 
     def read(self) -> None:
@@ -151,13 +144,11 @@ class ModelSource(Figures):
         if self._cpus is None or seconds <= 0:
             return
         threads = max(len(self._cpus.topology.online), 1)
-        busy, stolen = float(self._cpus.busy_seconds().sum()), self._stolen_seconds()
-        # A CPU that the hypervisor gave to somebody else was not ours.
-        ours = max(busy - self._busy - max(stolen - self._stolen, 0.0), 0.0)
-        utilization = np.clip(np.array([ours / (seconds * threads)]), 0.0, 1.0)
+        busy = float(self._cpus.busy_seconds().sum())
+        utilization = np.clip(np.array([(busy - self._busy) / (seconds * threads)]), 0.0, 1.0)
         watts = float(self.spec.watts(utilization, np.array([float(threads)]))[0])
         self.book(0, Verdict(watts * seconds, seconds), now, "the power model")
-        self._then_ns, self._busy, self._stolen = now, busy, stolen
+        self._then_ns, self._busy = now, busy
 
     def close(self) -> None:
         """Nothing is held."""

@@ -21,9 +21,14 @@ _BPF, _PERF_EVENT_OPEN = _NUMBERS.get(platform.machine(), (-1, -1))
 _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
 _MAP_DELETE_ELEM = 3
+_PROG_LOAD = 5
 _PROG_TEST_RUN = 10
 _OBJ_GET_INFO_BY_FD = 15
+_RAW_TRACEPOINT_OPEN = 17
 _MAP_LOOKUP_AND_DELETE_ELEM = 21
+_MAP_DELETE_BATCH = 27
+RAW_TRACEPOINT, TRACING = 17, 26  # enum bpf_prog_type
+_BPF_TRACE_RAW_TP = 23  # enum bpf_attach_type
 _TEST_RUN_ON_CPU = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -79,6 +84,48 @@ class _TestRun(ctypes.Structure):
         ("cpu", ctypes.c_uint32),
         ("batch_size", ctypes.c_uint32),
         ("unused", ctypes.c_uint32),
+    )
+
+
+class _ProgLoad(ctypes.Structure):
+    _fields_ = (
+        ("prog_type", ctypes.c_uint32),
+        ("insn_cnt", ctypes.c_uint32),
+        ("insns", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_name", ctypes.c_char * 16),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+    )
+
+
+class _RawTracepoint(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32), ("unused", ctypes.c_uint32))
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        ("in_batch", ctypes.c_uint64),
+        ("out_batch", ctypes.c_uint64),
+        ("keys", ctypes.c_uint64),
+        ("values", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("map_fd", ctypes.c_uint32),
+        ("elem_flags", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
     )
 
 
@@ -156,6 +203,56 @@ class TestRun:
         """Run it on ``cpu``. Raises OSError, ENXIO where that CPU is offline."""
         self._attr.cpu = cpu
         _bpf(_PROG_TEST_RUN, self._attr)
+
+
+def load_program(name: str, instructions: bytes, attach_btf_id: int = 0, log_bytes: int = 0) -> int:
+    """Descriptor of a program: a typed one, for the tracepoint of this type of the kernel's BTF, or a raw one with 0.
+
+    Raises OSError; with ``log_bytes``, the last so many of the verifier's words are its ``strerror``.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    license_ = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(max(log_bytes, 1))
+    attr = _ProgLoad(
+        prog_type=TRACING if attach_btf_id else RAW_TRACEPOINT,
+        insn_cnt=len(instructions) // 8,
+        insns=ctypes.addressof(code),
+        license=ctypes.addressof(license_),
+        log_level=1 if log_bytes else 0,
+        log_size=log_bytes,
+        log_buf=ctypes.addressof(log) if log_bytes else 0,
+        prog_name=name.encode()[:15],
+        expected_attach_type=_BPF_TRACE_RAW_TP if attach_btf_id else 0,
+        attach_btf_id=attach_btf_id,
+    )
+    try:
+        return _bpf(_PROG_LOAD, attr)
+    except OSError as error:
+        if log_bytes and log.value:
+            raise OSError(error.errno, log.value.decode("utf-8", "replace")) from error
+        raise
+
+
+def attach_program(program_fd: int) -> int:
+    """Descriptor of the link between a typed program and its tracepoint; closing it detaches. Raises OSError."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, _RawTracepoint(0, program_fd, 0))
+
+
+def delete_keys(map_fd: int, keys: bytes, count: int) -> None:
+    """Delete so many keys, one behind the other, from a hash; those that are not there do not matter. Raises OSError.
+
+    One call for all that are there (Linux kernel commit aa2e93b8e58e, in v5.6): it stops at one that is not.
+    """
+    size = len(keys) // max(count, 1)
+    buffer = ctypes.create_string_buffer(keys, len(keys))
+    done = 0
+    while done < count:
+        attr = _Batch(keys=ctypes.addressof(buffer) + done * size, count=count - done, map_fd=map_fd)
+        try:
+            _bpf(_MAP_DELETE_BATCH, attr)
+            return
+        except FileNotFoundError:
+            done += attr.count + 1
 
 
 def object_info(fd: int, size: int = 256) -> bytes:

@@ -17,7 +17,7 @@ _HEADER = struct.Struct("=HBBIIIII")
 _TYPE = struct.Struct("=III")
 _MEMBER = struct.Struct("=III")
 _ENUMERATOR = struct.Struct("=Ii")
-_STRUCT, _UNION, _ENUM = 4, 5, 6
+_STRUCT, _UNION, _ENUM, _TYPEDEF = 4, 5, 6, 8
 # What follows a type by its kind: bytes, and bytes for each of its parts.
 _TRAILERS = {
     **dict.fromkeys((2, 7, 8, 9, 10, 11, 12, 16, 18), (0, 0)),
@@ -51,7 +51,7 @@ class Types:
             kind = info >> 24 & 0x1F
             if kind not in _TRAILERS:
                 raise ValueError(f"unknown kind {kind}")
-            if name and kind in (_STRUCT, _ENUM):
+            if name and kind in (_STRUCT, _ENUM, _TYPEDEF):
                 self._named.setdefault((kind, name), len(self._at))
             self._at.append(at)
             fixed, each = _TRAILERS[kind]
@@ -71,6 +71,10 @@ class Types:
             if self._text(text) == name:
                 return int(value)
         raise KeyError(f"enum {enum} has no {name}")
+
+    def typedef(self, name: str) -> int:
+        """The number of the type ``name``. Raises KeyError."""
+        return self._find(_TYPEDEF, name)
 
     def _find(self, kind: int, name: str) -> int:
         word = self._data.find(b"\0" + name.encode() + b"\0", self._strings - 1)
@@ -100,9 +104,6 @@ class Types:
         return self._data[start : self._data.index(b"\0", start)].decode("utf-8", "replace")
 
 
-def kernel_types() -> Types | None:
-    """The running kernel's; None where it does not tell, or in a way that is not known here."""
-    try:
-        return Types(KERNEL.read_bytes())
-    except (OSError, ValueError):
-        return None
+def kernel_types() -> Types:
+    """The running kernel's. Raises OSError, and ValueError where it tells in a way that is not known here."""
+    return Types(KERNEL.read_bytes())

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import resource
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..host.fs import HostFS, read_text
 from ..host.syscalls import Element, perf_event_open
+
+log = logging.getLogger(__name__)
+
+_NO_SUCH_CPU = (errno.ENODEV, errno.ENXIO)
+_OTHER_DESCRIPTORS = 256  # what the collector has open besides
+_HARDWARE = 0  # PERF_TYPE_HARDWARE
 
 
 @dataclass(frozen=True)
@@ -21,47 +30,118 @@ class Event:
     config: int
 
 
-CYCLES = Event("cycles", 0, 0)  # PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES
-LLC_MISSES = Event("llc-misses", 0, 3)  # PERF_COUNT_HW_CACHE_MISSES
+CYCLES = Event("cycles", _HARDWARE, 0)
+INSTRUCTIONS = Event("instructions", _HARDWARE, 1)
+LLC_MISSES = Event("llc-misses", _HARDWARE, 3)
 CPU_CLOCK = Event("cpu-clock", 1, 0)  # PERF_TYPE_SOFTWARE: there on every machine, for tests
 
+Open = Callable[[int, int, int], int]
 
-def open_event(event: Event, cpus: Sequence[int]) -> list[int] | None:
-    """Descriptors of the event, one for each CPU of ``cpus`` in order, or None where any CPU refuses it."""
-    descriptors: list[int] = []
-    try:
+
+class EventCounters:
+    """One event on every CPU. ``by_cpu``: descriptors. ``refused``: why it cannot be counted here, None where it is."""
+
+    def __init__(self, event: Event, cpus: Iterable[int], open_event: Open = perf_event_open) -> None:
+        self.event = event
+        self.by_cpu: dict[int, int] = {}
+        self.refused: OSError | None = None
+        self._open = open_event
+        self._map_fd = -1
         for cpu in cpus:
-            descriptors.append(perf_event_open(event.type, event.config, cpu))  # noqa: PERF401 (kept on failure)
-    except OSError:
-        close_all(descriptors)
+            error = self._add(cpu)
+            if error is not None:
+                self.refused = error
+                self.close()
+                return
+        if not self.by_cpu:
+            self.refused = OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    def attach(self, map_fd: int) -> None:
+        """Put the events into a perf event array, those that come later too. Raises OSError.
+
+        Through the collector's own descriptor of the map: the kernel removes entries when the descriptor that added
+        them closes.
+        """
+        self._map_fd = map_fd
+        for cpu in self.by_cpu:
+            self._put(cpu)
+
+    def follow(self, cpus: Sequence[int]) -> None:
+        """Count on these CPUs, which have come online: the kernel ends a CPU's events when it goes.
+
+        What is refused, as without the privileges of the start it may be, is logged and left out: the programs then
+        take the CPU's time by the mean rate of all.
+        """
+        for cpu in cpus:
+            descriptor = self.by_cpu.pop(cpu, None)
+            if descriptor is not None:
+                os.close(descriptor)
+            error = self._add(cpu)
+            try:
+                if error is not None:
+                    raise error
+                if cpu in self.by_cpu:
+                    self._put(cpu)
+            except OSError as refused:
+                log.warning("%s cannot be counted on CPU %d: %s", self.event.name, cpu, refused.strerror)
+
+    def close(self) -> None:
+        for descriptor in self.by_cpu.values():
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        self.by_cpu.clear()
+
+    def _add(self, cpu: int) -> OSError | None:
+        try:
+            self.by_cpu[cpu] = self._open(self.event.type, self.event.config, cpu)
+        except OSError as error:
+            return None if error.errno in _NO_SUCH_CPU and self.by_cpu else error
         return None
-    return descriptors
+
+    def _put(self, cpu: int) -> None:
+        element = Element(self._map_fd, 4, 4)
+        struct.pack_into("=I", element.key, 0, cpu)
+        struct.pack_into("=I", element.value, 0, self.by_cpu[cpu])
+        element.update()
+
+
+def open_counters(event: Event, cpus: Sequence[int], open_event: Open = perf_event_open) -> EventCounters:
+    """The event on all of these CPUs, online or not; on none of them where one refuses it, with the reason."""
+    opened = EventCounters(event, cpus, open_event)
+    if opened.refused is not None and opened.refused.errno in (errno.EMFILE, errno.ENFILE):
+        log.warning(
+            "%s cannot be counted: no descriptors left for %d CPUs (%s); raise LimitNOFILE or the container's limit",
+            event.name,
+            len(cpus),
+            opened.refused.strerror,
+        )
+    return opened
+
+
+def why(refused: OSError) -> str:
+    """Why an event is not counted, in words."""
+    if refused.errno in (errno.EMFILE, errno.ENFILE):
+        return f"no descriptors left ({refused.strerror}): raise the limit of open files"
+    if refused.errno in (errno.EACCES, errno.EPERM):
+        return f"not allowed ({refused.strerror})"
+    return "not counted on this machine"
+
+
+def allow_descriptors(count: int) -> None:
+    """Raise the soft limit of open files (setrlimit(2)) as far as needed for so many more, and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def reserved(fs: HostFS) -> str:
-    """Why CAP_PERFMON may not be enough here, as Debian's kernels know a stricter setting than Linux; or empty."""
+    """The setting that keeps counters for CAP_SYS_ADMIN, as Debian's kernels know one; or empty."""
     try:
         paranoid = int(read_text(fs.proc / "sys/kernel/perf_event_paranoid"))
     except (OSError, ValueError):
         return ""
     return f"kernel.perf_event_paranoid={paranoid} keeps counters for CAP_SYS_ADMIN" if paranoid > 2 else ""
-
-
-def attach_event(map_fd: int, cpus: Sequence[int], descriptors: Sequence[int]) -> None:
-    """Put the events into a perf event array.
-
-    Through the collector's own descriptor of the map: the kernel removes entries when the descriptor that added them
-    closes. Raises OSError.
-    """
-    element = Element(map_fd, 4, 4)
-    for cpu, fd in zip(cpus, descriptors):
-        struct.pack_into("=I", element.key, 0, cpu)
-        struct.pack_into("=I", element.value, 0, fd)
-        element.update()
-
-
-def close_all(descriptors: Sequence[int]) -> None:
-    """Close them, whatever happens."""
-    for fd in descriptors:
-        with contextlib.suppress(OSError):
-            os.close(fd)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from ..errors import KeplerError
@@ -17,6 +19,8 @@ from ..host.hierarchy import Hierarchy
 
 _DEADLINE_SECONDS = 60.0
 _SHOWN_OUTPUT_BYTES = 32768
+# Isolated, in a folder that nobody else can write to: what lies in the folder we were started in is not run.
+_START = "import sys; sys.path[:] = sys.argv[2:]; from kepler_ebpf.kernel.loader import main; main()"
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Loaded:
     """Descriptors of what is attached, by name; closing them detaches and frees it all.
 
     ``maps``, ``programs`` and ``links`` map names to descriptors. ``seconds`` and ``peak_bytes`` are what loading cost.
-    ``sees_cgroups``: whether cgroups that come and go are told of, and those of v1 can be told apart.
+    ``reads_strings``: whether the paths of cgroups that come and go are told.
     """
 
     maps: dict[str, int]
@@ -32,7 +36,7 @@ class Loaded:
     links: dict[str, int]
     seconds: float
     peak_bytes: int
-    sees_cgroups: bool
+    reads_strings: bool
 
     def close(self) -> None:
         for fd in (*self.links.values(), *self.programs.values(), *self.maps.values()):
@@ -49,8 +53,9 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
     with ours, tempfile.TemporaryFile() as output:
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "kepler_ebpf.kernel.loader", str(theirs.fileno())],
+                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), *import_path()],
                 pass_fds=[theirs.fileno()],
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -65,6 +70,8 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
             ours.sendall(json.dumps(request).encode())
             answer = json.loads(ours.recv(65536) or b"{}")
             received = _receive(ours, len(answer.get("names", ())))
+        except ConnectionError:
+            answer, received = {}, []  # it has ended; how, its status says
         except (OSError, ValueError) as error:
             process.kill()
             raise KeplerError(f"the BPF loader did not answer: {error}{_said(output)}") from error
@@ -74,7 +81,7 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
         finally:
             process.wait()
         if "names" not in answer:
-            reason = answer.get("error", f"the BPF loader ended with status {process.returncode}")
+            reason = answer.get("error", _how_it_ended(process.returncode))
             raise KeplerError(f"{reason}{_said(output)}")
     named = dict(zip(answer["names"], received))
 
@@ -87,8 +94,26 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
         kind("link:"),
         answer["seconds"],
         answer["peak_bytes"],
-        answer["sees_cgroups"],
+        answer["reads_strings"],
     )
+
+
+def import_path() -> list[str]:
+    """Where the loader may import from: where we do, without the folder we were started in."""
+    here = os.getcwd()
+    ours = str(Path(__file__).resolve().parents[2])
+    return [*(entry for entry in sys.path if os.path.isabs(entry) and os.path.realpath(entry) != here), ours]
+
+
+def _how_it_ended(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return (
+            "the BPF loader was killed, most likely because it used more memory than allowed: it needs about 150 MiB "
+            "for a second at the start; raise the memory limit of the container or unit"
+        )
+    if status < 0:
+        return f"the BPF loader was ended by {signal.Signals(-status).name}"
+    return f"the BPF loader ended with status {status}"
 
 
 def _receive(channel: socket.socket, count: int) -> list[int]:

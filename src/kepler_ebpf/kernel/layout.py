@@ -12,7 +12,7 @@ _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _FIELD = re.compile(r"^\s*(__u32|__u64|char) (\w+)(?:\[(\d+)\])?;\s*$")
 _SCALARS = {"__u32": "<u4", "__u64": "<u8"}
 
-SOURCES = ("rows.h", "maps.c", "cgroups.c", "slices.c", "identity.c")
+SOURCES = ("rows.h", "maps.c", "tasks.c", "find.c", "slices.c", "events.c")
 """The C files, in the order in which they make one program."""
 
 
@@ -64,7 +64,8 @@ def assertions(dtypes: dict[str, np.dtype[np.void]]) -> str:
 
 
 STRUCTS = parse_structs(bpf_source("rows.h"))
-ROW = STRUCTS["row"]
+USE = STRUCTS["use"]
+PROCESS = STRUCTS["process"]
 CGROUP = STRUCTS["cgroup"]
 CPU = STRUCTS["cpu"]
 TOTALS = STRUCTS["totals"]

@@ -13,6 +13,11 @@ from ..host.topology import Topology
 from .launch import Loaded
 from .table import Slices, Table
 
+OVERFLOW_ROW = 0
+"""The row, of either table, of what found no row of its own."""
+KERNEL_CGROUP_ROW = 1
+"""The cgroup row of all kernel threads."""
+
 
 @dataclass(frozen=True)
 class CgroupEvent:
@@ -26,18 +31,22 @@ class CgroupEvent:
 class KernelTables(Protocol):
     """Source 1: who ran on the CPUs, for how long.
 
-    ``processes``, ``cgroups``: the tables. ``topology``: the CPUs. ``cycles``, ``misses``: whether those are counted.
+    ``processes``, ``cgroups``: the tables. ``packages``: how many packages their slices tell apart, 1 where no meter
+    does; slices name them by rank, below that. ``cycles``, ``misses``, ``instructions``: whether those are counted.
     ``loaded``: the programs, and what loading them cost.
     """
 
     processes: Table
     cgroups: Table
+    packages: int
     cycles: bool
     misses: bool
+    instructions: bool
     loaded: Loaded
 
     @property
-    def topology(self) -> Topology: ...
+    def topology(self) -> Topology:
+        """The CPUs, as of the latest :meth:`follow_topology`."""
 
     @property
     def row_overflow_slices(self) -> int:
@@ -47,11 +56,14 @@ class KernelTables(Protocol):
     def cgroup_overflow_slices(self) -> int:
         """Slices booked to the overflow cgroup row since none was free."""
 
-    def close_slices(self) -> None:
-        """End the open slice on every CPU that runs something."""
+    def follow_topology(self) -> bool:
+        """Take up what changed of the CPUs; whether anything did. To be called at each publication."""
+
+    def cpus_per_package(self) -> NDArray[np.intp]:
+        """How many CPUs are online now, intp[packages]."""
 
     def sample(self) -> tuple[Slices, Slices]:
-        """What processes and cgroups did since the last call."""
+        """What processes and cgroups did since the last call, slices that are still open included."""
 
     def busy_seconds(self) -> NDArray[np.float64]:
         """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
@@ -59,7 +71,10 @@ class KernelTables(Protocol):
     def dead(self) -> NDArray[np.intp]:
         """Positions of process rows whose process is gone, given once each."""
 
-    def sweep(self, everyone: bool = False) -> None:
+    def recycle_processes(self, index: NDArray[np.intp]) -> None:
+        """Give the rows of dead processes back to the kernel."""
+
+    def sweep(self) -> None:
         """Mark rows dead whose process ended without the kernel telling us."""
 
     def row_of_process(self, tgid: int) -> int | None:

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from ..host.syscalls import Element
 
-COUNTERS = ("alone_ns", "shared_ns", "cycles", "misses")
+COUNTERS = ("alone_ns", "shared_ns", "cycles", "misses", "instructions")
 _FRONT_STEP = 64
+
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Slices:
     """What the rows that ran during one sample did in it; the rows that did not run are not mentioned.
 
-    ``index``: intp[n], positions in the table. ``package``: intp[n], dense package index.
-    ``alone_ns``, ``shared_ns``, ``cycles``, ``misses``: float64[n], growth since the sample before.
+    ``index``: intp[n], positions in the table; a row is there once for each package it ran on. ``package``: intp[n],
+    rank of the package. ``alone_ns``, ``shared_ns``, ``cycles``, ``misses``, ``instructions``: float64[n], growth since
+    the sample before.
     """
 
     index: NDArray[np.intp]
@@ -30,6 +33,7 @@ class Slices:
     shared_ns: NDArray[np.float64]
     cycles: NDArray[np.float64]
     misses: NDArray[np.float64]
+    instructions: NDArray[np.float64]
 
     def at(self, index: NDArray[np.intp]) -> Slices:
         """The same slices, counted for other rows."""
@@ -44,20 +48,32 @@ class Slices:
 class Table:
     """Rows that the kernel takes from a stack of free ones and user space gives back.
 
-    ``rows``: the array itself, structured as ``layout`` says; the kernel writes to it at any time. ``key``: the field
-    that is non-zero in a row in use. The first ``reserved`` rows are never free.
+    ``rows``: whose they are, structured as ``layout`` says. ``uses``: what they used, ``packages`` entries a row. The
+    kernel writes to both at any time. ``key``: the field that is non-zero in a row in use. The first ``reserved`` rows
+    are never free.
     """
 
-    def __init__(self, rows: NDArray[np.void], key: str, reserved: int, free_rows: Element | None = None) -> None:
+    def __init__(
+        self,
+        rows: NDArray[np.void],
+        uses: NDArray[np.void],
+        key: str,
+        reserved: int,
+        free_rows: Element | None = None,
+    ) -> None:
         self.rows = rows
+        self.uses = uses
         self.reserved = reserved
+        self.packages = len(uses) // len(rows)
         self._key = rows[key]
         self._free = free_rows
         self._front = reserved
-        self._columns = [rows[name] for name in COUNTERS]
-        self._before = np.zeros((len(COUNTERS), len(rows)), np.uint64)
-        self._changed = np.zeros((2, len(rows)), np.bool_)
-        self._packages = rows["package"]
+        self._end = 0  # of the uses that the latest look saw
+        self._columns = [uses[name] for name in COUNTERS]
+        self._seen: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
+        self._told: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
+        self._flags = np.zeros((2, len(uses)), np.bool_)
+        self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
 
     @property
     def capacity(self) -> int:
@@ -81,30 +97,66 @@ class Table:
         """Positions of the rows in use, without the reserved ones."""
         return np.flatnonzero(self._key[: self.front()])
 
-    def sample(self) -> Slices:
-        """What every row did since the last call, and remember it as the new "before".
+    def look(self) -> None:
+        """Read what changed. Each word is read once; the kernel may be writing a slice at that moment: what is not
+        seen now is seen next time."""
+        self._end = self.front() * self.packages
+        flags = self._flags[:, : self._end]
+        for column, seen, changed in zip(self._columns, self._seen, flags):
+            np.not_equal(column[: len(changed)], seen[: len(changed)], out=changed)
+        index = np.flatnonzero(np.logical_or(flags[0], flags[1], out=flags[0]))
+        for column, seen in zip(self._columns, self._seen):
+            seen[index] = column[index]
 
-        Each word is read once. The kernel may be writing a slice at that moment: what is not seen now is seen next
-        time, and a counter never goes backwards.
+    def seen(self, positions: NDArray[np.intp]) -> Words:
+        """Counters of these uses at the latest look, uint64[5, n]."""
+        return self._seen[:, positions]
+
+    def tell(self, positions: NDArray[np.intp], running: Words) -> Slices:
+        """What every row did since the last call: what the latest look saw, and what slices that were open then add.
+
+        ``positions``: intp[n], their uses; ``running``: uint64[5, n]. What an open slice adds is an estimate. Where the
+        slice turns out to be less when it ends, the row tells nothing until it has come to what was told already: no
+        total falls, none is counted twice.
         """
-        end = self.front()
-        changed = self._changed[:, :end]
-        for column, before, flags in zip(self._columns, self._before, changed):
-            np.not_equal(column[:end], before[:end], out=flags)
-        index = np.flatnonzero(np.logical_or(changed[0], changed[1], out=changed[0]))
-        grown = np.empty((len(COUNTERS), len(index)))
-        for column, before, growth in zip(self._columns, self._before, grown):
-            now = column[index]
-            np.subtract(now, before[index], out=growth, casting="unsafe")
-            before[index] = now
-        return Slices(index, self._packages[index].astype(np.intp), *grown)
+        flags = self._flags[0, : self._end]
+        within = positions < len(flags)
+        positions, running = positions[within], running[:, within]
+        flags[positions] = True
+        index = np.flatnonzero(flags)
+        total = self._seen[:, index]
+        if len(positions):
+            at = np.searchsorted(index, positions)
+            for column, more in zip(total, running):
+                np.add.at(column, at, more)
+        told = self._told[:, index]
+        np.maximum(total, told, out=total)
+        self._told[:, index] = total
+        row, package = (index, np.zeros(len(index), np.intp)) if self.packages == 1 else divmod(index, self.packages)
+        return Slices(row, package, *(total - told).astype(np.float64))
+
+    def read(self, index: NDArray[np.intp]) -> NDArray[np.void]:
+        """A copy of these rows, with all that was told of them on all packages, as the fields of ``COUNTERS``."""
+        rows = np.zeros(len(index), self._dtype)
+        for name in self.rows.dtype.names or ():
+            rows[name] = self.rows[name][index]
+        for name, told in zip(COUNTERS, self._told):
+            rows[name] = told.reshape(self.capacity, self.packages)[index].sum(axis=1)
+        return rows
 
     def recycle(self, index: NDArray[np.intp]) -> None:
         """Give rows back to the kernel, cleared. Nothing may refer to them any more. Raises OSError."""
         if len(index):
+            uses = self.uses_of(index)
             self.rows[index] = np.zeros((), self.rows.dtype)
-            self._before[:, index] = 0
+            self.uses[uses] = np.zeros((), self.uses.dtype)
+            self._seen[:, uses] = 0
+            self._told[:, uses] = 0
             self._push(np.sort(index)[::-1].tolist())
+
+    def uses_of(self, index: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Positions of the uses of these rows, one row's behind the other's."""
+        return (index[:, np.newaxis] * self.packages + np.arange(self.packages)).reshape(-1)
 
     def _push(self, rows: range | list[int]) -> None:
         assert self._free is not None
