@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +11,18 @@ from numpy.typing import NDArray
 from ..errors import KeplerError
 from ..host.fs import HostFS, read_text
 from ..host.hierarchy import Hierarchy
-from ..host.syscalls import Element, TestRun, delete_keys
-from ..host.topology import Topology, online_cpus, read_topology
+from ..host.syscalls import Element, delete_keys
+from ..host.topology import Topology
 from . import counters, layout, procfs
+from .cgroup_events import take_events
+from .cpus import Cpus
 from .launch import Loaded, load_programs
 from .running import Running, figures, running_now
+from .sizes import hints, packages_told_apart
 from .source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent
 from .table import Slices, Table, map_rows
 
-log = logging.getLogger(__name__)
-
-_MAX_EVENTS_PER_CALL = 4096
-_LONGEST_PATH = layout.CGROUP_EVENT["path"].itemsize - 1
 _LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
-_MOST_BYTES = 128 << 20
-_LONGEST_PID = 4 << 20  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 class BpfTables:
@@ -54,8 +49,9 @@ class BpfTables:
         ``hierarchy``: whose cgroups the rows are for. ``rows``, ``cgroup_rows``: capacities. ``by_package``: whether
         any meter tells packages apart; otherwise all CPUs count as one package.
         """
-        self.topology = topology
-        self.packages = _packages_told_apart(topology, rows) if by_package else 1
+        self.packages = packages_told_apart(topology, rows) if by_package else 1
+        self._known_dead = 0
+        self._checked = np.zeros(topology.cpus, np.uint64)  # since when a slice ran that was looked at, by CPU
         self._fs = fs
         self._hierarchy = hierarchy
         every_cpu = range(topology.cpus)
@@ -69,7 +65,7 @@ class BpfTables:
             "CGROUPS": cgroup_rows,
             "CPUS": topology.cpus,
             "PACKAGES": self.packages,
-            "HINTS": _hints(rows),
+            "HINTS": hints(rows),
             **{
                 macro: 1
                 for macro, name in (("CYCLES", "cycle"), ("MISSES", "miss"), ("INSTRUCTIONS", "instruction"))
@@ -95,7 +91,11 @@ class BpfTables:
             self._cgroup_events = Element(maps["cgroup_events"], 0, layout.CGROUP_EVENT.itemsize)
             for name, events in self._counters.items():
                 events.attach(maps[f"{name}_counters"])
-            self._start()
+            self.processes.fill_free()
+            self.cgroups.fill_free()
+            program = self.loaded.programs.get("open_slice")
+            self._cpus = Cpus(fs, topology, self.packages, self.cpus, list(self._counters.values()), program)
+            self._cpus.start()
         except OSError as error:
             self.close()
             raise KeplerError(f"cannot set up the BPF maps: {error}") from error
@@ -113,46 +113,6 @@ class BpfTables:
             free_rows,
         )
 
-    def _start(self) -> None:
-        self.processes.fill_free()
-        self.cgroups.fill_free()
-        self._known_dead = 0
-        self._busy_ns = np.zeros(self.packages)
-        self._checked = np.zeros(len(self.cpus), np.uint64)
-        self._place_cpus()
-        self.cpus["enabled"] = 1
-        self._open_slices(self.topology.online)
-
-    def _place_cpus(self) -> None:
-        self.cpus["package"] = self._package_of_cpu()
-        self.cpus["sibling"] = self.topology.sibling
-
-    def _package_of_cpu(self) -> NDArray[np.intp]:
-        return np.minimum(np.array(self.topology.package, np.intp), self.packages - 1)
-
-    def _open_slices(self, cpus: Sequence[int]) -> None:
-        """Open a slice of what runs on these CPUs now: it may never be switched.
-
-        Before Linux 5.11 the program cannot be had. There a visit to each CPU makes it switch, where the cgroup of
-        the collector allows one.
-        """
-        program = self.loaded.programs.get("open_slice")
-        if program is not None:
-            run = TestRun(program)
-            for cpu in cpus:
-                try:
-                    run(cpu)
-                except OSError as error:  # gone offline meanwhile
-                    log.debug("CPU %d: %s", cpu, error)
-            return
-        home = os.sched_getaffinity(0)
-        for cpu in cpus:
-            try:
-                os.sched_setaffinity(0, {cpu})
-            except OSError as error:
-                log.debug("CPU %d: %s", cpu, error)
-        os.sched_setaffinity(0, home)
-
     def close(self) -> None:
         """Detach and free everything."""
         self.loaded.close()
@@ -164,43 +124,24 @@ class BpfTables:
 
     # -- CPUs -------------------------------------------------------------------------------------------------------
 
+    @property
+    def topology(self) -> Topology:
+        """The CPUs, as of the latest :meth:`follow_topology`."""
+        return self._cpus.topology
+
     def follow_topology(self) -> bool:
-        """Take up what changed of the CPUs since the last call; whether anything did. Raises KeplerError.
-
-        CPUs that came online get their package, their sibling and their counters.
-        """
-        if self.cycles:
-            self.cpus["cycles_per_us"] = self._mean_cycles_per_us()
-        if tuple(online_cpus(self._fs)) == self.topology.online:
-            return False
-        before, self.topology = self.topology, read_topology(self._fs, self.topology)
-        if self.topology.cpus > before.cpus:
-            raise KeplerError(f"the kernel has {self.topology.cpus} CPUs where it had {before.cpus}: start anew")
-        self._place_cpus()
-        came = sorted(set(self.topology.online) - set(before.online))
-        for events in self._counters.values():
-            events.follow(came)
-        log.info("CPUs online: %d, before %d", len(self.topology.online), len(before.online))
-        return True
-
-    def _mean_cycles_per_us(self) -> int:
+        """Take up what changed of the CPUs since the last call; whether anything did."""
         uses = self.cgroups.uses
         time_ns = int(uses["alone_ns"].sum() + uses["shared_ns"].sum())
-        return int(uses["cycles"].sum()) * 1000 // time_ns if time_ns else 0
+        return self._cpus.follow(int(uses["cycles"].sum()) * 1000 // time_ns if time_ns else 0)
 
     def cpus_per_package(self) -> NDArray[np.intp]:
         """How many CPUs are online now, intp[packages]."""
-        online = np.array(self.topology.online, np.intp)
-        return np.bincount(self._package_of_cpu()[online], minlength=self.packages)
+        return self._cpus.per_package()
 
     def busy_seconds(self) -> NDArray[np.float64]:
         """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
-        return self._busy_seconds(running_now(self.cpus))
-
-    def _busy_seconds(self, running: Running) -> NDArray[np.float64]:
-        busy = np.bincount(self._package_of_cpu(), running.busy_ns.astype(np.float64), self.packages)
-        np.maximum(self._busy_ns, busy, out=self._busy_ns)  # an open slice may turn out to be less
-        return self._busy_ns * 1e-9
+        return self._cpus.busy_seconds()
 
     # -- the sample -------------------------------------------------------------------------------------------------
 
@@ -219,24 +160,25 @@ class BpfTables:
 
         A switch away from a CPU's stopper thread may not have been told. No slice is looked at twice.
         """
-        elapsed = running.alone_ns + running.shared_ns
-        suspect = self._of_kernel(running) & (elapsed > _LONG_NS) & (self._checked[running.cpu] != running.since_ns)
+        long = running.alone_ns + running.shared_ns > _LONG_NS
+        suspect = self._of_kernel(running) & long & (self._checked[running.cpu] != running.since_ns)
         if not suspect.any():
             return False
         self._checked[running.cpu[suspect]] = running.since_ns[suspect]
-        self._open_slices(running.cpu[suspect].tolist())
+        self._cpus.open_slices(running.cpu[suspect].tolist())
         return True
 
     def _of_kernel(self, running: Running) -> NDArray[np.bool_]:
-        of_kernel: NDArray[np.bool_] = self.processes.rows["kernel"][running.use // self.packages] != 0
-        return of_kernel
+        kernel: NDArray[np.bool_] = self.processes.rows["kernel"][running.use // self.packages].astype(np.bool_)
+        return kernel
 
     def _believed(self, running: Running) -> NDArray[np.bool_]:
         """Which open slices count: not those whose rows were recycled, and a kernel thread's only once looked at."""
         process, cgroup = running.use // self.packages, running.cgroup_use // self.packages
-        owned: NDArray[np.bool_] = (self.processes.rows["tgid"][process] != 0) | (process < self.processes.reserved)
+        owned = (self.processes.rows["tgid"][process] != 0) | (process < self.processes.reserved)
         owned &= (self.cgroups.rows["taken"][cgroup] != 0) | (cgroup < self.cgroups.reserved)
-        return owned & (~self._of_kernel(running) | (self._checked[running.cpu] == running.since_ns))
+        checked: NDArray[np.bool_] = self._checked[running.cpu] == running.since_ns
+        return owned.astype(np.bool_) & (~self._of_kernel(running) | checked)
 
     # -- processes --------------------------------------------------------------------------------------------------
 
@@ -343,14 +285,7 @@ class BpfTables:
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         """Cgroups that were made and removed since the last call, in order."""
-        for _ in range(_MAX_EVENTS_PER_CALL):
-            if not self._cgroup_events.take():
-                return
-            event = np.frombuffer(self._cgroup_events.value.raw, layout.CGROUP_EVENT, 1)[0]
-            path = event["path"].split(b"\0", 1)[0]  # what stands behind the NUL is of an earlier event
-            if len(path) == _LONGEST_PATH:
-                path = b""  # cut off: what is left could be anybody's
-            yield CgroupEvent(int(event["id"]), bool(event["removed"]), path.decode("utf-8", "replace"))
+        return take_events(self._cgroup_events)
 
     @property
     def row_overflow_slices(self) -> int:
@@ -361,17 +296,3 @@ class BpfTables:
     def cgroup_overflow_slices(self) -> int:
         """Slices booked to the overflow cgroup row since none was free."""
         return int(self._totals["cgroup_overflow_slices"][0])
-
-
-def _packages_told_apart(topology: Topology, rows: int) -> int:
-    """As many as there may be, unless that many columns would take too much memory: then all CPUs are one package."""
-    size = topology.most_packages * rows * layout.USE.itemsize
-    if size <= _MOST_BYTES:
-        return topology.most_packages
-    log.warning("%d packages are not told apart: their rows would take %d MiB", topology.most_packages, size >> 20)
-    return 1
-
-
-def _hints(rows: int) -> int:
-    """How many hints: a power of two, so that few processes share one even where all rows are used."""
-    return min(max(1 << (4 * rows - 1).bit_length(), 16), _LONGEST_PID)

@@ -1,0 +1,111 @@
+"""The CPUs' rows: where each CPU belongs, its counters, and what runs on it now."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import KeplerError
+from ..host.fs import HostFS
+from ..host.syscalls import TestRun
+from ..host.topology import Topology, online_cpus, read_topology
+from .counters import EventCounters
+from .running import running_now
+
+log = logging.getLogger(__name__)
+
+
+class Cpus:
+    """Owns what user space writes into the rows. ``rows``: as ``layout.CPU``. ``topology``: as of the latest look."""
+
+    def __init__(
+        self,
+        fs: HostFS,
+        topology: Topology,
+        packages: int,
+        rows: NDArray[np.void],
+        counters: Sequence[EventCounters],
+        open_slice: int | None,
+    ) -> None:
+        """``packages``: how many are told apart. ``open_slice``: the program, None where the kernel cannot have it."""
+        self.topology = topology
+        self.rows = rows
+        self._fs = fs
+        self._packages = packages
+        self._counters = counters
+        self._open_slice = open_slice
+        self._busy_ns = np.zeros(packages)
+        self._unreadable = False
+        self._place()
+
+    def start(self) -> None:
+        """Count from now on: what runs on each CPU may never be switched."""
+        self.rows["enabled"] = 1
+        self.open_slices(self.topology.online)
+
+    def open_slices(self, cpus: Sequence[int]) -> None:
+        """Open a slice of what runs on these CPUs now.
+
+        Before Linux 5.11 the program cannot be had. There a visit to each CPU makes it switch, where the cgroup of
+        the collector allows one.
+        """
+        if self._open_slice is not None:
+            run = TestRun(self._open_slice)
+            for cpu in cpus:
+                try:
+                    run(cpu)
+                except OSError as error:  # gone offline meanwhile
+                    log.debug("CPU %d: %s", cpu, error)
+            return
+        home = os.sched_getaffinity(0)
+        for cpu in cpus:
+            try:
+                os.sched_setaffinity(0, {cpu})
+            except OSError as error:
+                log.debug("CPU %d: %s", cpu, error)
+        os.sched_setaffinity(0, home)
+
+    def follow(self, cycles_per_us: int) -> bool:
+        """Take up what changed of the topology; whether anything did.
+
+        CPUs that came online get their package, their sibling and their counters. ``cycles_per_us``: what to take for
+        CPUs that have none.
+        """
+        self.rows["cycles_per_us"] = cycles_per_us
+        try:
+            if tuple(online_cpus(self._fs)) == self.topology.online:
+                return False
+            now = read_topology(self._fs, self.topology)
+        except KeplerError as error:
+            if not self._unreadable:
+                log.warning("%s", error)
+            self._unreadable = True
+            return False
+        before, self.topology = self.topology, now
+        self._place()
+        came = sorted(set(now.online) - set(before.online))
+        for events in self._counters:
+            events.follow(came)
+        log.info("CPUs online: %d, before %d", len(now.online), len(before.online))
+        return True
+
+    def per_package(self) -> NDArray[np.intp]:
+        """How many CPUs are online now, intp[packages]."""
+        return np.bincount(self._package()[np.array(self.topology.online, np.intp)], minlength=self._packages)
+
+    def busy_seconds(self) -> NDArray[np.float64]:
+        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
+        busy = np.bincount(self._package(), running_now(self.rows).busy_ns.astype(np.float64), self._packages)
+        np.maximum(self._busy_ns, busy, out=self._busy_ns)  # an open slice may turn out to be less
+        return self._busy_ns * 1e-9
+
+    def _place(self) -> None:
+        self.rows["package"] = self._package()
+        self.rows["sibling"] = self.topology.sibling[: len(self.rows)]
+
+    def _package(self) -> NDArray[np.intp]:
+        return np.minimum(np.array(self.topology.package[: len(self.rows)], np.intp), self._packages - 1)
