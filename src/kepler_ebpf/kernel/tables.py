@@ -178,7 +178,8 @@ class BpfTables:
         owned = (self.processes.rows["tgid"][process] != 0) | (process < self.processes.reserved)
         owned &= (self.cgroups.rows["taken"][cgroup] != 0) | (cgroup < self.cgroups.reserved)
         checked: NDArray[np.bool_] = self._checked[running.cpu] == running.since_ns
-        return owned.astype(np.bool_) & (~self._of_kernel(running) | checked)
+        believed: NDArray[np.bool_] = owned & (~self._of_kernel(running) | checked)
+        return believed
 
     # -- processes --------------------------------------------------------------------------------------------------
 
