@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kepler_ebpf.host.steal import StolenTime
 
 from kepler_ebpf.energy.model import ModelSource, power_spec
 from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.processor import read_processor
-from kepler_ebpf.host.steal import StolenTime
 from tests.fakes import FakeTables
 
 
