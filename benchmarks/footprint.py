@@ -31,7 +31,7 @@ signal.pause()
 
 
 @contextmanager
-def _crowd(processes: int) -> Iterator[None]:
+def crowd(processes: int) -> Iterator[None]:
     crowd = subprocess.Popen([sys.executable, "-S", "-c", _CROWD, str(processes)], start_new_session=True)
     try:
         yield
@@ -95,7 +95,7 @@ def measure() -> list[Figure]:
             Figure("loader: peak memory", _value(text, "kepler_ebpf_loader_peak_bytes") / 2**20, "MiB"),
             Figure("loader: time", _value(text, "kepler_ebpf_loader_seconds"), "s"),
         ]
-    with _crowd(1_000):
+    with crowd(1_000):
         for interval, goal in (("100ms", 2.0), ("10ms", 15.0)):
             # No budget: what it costs is what we want to know.
             with collector(9931, "--sample-interval", interval, "--cpu-budget", "100%") as pid:

@@ -4,16 +4,16 @@
  * INSTRUCTIONS where there are counters to read, and the offsets of what tasks.c reads.
  */
 #define __always_inline inline __attribute__((always_inline))
-#define MMAPABLE (1U << 10) /* BPF_F_MMAPABLE, Linux kernel commit fc9702273e2e (in v5.5) */
+#define MMAPABLE	(1U << 10) /* BPF_F_MMAPABLE, Linux kernel commit fc9702273e2e (in v5.5) */
 
 /* Rows that are never free: what had no row of its own, and all kernel threads together. */
-#define OVERFLOW_ROW 0
+#define OVERFLOW_ROW	  0
 #define KERNEL_CGROUP_ROW 1
 
 BPF_F_TABLE("array", u32, struct process, processes, ROWS, MMAPABLE);
-BPF_F_TABLE("array", u32, struct use, process_uses, ROWS * PACKAGES, MMAPABLE);
+BPF_F_TABLE("array", u32, struct use, process_uses, ROWS *PACKAGES, MMAPABLE);
 BPF_F_TABLE("array", u32, struct cgroup, cgroups, CGROUPS, MMAPABLE);
-BPF_F_TABLE("array", u32, struct use, cgroup_uses, CGROUPS * PACKAGES, MMAPABLE);
+BPF_F_TABLE("array", u32, struct use, cgroup_uses, CGROUPS *PACKAGES, MMAPABLE);
 BPF_F_TABLE("array", u32, struct cpu, cpus, CPUS, MMAPABLE);
 BPF_F_TABLE("array", u32, struct totals, totals, 1, MMAPABLE);
 

@@ -15,25 +15,25 @@
  * that a switch touches of a row. The identity is a process's; uses of cgroups leave it 0.
  */
 struct use {
-	__u64 alone_ns;     /* on a CPU whose hyperthread sibling was idle */
-	__u64 shared_ns;    /* on a CPU whose hyperthread sibling was busy too */
-	__u64 cycles;       /* 0 without a hardware counter, as the next two */
-	__u64 misses;       /* last-level cache misses */
+	__u64 alone_ns;	 /* on a CPU whose hyperthread sibling was idle */
+	__u64 shared_ns; /* on a CPU whose hyperthread sibling was busy too */
+	__u64 cycles;	 /* 0 without a hardware counter, as the next two */
+	__u64 misses;	 /* last-level cache misses */
 	__u64 instructions;
-	__u64 cgroup_id;    /* at the latest slice here */
-	__u64 start_ns;     /* whose use it is: tgid and start together are an identity */
+	__u64 cgroup_id; /* at the latest slice here */
+	__u64 start_ns;	 /* whose use it is: tgid and start together are an identity */
 	__u32 tgid;
 	__u32 cgroup_row;
 };
 
 /* One process. Written when it is new, renamed, moved to another cgroup, or gone. */
 struct process {
-	__u64 start_ns;   /* start_boottime of its first thread */
+	__u64 start_ns;	  /* start_boottime of its first thread */
 	__u64 cgroup_id;  /* at its latest move */
-	__u32 tgid;       /* 0: the row is free, or the overflow row; written last when a row is taken */
+	__u32 tgid;	  /* 0: the row is free, or the overflow row; written last when a row is taken */
 	__u32 cgroup_row; /* where that cgroup's sums are kept */
-	__u32 dead;       /* the process is gone: user space books what is left, then recycles the row */
-	__u32 kernel;     /* a kernel thread: it lives in the root cgroup but is nobody's container */
+	__u32 dead;	  /* the process is gone: user space books what is left, then recycles the row */
+	__u32 kernel;	  /* a kernel thread: it lives in the root cgroup but is nobody's container */
 	char comm[16];
 	__u64 pad;
 };
@@ -41,40 +41,40 @@ struct process {
 /* One cgroup. Exact even when process rows run out. */
 struct cgroup {
 	__u64 id;
-	__u32 taken;      /* 0: free, or a reserved row (overflow, kernel threads); written last when a row is taken */
+	__u32 taken; /* 0: free, or a reserved row (overflow, kernel threads); written last when a row is taken */
 	__u32 unused;
 };
 
 /* One CPU and the slice that is open on it. Written by that CPU alone. */
 struct cpu {
-	__u64 since_ns;         /* when the open slice began; 0 before the first, and while a switch is under way */
-	__u64 task;             /* address of the task that runs; 0: the idle task */
-	__u64 ran_ns;           /* that task's CPU time when the slice began, by the scheduler's clock */
-	__u64 busy_ns;          /* closed slices of all tasks but the idle one */
-	__u64 sibling_busy_ns;  /* the sibling's busy time when the open slice began */
-	__u32 use;              /* position of the open slice's process, and of its cgroup */
+	__u64 since_ns;	       /* when the open slice began; 0 before the first, and while a switch is under way */
+	__u64 task;	       /* address of the task that runs; 0: the idle task */
+	__u64 ran_ns;	       /* that task's CPU time when the slice began, by the scheduler's clock */
+	__u64 busy_ns;	       /* closed slices of all tasks but the idle one */
+	__u64 sibling_busy_ns; /* the sibling's busy time when the open slice began */
+	__u32 use;	       /* position of the open slice's process, and of its cgroup */
 	__u32 cgroup_use;
-	__u32 sibling;          /* CPU number of the other hyperthread; its own number where there is none */
+	__u32 sibling; /* CPU number of the other hyperthread; its own number where there is none */
 	__u32 package;
-	__u64 cycles_at[3];     /* hardware counters when the open slice began: value, enabled, running */
+	__u64 cycles_at[3]; /* hardware counters when the open slice began: value, enabled, running */
 	__u64 misses_at[3];
 	__u64 instructions_at[3];
-	__u32 enabled;          /* set by user space once sibling and package are right; nothing is booked before */
-	__u32 cycles_per_us;    /* what a slice is taken for where this CPU's counter does not count */
-	__u64 pad[7];           /* whole cache lines: no two CPUs write to the same one */
+	__u32 enabled;	     /* set by user space once sibling and package are right; nothing is booked before */
+	__u32 cycles_per_us; /* what a slice is taken for where this CPU's counter does not count */
+	__u64 pad[7];	     /* whole cache lines: no two CPUs write to the same one */
 };
 
 /* Things counted once. */
 struct totals {
-	__u64 row_overflow_slices;     /* slices booked to the overflow row because no row was free */
-	__u64 cgroup_overflow_slices;  /* likewise for cgroup rows */
-	__u64 dead_rows;               /* rows marked dead: user space looks for them only when this has grown */
+	__u64 row_overflow_slices;    /* slices booked to the overflow row because no row was free */
+	__u64 cgroup_overflow_slices; /* likewise for cgroup rows */
+	__u64 dead_rows;	      /* rows marked dead: user space looks for them only when this has grown */
 };
 
 /* A cgroup that came (with its path, which stays good when the cgroup is long gone) or went (without). */
 struct cgroup_event {
 	__u64 id;
-	__u32 removed;   /* 0: made, 1: removed */
+	__u32 removed; /* 0: made, 1: removed */
 	__u32 unused;
 	char path[512];
 };

@@ -5,7 +5,7 @@
  * a helper and without the kernel's headers. The loader takes the offsets from the kernel's type information (BTF).
  */
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define TASK_DEAD 0x80
+#define TASK_DEAD  0x80
 
 static __always_inline u64 word_at(u64 address)
 {

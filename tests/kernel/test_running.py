@@ -1,0 +1,87 @@
+"""Open slices as user space adds them, over rows made here."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+
+from kepler_ebpf.kernel import counters, layout
+from kepler_ebpf.kernel.running import running_now
+from kepler_ebpf.kernel.table import COUNTERS, Table
+
+
+def table(packages: int = 1) -> Table:
+    return Table(np.zeros(8, layout.PROCESS), np.zeros(8 * packages, layout.USE), "tgid", 1)
+
+
+def tell(rows: Table, use: int, ran: int) -> dict[tuple[int, int], float]:
+    rows.look()
+    running = np.zeros((len(COUNTERS), 1), np.uint64)
+    running[0] = ran
+    told = rows.tell(np.array([use]), running)
+    return dict(zip(zip(told.index.tolist(), told.package.tolist()), told.alone_ns.tolist()))
+
+
+def test_an_open_slice_is_told_once_and_settled_when_it_ends() -> None:
+    rows = table()
+    rows.rows["tgid"][2] = 1
+    assert tell(rows, 2, 100) == {(2, 0): 100.0}
+    assert tell(rows, 2, 250) == {(2, 0): 150.0}
+    rows.uses["alone_ns"][2] = 200  # it has ended, and was less: the hypervisor took some
+    assert tell(rows, 2, 20) == {(2, 0): 0.0}
+    assert tell(rows, 2, 70) == {(2, 0): 20.0}
+    assert rows.read(np.array([2]))["alone_ns"][0] == 270
+
+
+def test_one_row_tells_each_package() -> None:
+    rows = table(packages=2)
+    rows.rows["tgid"][3] = 1
+    rows.uses["alone_ns"][6:8] = (5, 7)
+    assert tell(rows, 7, 1) == {(3, 0): 5.0, (3, 1): 8.0}
+    assert rows.read(np.array([3]))["alone_ns"][0] == 13
+
+
+def test_what_runs_on_each_cpu() -> None:
+    cpus = np.zeros(4, layout.CPU)
+    cpus["sibling"] = (1, 0, 2, 3)
+    cpus["since_ns"] = (100, 400, 0, 100)
+    cpus["task"] = (7, 8, 9, 0)  # the third is being switched, the fourth is idle
+    cpus["use"] = (5, 6, 7, 0)
+    running = running_now(cpus, lambda: 1000)
+    assert running.cpu.tolist() == [0, 1]
+    assert running.use.tolist() == [5, 6]
+    assert running.shared_ns.tolist() == [600, 600]
+    assert running.alone_ns.tolist() == [300, 0]
+    assert running.busy_ns.tolist() == [900, 600, 0, 0]
+
+
+def test_512_busy_cpus_are_read_as_one() -> None:
+    cpus = np.zeros(512, layout.CPU)
+    cpus["sibling"], cpus["since_ns"], cpus["task"] = np.arange(512), 1, 1
+    assert len(running_now(cpus, lambda: 10).cpu) == 512
+
+
+def test_counters_of_cpus_that_are_offline_come_later() -> None:
+    offline, opened = {1}, []
+
+    def open_event(kind: int, config: int, cpu: int) -> int:
+        if cpu in offline:
+            raise OSError(errno.ENODEV, "No such device")
+        opened.append(cpu)
+        return 10_000 + cpu
+
+    events = counters.open_counters(counters.CYCLES, range(3), open_event)
+    assert events.refused is None
+    assert sorted(events.by_cpu) == [0, 2]
+
+
+def test_no_descriptors_left_is_not_no_pmu(caplog: object) -> None:
+    def refuse(code: int) -> counters.EventCounters:
+        def open_event(kind: int, config: int, cpu: int) -> int:
+            raise OSError(code, "refused")
+
+        return counters.open_counters(counters.CYCLES, range(2), open_event)
+
+    assert "open files" in counters.why(refuse(errno.EMFILE).refused or OSError())
+    assert "not counted" in counters.why(refuse(errno.ENOENT).refused or OSError())
