@@ -116,7 +116,7 @@ def test_an_answer_about_a_process_that_is_gone_is_nobodys(node: Node) -> None:
     node.vms.look()
     node.wait()
     row = node.kernel.row_of_process(10)
-    node.vms.release(np.array([row], np.intp), 1.0)
+    node.vms.forget(np.array([row], np.intp), 1.0)
     node.kernel.processes.rows["comm"][row] = b"bash"
     node.vms.look()
     assert node.sample() == {"system": 1.0}
@@ -162,7 +162,7 @@ def test_a_machine_that_ends_is_a_workload_that_died(node: Node) -> None:
     node.run(10, 1)
     node.look()
     row = node.kernel.row_of_process(10)
-    node.vms.release(np.array([row], np.intp), 5.0)
+    node.vms.forget(np.array([row], np.intp), 5.0)
     (web,) = [group for group in node.table.rows.values() if group.workload.container == "web"]
     assert web.died == 5.0
 

@@ -67,7 +67,7 @@ class Lifecycle:
         rows = used[np.isin(cgroups.rows["id"][used], due)]
         for row in rows.tolist():
             self._tables.retire_cgroup(row)
-            self._table.release_row(row, now)
+            self._table.retire_row(row, now)
         cgroups.recycle(rows)
         for cgroup in due:
             del self._removed[cgroup]
@@ -121,7 +121,7 @@ class Lifecycle:
             self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
             self._bound_departed()
             self._level.settle(due)
-            self._vms.release(due, now)
+            self._vms.forget(due, now)
             self._tables.recycle_processes(due)
             for row in due.tolist():
                 del self._dying[row]

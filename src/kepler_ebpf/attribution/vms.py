@@ -106,7 +106,7 @@ class VirtualMachines:
         cgroup_rows = self._processes.rows["cgroup_row"][rows].astype(np.intp)
         return np.where(self._taken[rows], rows + self._offset, cgroup_rows)
 
-    def release(self, rows: Indexes, now: float) -> None:
+    def forget(self, rows: Indexes, now: float) -> None:
         """These process rows are about to be used for others."""
         self._looked[rows] = b""
         for row in rows.tolist():
@@ -114,7 +114,7 @@ class VirtualMachines:
         for row in rows[self._taken[rows]].tolist():
             self._taken[row] = False
             del self._owed[row]
-            self._table.release_row(self._offset + row, now)
+            self._table.retire_row(self._offset + row, now)
 
     def _on_host(self, row: int) -> bool:
         cgroup_row = self._processes.rows["cgroup_row"][row : row + 1].astype(np.intp)

@@ -83,7 +83,7 @@ class WorkloadTable:
         for kernel_row in kernel_rows:
             self.assign(kernel_row, workload)
 
-    def release_row(self, kernel_row: int, now: float) -> None:
+    def retire_row(self, kernel_row: int, now: float) -> None:
         """The cgroup or process of a kernel row is gone: its workload dies with its last row."""
         number = int(self._number_of[kernel_row])
         self._number_of[kernel_row] = -1
@@ -93,7 +93,7 @@ class WorkloadTable:
             if not row.kernel_rows and row.workload.key not in _IMMORTAL:
                 row.died = now
 
-    def remove(self, number: int) -> bool:
+    def recycle(self, number: int) -> bool:
         """Drop a row whose series has gone; its number is free. Returns whether it was its workload's last life."""
         row = self.rows.pop(number)
         heapq.heappush(self._free, number)

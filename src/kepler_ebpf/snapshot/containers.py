@@ -96,8 +96,8 @@ class ContainerSeries:
         self._level.settle(index)
         for number, energy, time_used in zip(due, joules, seconds):
             workload = self._table.rows[number].workload
-            self.pods.expire(workload, energy, time_used)
-            if self._table.remove(number):
+            self.pods.settle(workload, energy, time_used)
+            if self._table.recycle(number):
                 self._workloads.forget(workload)
 
     def _is_over(self, row: WorkloadRow, number: int, died: float, now: float, crowded: bool) -> bool:

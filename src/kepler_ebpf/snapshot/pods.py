@@ -30,7 +30,7 @@ class Pods:
     def __init__(self) -> None:
         self._pasts: dict[Key, _Past] = {}
 
-    def expire(self, workload: Workload, joules: float, seconds: float) -> None:
+    def settle(self, workload: Workload, joules: float, seconds: float) -> None:
         """A container's series has gone, with these final values."""
         key = _key(workload)
         if key in self._pasts:

@@ -121,7 +121,7 @@ class WorkloadResolver:
         """Drop what is remembered of a container whose series has gone."""
         self._homes.pop(workload.container_id, None)
         self._memory.forget(workload.container_id)
-        self._naming.drop(workload.container_id)
+        self._naming.forget(workload.container_id)
 
     def close(self) -> None:
         """Stop the thread and release descriptors."""

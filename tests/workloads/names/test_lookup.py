@@ -69,7 +69,7 @@ def test_the_sandbox_is_the_oldest_that_the_kubelet_does_not_list() -> None:
     assert world.naming.name("crashed") is None
     assert world.naming.pod("u1") == ("web-1", "shop"), "what pod it was of is known all the same"
     assert world.naming.pod("u2") is None
-    world.naming.drop("pause")
+    world.naming.forget("pause")
     world.naming.want("pause-2", pod_uid="u1", oldest=True)
     world.run(30)
     assert world.naming.name("pause-2") == ContainerName("POD", "web-1", "shop", "u1")
@@ -117,7 +117,7 @@ def test_nothing_is_remembered_of_those_that_are_gone() -> None:
         world.naming.want(str(number))
     world.run(60)
     for number in range(1000):
-        world.naming.drop(str(number))
+        world.naming.forget(str(number))
         world.naming.want(str(number))
     assert world.naming.pending("0"), "as if it had never been asked for"
 

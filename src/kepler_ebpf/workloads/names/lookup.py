@@ -103,7 +103,7 @@ class NameLookup:
             wanted = self._wanted.get(container_id)
             return wanted is not None and self._clock() - wanted.since < HOLD_SECONDS
 
-    def drop(self, container_id: str) -> None:
+    def forget(self, container_id: str) -> None:
         """Forget a container that is gone."""
         with self._changed:
             for table in (self._wanted, self._names, self._unknown):
