@@ -82,7 +82,7 @@ class Config:
     )
     rows: int = option(
         "32768",
-        number(int, 64, 1 << 22, "a number from 64 to 4194304"),
+        number(int, 64, 1 << 18, "a number from 64 to 262144"),
         "rows of the process table in the kernel; processes beyond it share one overflow row",
         SAMPLING,
     )
