@@ -104,7 +104,7 @@ class WebConfig:
             try:
                 digests[path] = _digest(read_regular(path, MAX_PEM_BYTES))
             except OSError as error:
-                digests[path] = str(error)
+                digests[path] = error.strerror or "unreadable"
         return digests, signatures
 
 
