@@ -185,7 +185,7 @@ def lenient(head: bytes) -> bool:
         or len(re.findall(rb"(?i)^content-length:", head, re.MULTILINE)) > 1  # equal lengths: section 6.3
         or re.search(rb"(?i)^content-length:.*,", head, re.MULTILINE)
         or len(re.findall(rb"(?i)^transfer-encoding:", head, re.MULTILINE)) > 1
-        or not head.isascii()
+        or re.search(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\xff]", head)  # other bytes in values: RFC 9110, section 5.5
     )
 
 

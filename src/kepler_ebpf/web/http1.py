@@ -70,6 +70,8 @@ class Dialogue:
             self._reusable = isinstance(self._wire.next_event(), h11.EndOfMessage)
         except h11.RemoteProtocolError as error:
             return _refusal(error.error_status_hint)
+        except ValueError:  # h11 before 0.15: a Content-Length of more digits than int() takes
+            return _refusal(400)
         if not event.http_version.startswith(b"1."):
             return self._refuse(505)
         path = _PATH.match(event.target.decode("ascii"))

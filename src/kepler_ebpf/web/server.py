@@ -180,10 +180,10 @@ class Endpoint:
                 self._complaints.log(logging.ERROR, "a connection failed", exc_info=True)
 
     async def _converse(self, connection: Connection) -> None:
-        security = self._security()
-        if security.tls is not None:
+        tls = self._security().tls
+        if tls is not None:
             with connection.within(self._patience):
-                await connection.secure(security.tls)
+                await connection.secure(tls)
         dialogue, wait = Dialogue(), self._patience
         while dialogue.open:
             if dialogue.idle:  # idle between requests is fine, slow within one is not
@@ -194,7 +194,8 @@ class Endpoint:
                 while (request := dialogue.request()) is None:
                     if not await self._more(connection, dialogue):
                         return
-            if self._security() is not security:  # the rules have changed: let the client come anew
+            security = self._security()
+            if security.tls is not tls:  # other rules for connections: let the client come anew
                 return
             connection.waiting_since = math.inf
             answered = request if isinstance(request, Response) else await self._answer(request, security)

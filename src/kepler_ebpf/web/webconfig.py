@@ -24,7 +24,8 @@ LOOK_SECONDS = 1.0
 
 # By path: of the content, or why it cannot be read.
 _Digests = dict[Path, Union[bytes, str]]
-_Signatures = dict[Path, Optional[tuple[int, ...]]]
+_Signature = Optional[tuple[int, ...]]
+_Signatures = dict[Path, _Signature]
 
 
 class WebConfig:
@@ -38,9 +39,10 @@ class WebConfig:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.reload_errors = 0
+        signature = _signature(self.path)
         text = read_web_file(self.path)
         # Digests of the content that was decided upon last, and of that which one look has found.
-        self._decided, self._signatures = self._files(text)
+        self._decided, self._signatures = self._files(text, signature)
         self._found: _Digests | None = None
         self._security = WebFile(self.path, text).security()
 
@@ -63,8 +65,7 @@ class WebConfig:
             text: bytes | UsageError = read_web_file(self.path)
         except UsageError as error:
             text = error
-        digests, signatures = self._files(text)
-        signatures[self.path] = signature  # from before the reading: a change during it shows next time
+        digests, signatures = self._files(text, signature)
         if digests not in (self._decided, self._found):
             self._found = digests
             return
@@ -91,9 +92,12 @@ class WebConfig:
             self._security = security
             log.info("web configuration %s read again", self.path)
 
-    def _files(self, text: bytes | UsageError) -> tuple[_Digests, _Signatures]:
-        """Digests and signatures of the file, which has this text, and of the files it names."""
-        signatures: _Signatures = {self.path: _signature(self.path)}
+    def _files(self, text: bytes | UsageError, signature: _Signature) -> tuple[_Digests, _Signatures]:
+        """Digests and signatures of the file, which has this text, and of the files it names.
+
+        Each signature is from before its file was read: a change during the reading shows next time.
+        """
+        signatures: _Signatures = {self.path: signature}
         digests: _Digests = {self.path: str(text) if isinstance(text, UsageError) else _digest(text)}
         try:
             named = () if isinstance(text, UsageError) else WebFile(self.path, text).pem_files
@@ -104,7 +108,7 @@ class WebConfig:
             try:
                 digests[path] = _digest(read_regular(path, MAX_PEM_BYTES))
             except OSError as error:
-                digests[path] = str(error)
+                digests[path] = error.strerror or "unreadable"
         return digests, signatures
 
 
@@ -113,7 +117,7 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content).digest()
 
 
-def _signature(path: Path) -> tuple[int, ...] | None:
+def _signature(path: Path) -> _Signature:
     """What changes when the file does, a symbolic link turned elsewhere (Kubernetes secrets) included."""
     try:
         status = os.stat(path)

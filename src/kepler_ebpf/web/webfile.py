@@ -130,9 +130,10 @@ class WebFile:
 def read_regular(path: Path, most: int) -> bytes:
     """The bytes of a regular file of at most ``most``. Raises OSError; never waits for a pipe or a device."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
         text = file.read(most + 1)
     if len(text) > most:
         raise OSError(0, f"larger than {most} bytes")
@@ -178,7 +179,9 @@ def _parse(path: Path, text: bytes) -> dict[Any, Any]:
         # Not str(error): it quotes the line, which may hold a password.
         where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"web configuration {path} is not valid YAML{where}") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+    except UsageError:
+        raise
+    except Exception:  # a value that is not of the type its tag says is whatever PyYAML's conversion raises
         raise UsageError(f"web configuration {path} is not valid YAML") from None
     return _mapping(path, "the file", {} if document is None else document)
 

@@ -1,4 +1,8 @@
-"""Lists in JSON, taken one element at a time as they arrive."""
+"""Lists in JSON, taken one element at a time as they arrive.
+
+Not by ``ijson``: its prefixes grow with the nesting, so 20 KB of opening brackets took ``ijson.items`` about 1 GB of
+memory (973 MiB measured). Here they are malformed JSON like any other, and cost no more than a chunk.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,57 @@
+"""Whether the site says that it is well, beside a collector that a test steers."""
+
+from __future__ import annotations
+
+import pytest
+
+from kepler_ebpf.web.site import Site
+from tests.views.test_families import everything
+
+
+class Publisher:
+    """A collector that a test steers."""
+
+    def __init__(self) -> None:
+        self.snapshot = everything()
+        self.ticks = True
+        self.age = 0.0
+
+    def alive(self) -> bool:
+        return self.ticks
+
+    def snapshot_age_seconds(self) -> float:
+        return self.age
+
+
+@pytest.fixture
+def publisher() -> Publisher:
+    return Publisher()
+
+
+def test_the_site_is_well_only_as_long_as_publications_succeed(publisher: Publisher) -> None:
+    site = Site(metrics_interval=5.0)
+    assert site.alive() == (True, "starting")
+    assert site.ready()[0] is False
+    site.serve(publisher)
+    assert (site.alive(), site.ready()) == ((True, "ok"), (True, "ready"))
+    publisher.age = 14.9
+    assert site.alive()[0]
+    publisher.age = 15.1
+    for good, line in (site.alive(), site.ready()):
+        assert not good
+        assert "the last publication is 15 s old" in line
+    assert b"kepler_node_energy_joules_total" in site.metrics("", False)[0], "what there is is served all the same"
+    publisher.age, publisher.ticks = 0.0, False
+    for good, line in (site.alive(), site.ready()):
+        assert not good
+        assert "sampler" in line
+
+
+@pytest.mark.parametrize(("interval", "stale"), [(0.5, 10.0), (5.0, 15.0), (60.0, 180.0)])
+def test_a_snapshot_is_stale_after_three_intervals_and_ten_seconds(interval: float, stale: float) -> None:
+    publisher, site = Publisher(), Site(interval)
+    site.serve(publisher)
+    publisher.age = stale - 0.1
+    assert site.ready()[0]
+    publisher.age = stale + 0.1
+    assert not site.ready()[0]
