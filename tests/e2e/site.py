@@ -39,6 +39,7 @@ ZONES = {
     "intel-rapl:0:1": ("uncore", 5.0),
     "intel-rapl:0:2": ("dram", 10.0),
     "intel-rapl:1": ("psys", 70.0),
+    "intel-rapl:2": ("psys-1", 0.0),
 }
 Result = list[dict[str, Any]]
 COMMAND = [
@@ -46,10 +47,12 @@ COMMAND = [
     "-c",
     "from kepler_ebpf.kernel import counters\n"
     "counters.CYCLES = counters.CPU_CLOCK\n"
+    "from kepler_ebpf.energy import zones\n"
+    "zones.ONE_COUNTER_A_SOCKET = ()\n"
     "from kepler_ebpf.__main__ import main\n"
     "raise SystemExit(main())",
 ]
-"""The collector, with cycles that are there on every machine."""
+"""The collector, with cycles and a core zone that are there on every machine, whoever made its processor."""
 
 
 class Ticker:
@@ -88,7 +91,7 @@ def powercap(sysfs: Path) -> Callable[[float], None]:
     def tick(seconds: float) -> None:
         for zone, (_, watts) in ZONES.items():
             file = root / zone / "energy_uj"
-            if zone == "intel-rapl:0:1" and seconds > 3:
+            if zone == "intel-rapl:2" and seconds > 3:
                 if file.exists():  # from now on this one cannot be read
                     with file.open("w") as broken:
                         broken.write("no number\n")

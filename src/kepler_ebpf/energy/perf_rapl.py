@@ -23,6 +23,7 @@ from .believe import PLAUSIBLE_WATTS, Believer
 from .figures import Figures, reason_of
 from .places import Places
 from .source import ALL_PACKAGES, Domain
+from .zones import ONE_COUNTER_A_SOCKET
 
 _EVENTS: dict[str, Component] = {
     "energy-pkg": "package",
@@ -34,7 +35,6 @@ _EVENTS: dict[str, Component] = {
 _COUNT = struct.Struct("=Q")
 _SPAN = 1 << 64
 _REDISCOVER_SECONDS = 5.0
-_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
 
 
 class OpenEvent(Protocol):
@@ -143,7 +143,7 @@ class PerfRaplSource(Figures):
                 event.believer.read(_COUNT.unpack(os.read(fd, _COUNT.size))[0], now)
 
     def _offers(self, root: Path, cpus: list[int]) -> Iterator[_Offer]:
-        amd = read_processor(self._fs).vendor in _ONE_COUNTER_A_SOCKET
+        amd = read_processor(self._fs).vendor in ONE_COUNTER_A_SOCKET
         by_rank: dict[int, list[int]] = {}
         for cpu in cpus:
             by_rank.setdefault(self._places.rank_of_cpu(cpu), []).append(cpu)

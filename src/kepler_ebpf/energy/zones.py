@@ -23,7 +23,8 @@ _PSYS = re.compile(r"psys(?:-(\d+))?")
 _INNER: dict[str, Component] = {"core": "core", "uncore": "uncore", "dram": "dram"}
 # The same counters seen through other interfaces: taken only where the first has none of that name.
 _CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
-_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
+ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
+"""Vendors whose dies all show their socket's counter."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def find_zones(fs: HostFS, places: Places) -> tuple[list[Zone], tuple[str, ...]]
         ]
         for zone in found:
             named.setdefault(zone.key, zone)
-    amd = read_processor(fs).vendor in _ONE_COUNTER_A_SOCKET
+    amd = read_processor(fs).vendor in ONE_COUNTER_A_SOCKET
     packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
     zones: dict[Domain, Zone] = {}
     notes = []
