@@ -15,6 +15,7 @@ import yaml
 
 from deploy.grafana.dashboards import dashboards
 from kepler_ebpf.config import table as options
+from kepler_ebpf.recording.schema import table as columns
 from kepler_ebpf.views.families import table as families
 from kepler_ebpf.views.family import Level
 
@@ -138,6 +139,8 @@ def generated() -> dict[Path, str]:
     made[page] = page.read_text()
     for level in get_args(Level):
         made[page] = filled(made[page], f"{level} families", families(level))
+    page = DEPLOY.parent / "docs/recording.md"
+    made[page] = filled(page.read_text(), "columns", columns())
     for name, text in dashboards().items():
         made[DEPLOY / "grafana/dashboards" / name] = text
         made[templates / f"dashboard-{Path(name).stem}.yaml"] = chart_dashboard(name, text)

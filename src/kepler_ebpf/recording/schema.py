@@ -46,6 +46,12 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+def table() -> str:
+    """The columns as the table of docs/recording.md."""
+    lines = ["| column | type | what it holds |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | {kind} | {text} |" for name, kind, text in COLUMNS)]) + "\n"
+
+
 def arrow() -> Any:
     """The module pyarrow. Raises KeplerError with the way to install it."""
     try:
