@@ -22,7 +22,7 @@ from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.launch import Loaded
 from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent, KernelTables
-from kepler_ebpf.kernel.table import COUNTERS, Slices, Table
+from kepler_ebpf.kernel.table import COUNTERS, Slices, Table, counted_columns
 from kepler_ebpf.workloads.source import Workloads
 from kepler_ebpf.workloads.workload import Workload
 
@@ -49,8 +49,10 @@ class FakeTables:
         self.packages = packages
         self.cycles, self.misses, self.instructions = cycles, False, False
         self._free, self._free_cgroups = FreeRows(), FreeRows()
-        self.processes = _table(layout.PROCESS, rows, packages, "tgid", OVERFLOW_ROW + 1, self._free)
-        self.cgroups = _table(layout.CGROUP, cgroup_rows, packages, "taken", KERNEL_CGROUP_ROW + 1, self._free_cgroups)
+        self.processes = _table(layout.PROCESS, rows, packages, "tgid", OVERFLOW_ROW + 1, self._free, cycles)
+        self.cgroups = _table(
+            layout.CGROUP, cgroup_rows, packages, "taken", KERNEL_CGROUP_ROW + 1, self._free_cgroups, cycles
+        )
         self._row_of: dict[int, int] = {}
         self._cgroup_of: dict[int, int] = {}
         self._dead: list[int] = []
@@ -136,8 +138,12 @@ class FakeTables:
         return None
 
 
-def _table(dtype: np.dtype[np.void], rows: int, packages: int, key: str, reserved: int, free: FreeRows) -> Table:
-    table = Table(np.zeros(rows, dtype), np.zeros(rows * packages, layout.USE), key, reserved, free)  # type: ignore[arg-type]
+def _table(
+    dtype: np.dtype[np.void], rows: int, packages: int, key: str, reserved: int, free: FreeRows, cycles: bool
+) -> Table:
+    counted = counted_columns(cycles, False, False)
+    uses = np.zeros(rows * packages, layout.USE)
+    table = Table(np.zeros(rows, dtype), uses, key, reserved, free, counted)  # type: ignore[arg-type]
     table.fill_free()
     return table
 

@@ -33,7 +33,7 @@ def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Fl
 
     All float64[d], one entry a domain. An unknown floor (NaN) counts as none. The two sum to ``joules``.
     """
-    idle = np.minimum(np.nan_to_num(floor_watts) * seconds, joules)
+    idle = np.minimum(np.where(floor_watts > 0, floor_watts, 0.0) * seconds, joules)
     return joules - idle, idle
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -45,12 +45,17 @@ class Slices:
         return cls(*(np.concatenate([getattr(one, name.name) for one in many]) for name in fields(cls)))
 
 
+def counted_columns(cycles: bool, misses: bool, instructions: bool) -> tuple[str, ...]:
+    """Which of ``COUNTERS`` ever grow: time always, the others where there are hardware counters."""
+    return tuple(name for name, there in zip(COUNTERS, (True, True, cycles, misses, instructions)) if there)
+
+
 class Table:
     """Rows that the kernel takes from a stack of free ones and user space gives back.
 
     ``rows``: whose they are, structured as ``layout`` says. ``uses``: what they used, ``packages`` entries a row. The
     kernel writes to both at any time. ``key``: the field that is non-zero in a row in use. The first ``reserved`` rows
-    are never free.
+    are never free. ``counted``: those of ``COUNTERS`` that ever grow; the others are 0, and cost nothing.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Table:
         key: str,
         reserved: int,
         free_rows: Element | None = None,
+        counted: Collection[str] = COUNTERS,
     ) -> None:
         self.rows = rows
         self.uses = uses
@@ -70,6 +76,7 @@ class Table:
         self._front = reserved
         self._end = 0  # of the uses that the latest look saw
         self._columns = [uses[name] for name in COUNTERS]
+        self._counted = [number for number, name in enumerate(COUNTERS) if name in counted]
         self._seen: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
         self._told: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
         self._flags = np.zeros((2, len(uses)), np.bool_)
@@ -105,8 +112,8 @@ class Table:
         for column, seen, changed in zip(self._columns, self._seen, flags):
             np.not_equal(column[: len(changed)], seen[: len(changed)], out=changed)
         index = np.flatnonzero(np.logical_or(flags[0], flags[1], out=flags[0]))
-        for column, seen in zip(self._columns, self._seen):
-            seen[index] = column[index]
+        for number in self._counted:
+            self._seen[number][index] = self._columns[number][index]
 
     def seen(self, positions: NDArray[np.intp]) -> Words:
         """Counters of these uses at the latest look, uint64[5, n]."""
@@ -124,16 +131,17 @@ class Table:
         positions, running = positions[within], running[:, within]
         flags[positions] = True
         index = np.flatnonzero(flags)
-        total = self._seen[:, index]
-        if len(positions):
-            at = np.searchsorted(index, positions)
-            for column, more in zip(total, running):
-                np.add.at(column, at, more)
-        told = self._told[:, index]
-        np.maximum(total, told, out=total)
-        self._told[:, index] = total
+        at = np.searchsorted(index, positions)
+        grown = np.zeros((len(COUNTERS), len(index)))
+        for number in self._counted:
+            total, told = self._seen[number][index], self._told[number][index]
+            if len(positions):
+                np.add.at(total, at, running[number])
+            np.maximum(total, told, out=total)
+            self._told[number][index] = total
+            np.subtract(total, told, out=grown[number], casting="unsafe")
         row, package = (index, np.zeros(len(index), np.intp)) if self.packages == 1 else divmod(index, self.packages)
-        return Slices(row, package, *(total - told).astype(np.float64))
+        return Slices(row, package, *grown)
 
     def read(self, index: NDArray[np.intp]) -> NDArray[np.void]:
         """A copy of these rows, with all that was told of them on all packages, as the fields of ``COUNTERS``."""

@@ -20,7 +20,7 @@ from .launch import Loaded, load_programs
 from .running import Running, figures, running_now
 from .sizes import hints, packages_told_apart
 from .source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent
-from .table import Slices, Table, map_rows
+from .table import Slices, Table, counted_columns, map_rows
 
 _LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
 
@@ -111,6 +111,7 @@ class BpfTables:
             key,
             reserved,
             free_rows,
+            counted_columns(self.cycles, self.misses, self.instructions),
         )
 
     def close(self) -> None:
