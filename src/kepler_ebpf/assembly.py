@@ -66,8 +66,7 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         meter = Meter(choice.sources)
         if drop_privileges:
             privileges.drop()  # before any thread is started: they inherit what is left
-        if choice.nvml is not None:
-            choice.nvml.start()
+        choice.nvml.start()
         workloads = WorkloadResolver(fs, cgroups.hierarchy, name_providers(config), system_slices=config.system_slices)
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)

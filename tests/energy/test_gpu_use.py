@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kepler_ebpf.energy.gpu_use import HOLD_SECONDS, GpuUse
+from kepler_ebpf.energy.gpu_use import HOLD_SECONDS, NOBODY, GpuUse
 
 # pid, utilisation in per cent, stamp in microseconds: one sample a process, each with a stamp of its own, as a driver
 # gave them (nvtop, issue 110), in the order of stamps.
@@ -35,9 +35,10 @@ def replay(watts: float, seconds: float) -> tuple[float, dict[int, float], float
             continue
         released += release.joules
         whole = sum(release.weights.values())
-        for pid, weight in release.weights.items():
-            of[pid] += release.joules * weight / whole
-        nobody += 0.0 if whole else release.joules
+        assert whole == pytest.approx(release.joules)
+        nobody += release.weights.get(NOBODY, 0.0)
+        for pid in of:
+            of[pid] += release.weights.get(pid, 0.0)
     return released, of, nobody
 
 
@@ -57,7 +58,7 @@ def test_without_any_process_joules_wait_for_a_first_sample_and_no_longer() -> N
     assert release is not None
     assert release.joules == 5.0
     assert release.seconds == pytest.approx(0.1)
-    assert not release.weights
+    assert release.weights == {NOBODY: 5.0}
 
 
 def test_joules_wait_until_every_busy_process_has_told() -> None:

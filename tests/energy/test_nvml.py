@@ -1,75 +1,19 @@
-"""The real binding against the stand-in library: counters, processes, and GPUs that misbehave."""
+"""The real binding against the stand-in library: counters, processes, and GPUs that come and go."""
 
 from __future__ import annotations
 
-import ctypes
-import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.energy.nvml import NvmlSource, open_nvml
 from tests.e2e.conftest import Running, serve  # noqa: F401 (a fixture)
+from tests.gpu.bench import Bench, shares_of
 from tests.gpu.standin import Script, build
-
-
-class Bench:
-    """A source over the stand-in, polled by hand, with a clock of its own."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.source: NvmlSource | None = None
-
-    def open(self) -> NvmlSource:
-        import pynvml
-
-        self.now_ns = 10**9
-        assert open_nvml() is not None
-        self.source = NvmlSource(pynvml, lambda: self.now_ns)
-        self.source.recount()
-        self.source.poll()
-        self.source.read()
-        return self.source
-
-    def poll(self, *lines: str, seconds: float = 1.0) -> None:
-        assert self.source is not None
-        self.script.write(*lines)
-        self.now_ns += round(seconds * 1e9)
-        self.source.poll()
-
-    def tick(self, *lines: str, seconds: float = 1.0) -> None:
-        assert self.source is not None
-        self.poll(*lines, seconds=seconds)
-        self.poll(*lines, seconds=2.5)  # joules that nobody is known for wait for two seconds
-        self.source.read()
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Loaded once into this process: whoever then asks for libnvidia-ml.so.1 gets it."""
-    path = build(tmp_path_factory.mktemp("nvml"))
-    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-    return path
-
-
-@pytest.fixture
-def bench(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    script = Script(tmp_path / "state")
-    libc = ctypes.CDLL(None)  # the library reads the C environment
-    libc.setenv(b"KEPLER_TEST_NVML", bytes(script.path), 1)
-    yield Bench(script)
-    libc.unsetenv(b"KEPLER_TEST_NVML")
-
-
-def shares_of(source: NvmlSource, domain: int = 0) -> dict[int, float]:
-    pids, weights = source.shares(domain)
-    whole = weights.sum() or 1.0
-    return dict(zip(pids.tolist(), (weights / whole).tolist()))
 
 
 def test_joules_and_shares(bench: Bench) -> None:
@@ -99,8 +43,8 @@ def test_several_refreshes_between_two_samples_are_weighed_by_their_joules(bench
         bench.poll(f"gpu 0 {energy} 50000 0 0", f"use 0 {pid} 100 {stamp}")
     source.read()
     assert source.joules.tolist() == [4.0]
-    # 1 J in the first second is the first one's alone; 3 J in the second are of both, as the first one goes on.
-    assert shares_of(source) == pytest.approx({100: 4 / 7, 200: 3 / 7})
+    # 1 J in the first second is the first one's alone; 3 J in the second are of both, evenly, as the first one goes on.
+    assert shares_of(source) == pytest.approx({100: 2.5 / 4, 200: 1.5 / 4})
 
 
 def test_not_found_means_nobody(bench: Bench) -> None:
@@ -152,7 +96,7 @@ def test_without_a_counter_power_is_integrated(bench: Bench) -> None:
     bench.tick("gpu 0 -1 50000 0 0")
     assert source.joules[0] >= 150.0
     assert source.joules[0] == pytest.approx(50.0 * source.time_ns[0] * 1e-9)
-    assert "no energy counter" in source.inspect()[0]
+    assert "no energy counter" in source.inspect()[0][1]
 
 
 @pytest.mark.parametrize(("running", "expected"), [([100], {100: 1.0}), ([100, 200], {100: 0.5, 200: 0.5})])
@@ -163,33 +107,7 @@ def test_without_utilisation_processes_share_evenly(
     bench.tick("gpu 0 2000 50000 0 1", *(f"run 0 {pid}" for pid in running))
     assert source.joules.tolist() == [1.0]
     assert shares_of(source) == expected
-    assert "MIG" in source.inspect()[0]
-
-
-@pytest.mark.parametrize("pid", [0, 4294967295, (1 << 22) + 1])
-def test_a_process_id_that_cannot_be_is_nobody(bench: Bench, pid: int) -> None:
-    source = bench.open()
-    bench.tick("gpu 0 2000 50000 0 0", f"use 0 {pid} 50 1000", "use 0 100 50 1000")
-    assert shares_of(source) == {100: 1.0}
-
-
-def test_a_utilisation_above_100_is_not_known(bench: Bench) -> None:
-    source = bench.open()
-    bench.tick("gpu 0 2000 50000 0 0", "use 0 200 101 1000", "use 0 100 50 1000")
-    assert shares_of(source) == {100: 1.0}
-
-
-def test_a_load_that_is_not_known_is_not_nought(bench: Bench) -> None:
-    source = bench.open()
-    assert math.isnan(source.load(0))
-
-
-def test_a_leap_of_the_counter_is_not_believed(bench: Bench) -> None:
-    source = bench.open()
-    for energy in (51_000, 101_000, 2**63, 151_000, 201_000):
-        bench.tick(f"gpu 0 {energy} 50000 0 0")
-    assert source.joules.tolist() == pytest.approx([200.0])
-    assert sum(source.faults.values()) == 1
+    assert "MIG" in source.inspect()[0][1]
 
 
 def run_apart(folder: Path, code: str, script: Script) -> str:
@@ -203,23 +121,31 @@ def run_apart(folder: Path, code: str, script: Script) -> str:
     return answer.stdout.strip()
 
 
-OPEN = "from kepler_ebpf.energy.nvml import open_nvml; source = open_nvml(); print(source and source.inspect())"
+INSPECT = "from kepler_ebpf.energy.nvml import NvmlSource; print(NvmlSource().inspect())"
 
 
 def test_a_library_without_the_symbol(tmp_path: Path) -> None:
     build(tmp_path, "-DNO_ENERGY")
-    assert "no energy counter" in run_apart(tmp_path, OPEN, Script(tmp_path / "state"))
+    assert "no energy counter" in run_apart(tmp_path, INSPECT, Script(tmp_path / "state"))
 
 
 def test_a_driver_that_does_not_start(tmp_path: Path) -> None:
     build(tmp_path)
     script = Script(tmp_path / "state")
     script.path.unlink()
-    assert run_apart(tmp_path, OPEN, script) == "[]", "it is asked again later"
+    assert run_apart(tmp_path, INSPECT, script) == "[(False, 'the NVIDIA driver: DriverNotLoaded')]"
 
 
 def test_no_driver_at_all(tmp_path: Path) -> None:
-    assert run_apart(tmp_path, OPEN, Script(tmp_path / "state")) == "None"
+    assert run_apart(tmp_path, INSPECT, Script(tmp_path / "state")) == "[]"
+
+
+def test_a_driver_that_hangs_is_said_and_not_waited_for(tmp_path: Path) -> None:
+    build(tmp_path)
+    script = Script(tmp_path / "state")
+    script.write("gpu 0 1000 50000 0 0", "hang 20")
+    answer = run_apart(tmp_path, INSPECT.replace("inspect()", "inspect(0.5)"), script)
+    assert answer == "[(False, 'the NVIDIA driver has not answered for 0.5 s')]"
 
 
 @pytest.mark.kernel
@@ -248,3 +174,33 @@ def test_gpu_joules_reach_processes_that_use_no_cpu(serve: Callable[..., Running
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+@pytest.mark.kernel
+def test_a_driver_that_hangs_delays_neither_the_start_nor_the_end(
+    serve: Callable[..., Running],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    build(tmp_path)
+    script = Script(tmp_path / "state")
+    script.write("gpu 0 1000 50000 0 0", "hang 60")
+    collector = serve(LD_LIBRARY_PATH=str(tmp_path), KEPLER_TEST_NVML=str(script.path))
+    assert collector.value("kepler_ebpf_samples_total") > 0
+    collector.process.terminate()
+    assert collector.process.wait(5) == 0
+
+
+@pytest.mark.kernel
+def test_the_thread_that_calls_the_driver_has_given_up_what_all_have(
+    serve: Callable[..., Running],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    build(tmp_path)
+    collector = serve(LD_LIBRARY_PATH=str(tmp_path), KEPLER_TEST_NVML=str(Script(tmp_path / "state").path))
+    threads = list(Path(f"/proc/{collector.process.pid}/task").iterdir())
+    lines = [(task / "status").read_text().splitlines() for task in threads]
+    held = {tuple(line for line in status if line.startswith(("Cap", "NoNewPrivs"))) for status in lines}
+    assert len(threads) > 1
+    assert len(held) == 1
+    effective = next(int(line.split()[1], 16) for line in held.pop() if line.startswith("CapEff"))
+    assert not effective & 1 << 19, "CAP_SYS_PTRACE, which root begins with"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
+from ..energy.gpu_use import HOLD_SECONDS
 from ..energy.meter import Interval, Meter
 from ..kernel.source import OVERFLOW_ROW, KernelTables
 from ..workloads.source import Workloads
@@ -23,7 +24,7 @@ from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO
 from .workload_rows import WorkloadTable
 
-_GPU_LINGER_SECONDS = 3.0
+_GPU_LINGER_SECONDS = HOLD_SECONDS + 1.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Exit code 0 if ``serve`` would work here, 1 if not.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import shutil
 import sys
 import textwrap
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..config import HOST, add_flags, from_arguments
-from ..energy.nvml import open_nvml
+from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
@@ -147,22 +146,18 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
 
 
 def _gpus(fs: HostFS) -> Iterator[Finding]:
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
+    if not library_is_here():
         yield Finding("NVML", OK, "no NVIDIA driver library", "no GPU families")
         return
-    source = open_nvml()
-    if source is None:
+    try:
+        load_binding()
+    except ImportError:
         yield Finding(
-            "NVML",
-            POORER,
-            "the driver library is here but cannot be used",
-            "pip install nvidia-ml-py; check nvidia-smi",
+            "NVML", POORER, "the driver library is here but its Python binding is not", "pip install nvidia-ml-py"
         )
         return
-    for line in source.inspect():
-        yield Finding("NVML", OK, line)
+    for well, line in NvmlSource().inspect() or [(False, "the driver shows no GPU")]:
+        yield Finding("NVML", OK if well else POORER, line, "" if well else "check nvidia-smi; serve asks again")
 
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from ..host.topology import Topology
 from .chips import RULES, Rule
 from .hwmon import HwmonSource
 from .model import ModelSource, power_spec
-from .nvml import NvmlSource, open_nvml
+from .nvml import NvmlSource
 from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .places import Places
@@ -36,15 +36,15 @@ class MeterOptions(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """``packages``: the meter of the CPUs; ``nvml``, where there are GPUs; ``notes`` for the log."""
+    """``packages``: the meter of the CPUs; ``nvml``: that of GPUs, if there are any; ``notes`` for the log."""
 
     packages: PackageMeter
-    nvml: NvmlSource | None
+    nvml: NvmlSource
     notes: tuple[str, ...]
 
     @property
     def sources(self) -> tuple[EnergySource, ...]:
-        return (self.packages,) if self.nvml is None else (self.packages, self.nvml)
+        return (self.packages, self.nvml)
 
     @property
     def model(self) -> ModelSource:
@@ -77,7 +77,7 @@ def choose_sources(
     ]
     if packages.name == model.name:
         notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
-    return Choice(packages, open_nvml(), tuple(notes))
+    return Choice(packages, NvmlSource(), tuple(notes))
 
 
 def _offers(source: EnergySource) -> set[tuple[str, int]]:

@@ -7,10 +7,13 @@ after its latest sample a process is taken to go on as it did.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+NOBODY = 0
+"""In place of a process id: a part of the energy whose user cannot be named."""
 HOLD_SECONDS = 8.0
 """Longest time that joules wait for samples: drivers have been seen to give none of a busy process for 7.2 s."""
 REACH_SECONDS = 2.0
@@ -18,83 +21,133 @@ REACH_SECONDS = 2.0
 _REACH_NS = round(REACH_SECONDS * 1e9)
 
 
+_MOST_PROCESSES = 4096
+
+
 @dataclass
 class _Process:
-    """``until_ns``: how far its samples reach. ``spans``: what they said: from, to, and utilisation (0 to 1)."""
+    """``until_ns``: how far its samples reach. ``spans``: what they said: from, to, and utilisation (0 to 1).
+
+    ``ended``: whether the driver has said that it is there no more.
+    """
 
     until_ns: int
     spans: deque[tuple[int, int, float]] = field(default_factory=deque)
+    ended: bool = False
 
     def mean(self, from_ns: int, to_ns: int) -> float:
         """Mean utilisation over a time, 0 where no sample reaches."""
         used = sum(_overlap(from_ns, to_ns, begin, end) * use for begin, end, use in self.spans)
-        used += _overlap(from_ns, to_ns, self.until_ns, self.until_ns + _REACH_NS) * self.spans[-1][2]
+        if not self.ended:
+            used += _overlap(from_ns, to_ns, self.until_ns, self.until_ns + _REACH_NS) * self.spans[-1][2]
         return used / max(to_ns - from_ns, 1)
 
 
 @dataclass(frozen=True)
+class _Piece:
+    from_ns: int
+    to_ns: int
+    joules: float
+    load: float
+
+
+@dataclass(frozen=True)
 class Release:
-    """``joules`` used in ``seconds``, and the weights of who used them by process id; empty where nobody is known."""
+    """``joules`` used in ``seconds``; ``weights``: the part of each process id, ``NOBODY`` included.
+
+    ``load``: mean utilisation of the device in that time, 0 to 1, NaN where it is not known.
+    """
 
     joules: float
     seconds: float
     weights: Mapping[int, float]
+    load: float = math.nan
+
+    def plus(self, later: Release) -> Release:
+        """Both as one."""
+        weights = dict(self.weights)
+        for pid, weight in later.weights.items():
+            weights[pid] = weights.get(pid, 0.0) + weight
+        loads = [(r.load, r.seconds) for r in (self, later) if not math.isnan(r.load)]
+        return Release(self.joules + later.joules, self.seconds + later.seconds, weights, _mean(loads))
 
 
 class GpuUse:
     """Joules of one GPU that wait for their users."""
 
     def __init__(self) -> None:
-        self._joules: deque[tuple[int, int, float]] = deque()  # from, to (ns), joules
+        self._pieces: deque[_Piece] = deque()
         self._processes: dict[int, _Process] = {}
         self._released_ns = 0
 
-    def add(self, joules: float, from_ns: int, to_ns: int) -> None:
-        """Joules that were used in this time."""
+    def add(self, joules: float, from_ns: int, to_ns: int, load: float = math.nan) -> None:
+        """Joules that were used in this time, and the device's utilisation in it."""
         if not self._released_ns:
             self._released_ns = from_ns
-        self._joules.append((from_ns, to_ns, joules))
+        self._pieces.append(_Piece(from_ns, to_ns, joules, load))
 
     def sample(self, pid: int, utilization: float, now_ns: int) -> None:
         """A new sample of a process: how busy it was since the one before."""
         process = self._processes.get(pid)
         if process is None:
+            if len(self._processes) >= _MOST_PROCESSES:
+                return
             begun = max(self._released_ns, now_ns - _REACH_NS)
             process = self._processes[pid] = _Process(begun)
-        process.spans.append((process.until_ns, now_ns, utilization))
-        process.until_ns = now_ns
+        process.spans.append((now_ns if process.ended else process.until_ns, now_ns, utilization))
+        process.until_ns, process.ended = now_ns, False
+
+    def only(self, pids: Collection[int]) -> None:
+        """The driver has listed all processes: nobody else is there any more."""
+        for pid, process in self._processes.items():
+            process.ended = process.ended or pid not in pids
 
     def release(self, now_ns: int) -> Release | None:
         """The joules that samples cover by now; None where there are none."""
         oldest = now_ns - round(HOLD_SECONDS * 1e9)
-        waited_for = [process.until_ns + _REACH_NS for process in self._processes.values() if process.until_ns > oldest]
+        waited_for = [
+            process.until_ns + _REACH_NS
+            for process in self._processes.values()
+            if process.until_ns > oldest and not process.ended
+        ]
         # Where nobody is known, a first sample may still come that reaches back.
         horizon = min(waited_for, default=now_ns - _REACH_NS)
         horizon = min(horizon, now_ns)
-        joules, begun, ended = 0.0, None, 0
-        weights: dict[int, float] = {}
-        while self._joules and (self._joules[0][1] <= horizon or self._joules[0][1] <= oldest):
-            from_ns, to_ns, piece = self._joules.popleft()
-            begun = from_ns if begun is None else begun
-            ended = to_ns
-            joules += piece
-            for pid, process in self._processes.items():
-                utilization = process.mean(from_ns, to_ns)
-                if utilization > 0:
-                    weights[pid] = weights.get(pid, 0.0) + piece * utilization
-        if begun is None:
+        taken = []
+        while self._pieces and (self._pieces[0].to_ns <= horizon or self._pieces[0].to_ns <= oldest):
+            taken.append(self._pieces.popleft())
+        if not taken:
             return None
-        self._released_ns = ended
-        self._forget(ended, oldest)
-        return Release(joules, (ended - begun) * 1e-9, weights)
+        weights: dict[int, float] = {}
+        for piece in taken:
+            for pid, share in self._shares(piece).items():
+                weights[pid] = weights.get(pid, 0.0) + piece.joules * share
+        self._released_ns = taken[-1].to_ns
+        self._forget(self._released_ns, oldest)
+        seconds = sum(piece.to_ns - piece.from_ns for piece in taken) * 1e-9
+        loads = [(piece.load, piece.to_ns - piece.from_ns) for piece in taken if not math.isnan(piece.load)]
+        return Release(sum(piece.joules for piece in taken), seconds, weights, _mean(loads))
+
+    def _shares(self, piece: _Piece) -> dict[int, float]:
+        """Who used these joules, as fractions of 1: each piece for itself, so that it does not matter which others
+        are released with it."""
+        use = {pid: process.mean(piece.from_ns, piece.to_ns) for pid, process in self._processes.items()}
+        whole = sum(use.values())
+        return {pid: part / whole for pid, part in use.items() if part > 0} if whole > 0 else {NOBODY: 1.0}
 
     def _forget(self, released_ns: int, oldest: int) -> None:
         for pid, process in list(self._processes.items()):
             while len(process.spans) > 1 and process.spans[0][1] <= released_ns:
                 process.spans.popleft()
-            if process.until_ns <= oldest:
+            if process.until_ns <= (released_ns if process.ended else oldest):
                 del self._processes[pid]
 
 
 def _overlap(from_ns: int, to_ns: int, begin: int, end: int) -> int:
     return max(min(to_ns, end) - max(from_ns, begin), 0)
+
+
+def _mean(values: Sequence[tuple[float, float]]) -> float:
+    """Mean of values, each with its weight; NaN of none."""
+    whole = sum(weight for _, weight in values)
+    return sum(value * weight for value, weight in values) / whole if whole > 0 else math.nan

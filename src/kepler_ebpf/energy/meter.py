@@ -94,8 +94,8 @@ class Meter:
 
     @property
     def label(self) -> str:
-        """Names of the sources, as ``power_source`` of kepler_node_info has them."""
-        return "+".join(dict.fromkeys(source.name for source in self.sources))
+        """Names of the sources that have domains, as ``power_source`` of kepler_node_info has them."""
+        return "+".join(dict.fromkeys(source.name for source in self.sources if source.domains))
 
     def errors(self) -> dict[tuple[str, str], int]:
         """Readings that were not believed or could not be had, by source and reason."""

@@ -15,112 +15,120 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
+from .believe import Verdict
 from .figures import Figures
-from .gpu_calls import Calls
-from .gpu_use import GpuUse
+from .gpu import Gpu
+from .gpu_calls import Calls, is_unloaded, known_pid, reason_of
+from .gpu_use import NOBODY, Release
 from .source import Domain
 
 log = logging.getLogger(__name__)
 
-_LIBRARY = "libnvidia-ml.so.1"
+LIBRARY = "libnvidia-ml.so.1"
+_DRIVER = "the NVIDIA driver"
 _RECOUNT_SECONDS = 5.0
+_ABSENT_SECONDS = 60.0
 _FASTEST_POLL_SECONDS, _SLOWEST_POLL_SECONDS = 0.01, 0.1
 _LONGEST_STOP_SECONDS = 1.0
+_MOST_EVENTS = 1000
 
 
-@dataclass
-class _Gpu:
-    """State of one GPU. ``ready``: what a sample may take over: joules, seconds, and joules by process id."""
-
-    handle: Any
-    domain: Domain
-    believer: Believer | PowerBeliever
-    use: GpuUse = field(default_factory=GpuUse)
-    lost: bool = False
-    load: float = math.nan
-    answered_ns: int = 0
-    refresh_seconds: float = math.inf
-    ready: tuple[float, float] = (0.0, 0.0)
-    users: dict[int, float] = field(default_factory=dict)
-
-
-def open_nvml() -> NvmlSource | None:
-    """All GPUs of this machine, or None where there is no driver library, or no binding. The reason is logged.
-
-    Nothing is asked of the driver yet: :meth:`NvmlSource.start` begins.
-    """
+def library_is_here() -> bool:
+    """Whether a driver's library is installed. Nothing is asked of the driver."""
     try:
-        ctypes.CDLL(_LIBRARY)
+        ctypes.CDLL(LIBRARY)
     except OSError:
-        log.debug("no NVIDIA driver library: no GPUs are metered")
+        return False
+    return True
+
+
+def load_binding() -> Any:
+    """The Python binding of NVML, or None where no driver's library is installed. Raises ImportError."""
+    if not library_is_here():
         return None
-    try:
-        import pynvml
-    except ImportError:
-        log.warning("an NVIDIA driver is here but nvidia-ml-py is not: install kepler-ebpf[gpu] to meter the GPUs")
-        return None
-    return NvmlSource(pynvml)
+    import pynvml
+
+    return pynvml
 
 
 class NvmlSource(Figures):
     """Energy of each GPU (see :class:`GpuSource`), and who used it.
 
-    A GPU that is lost costs that GPU only, until it is there again. A driver that is not loaded, or is loaded anew, is
-    asked again every five seconds.
+    There may be no driver at all, and no domains: one that is installed or loaded later is found all the same. A GPU
+    that is lost costs that GPU only, until it is there again. GPUs are counted, and a driver that has gone is looked
+    for, every five seconds.
     """
 
     name = "nvml"
 
-    def __init__(self, nvml: Any, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, binding: Callable[[], Any] = load_binding, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         super().__init__()
-        self._calls = Calls(nvml)
+        self._binding = binding
         self._clock_ns = clock_ns
-        self._gpus: list[_Gpu] = []
+        self._calls: Calls | None = None
+        self._gpus: list[Gpu] = []
         self._users: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
-        self._lock = threading.Lock()
+        self._loads: list[float] = []
+        self._lock = threading.Lock()  # of the two that follow: the thread fills them, a sample takes them over
+        self._ready: list[Release | None] = []
+        self._events: list[tuple[str, str]] = []
+        self._told = False
+        self._unwell: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
 
     def start(self) -> None:
-        """Poll in a thread; without it, :meth:`recount` and :meth:`poll` are the caller's to call."""
+        """Poll in a thread; without it, :meth:`recount` and :meth:`poll` are the caller's to call.
+
+        To be called after privileges were dropped: a thread keeps what it began with.
+        """
         self._thread.start()
+
+    # -- for the sampler --------------------------------------------------------------------------------------------
 
     def read(self) -> None:
         """Take over what has been polled since the last call."""
         with self._lock:
-            for position, gpu in enumerate(self._gpus):
-                if position == len(self.domains):
-                    self.add(gpu.domain)
-                    self._users.append((np.empty(0, np.int32), np.empty(0)))
-                joules, seconds = gpu.ready
-                if seconds > 0:
-                    self.book(position, Verdict(joules, seconds), self._clock_ns(), f"GPU {gpu.domain.index}")
-                    self._users[position] = (
-                        np.array(list(gpu.users), np.int32),
-                        np.array(list(gpu.users.values()), np.float64),
-                    )
-                    gpu.ready, gpu.users = (0.0, 0.0), {}
-                elif gpu.answered_ns and self.live[position]:
-                    self._accepted_ns[position] = gpu.answered_ns  # its joules wait for their users
-        self.settle(self._clock_ns())
+            ready, events = self._ready, self._events
+            self._ready, self._events = [None] * len(ready), []
+        now = self._clock_ns()
+        for what, reason in events:
+            if reason:
+                self.fault(what, reason)
+            else:
+                self.recovered(what)
+        for position, release in enumerate(ready):
+            gpu = self._gpus[position]
+            if position == len(self.domains):
+                self.add(gpu.domain)
+                self._users.append((np.empty(0, np.int32), np.empty(0)))
+                self._loads.append(math.nan)
+            if release is not None:
+                self.book(position, Verdict(release.joules, release.seconds), now, "")
+                self._users[position] = _columns(release)
+                self._loads[position] = release.load
+            if self.live[position]:
+                # Joules that wait for their users are not missing.
+                self._accepted_ns[position] = max(self._accepted_ns[position], gpu.accepted_ns)
+        self.settle(now)
 
     def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Processes that used the GPU's latest joules: ids, int32[n], and weights, float64[n].
 
-        Both are empty where nobody did, or where the driver does not say who.
+        Id 0 stands for those that cannot be named. Both are empty where nobody is known.
         """
         return self._users[position]
 
     def load(self, position: int) -> float:
-        """Utilisation of the device, 0 to 1; NaN where the driver does not tell."""
-        return self._gpus[position].load
+        """Mean utilisation of the device while it used its latest joules, 0 to 1; NaN where it is not known."""
+        return self._loads[position]
 
     def close(self) -> None:
         """Stop polling. A call that hangs is left behind: its thread ends with the process."""
@@ -128,101 +136,123 @@ class NvmlSource(Figures):
         if self._thread.is_alive():
             self._thread.join(_LONGEST_STOP_SECONDS)
 
-    def inspect(self) -> list[str]:
-        """One line for each GPU, for ``kepler-ebpf doctor``."""
-        self.recount()
-        self.poll()
-        return [
-            f"GPU {gpu.domain.index}: {gpu.domain.model} ({gpu.domain.uuid}), "
-            + ("energy counter" if isinstance(gpu.believer, Believer) else "no energy counter: power times time")
-            + (", MIG: energy is the whole GPU's, shared by multiprocessors" if self._calls.mig(gpu.handle) else "")
-            for gpu in self._gpus
-        ]
+    def inspect(self, wait_seconds: float = 5.0) -> list[tuple[bool, str]]:
+        """For each GPU, and for what does not work, whether it is well, and a line, for ``kepler-ebpf doctor``."""
 
-    # -- polling ----------------------------------------------------------------------------------------------------
+        def ask() -> None:
+            self.recount()
+            self.poll()
+            lines.extend((gpu.well, gpu.describe()) for gpu in self._gpus)
+
+        lines: list[tuple[bool, str]] = []
+        asking = threading.Thread(target=ask, name="nvml-inspect", daemon=True)
+        asking.start()
+        asking.join(wait_seconds)
+        if asking.is_alive():
+            return [(False, f"{_DRIVER} has not answered for {wait_seconds:g} s")]
+        with self._lock:
+            return lines + [(False, f"{what}: {reason}") for what, reason in self._events if reason]
+
+    # -- in the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         counted = -math.inf
         pause = 0.0
         while not self._stop.wait(pause):
+            every = _ABSENT_SECONDS if self._calls is None else _RECOUNT_SECONDS
             try:
-                if time.monotonic() - counted > _RECOUNT_SECONDS:
+                if time.monotonic() - counted > every:
                     counted = time.monotonic()
                     self.recount()
                 self.poll()
-            except Exception as error:  # a binding's bug costs a reading, not the thread
-                self.fault("the GPUs", type(error).__name__)
-            # Twice as often as the driver refreshes, so that no refresh is seen a whole period late.
-            fastest = min((gpu.refresh_seconds for gpu in self._gpus), default=math.inf) / 2
-            pause = min(max(fastest, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
+            except Exception as error:  # a fault of ours costs a reading, not the thread
+                self._report("the GPUs", reason_of(error))
+            if self._gpus:
+                # Twice as often as the driver refreshes, so that no refresh is seen a whole period late.
+                fastest = min(gpu.refresh_seconds for gpu in self._gpus) / 2
+                pause = min(max(fastest, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
+            else:
+                pause = _ABSENT_SECONDS if self._calls is None else _RECOUNT_SECONDS
+        if self._calls is not None:
+            self._calls.forget()
 
     def poll(self) -> None:
         """Ask every GPU once. Never raises what NVML raises."""
-        for gpu in self._gpus:
-            if not gpu.lost:
-                try:
-                    self._poll(gpu)
-                except self._calls.errors as error:
-                    self._lose(gpu, error)
-
-    def _poll(self, gpu: _Gpu) -> None:
-        verdict = self._energy(gpu)
-        now = self._clock_ns()
-        if verdict.fault:
-            self.fault(f"GPU {gpu.domain.index}", verdict.fault)
-        gpu.load = self._calls.load(gpu.handle)
-        if verdict.seconds > 0:
-            gpu.refresh_seconds = min(1.1 * gpu.refresh_seconds, verdict.seconds)
-            gpu.use.add(verdict.joules, now - round(verdict.seconds * 1e9), now)
-        for pid, utilization in self._calls.utilization(gpu.handle).items():
-            gpu.use.sample(pid, utilization, now)
-        release = gpu.use.release(now)
-        with self._lock:
-            gpu.answered_ns = now
+        for position, gpu in enumerate(self._gpus):
+            try:
+                release = gpu.poll(self._clock_ns())
+            except Exception as error:
+                self._unload(error)
+                continue
             if release is not None:
-                gpu.ready = (gpu.ready[0] + release.joules, gpu.ready[1] + release.seconds)
-                for pid, weight in release.weights.items():
-                    gpu.users[pid] = gpu.users.get(pid, 0.0) + weight
-
-    def _energy(self, gpu: _Gpu) -> Verdict:
-        if isinstance(gpu.believer, Believer):
-            millijoules = self._calls.millijoules(gpu.handle)
-            if millijoules is not None:
-                return gpu.believer.read(millijoules, self._clock_ns())
-            gpu.believer = PowerBeliever(gpu.believer.most_watts)
-        return gpu.believer.read(self._calls.watts(gpu.handle), self._clock_ns())
-
-    def _lose(self, gpu: _Gpu, error: BaseException) -> None:
-        reason = self._calls.reason(error)
-        gpu.lost = self._calls.is_lost(error)
-        self.fault(f"GPU {gpu.domain.index}", reason)
-        if self._calls.is_unloaded(error):
-            self._calls.forget()
-            for one in self._gpus:
-                one.lost = True
+                with self._lock:
+                    earlier = self._ready[position]
+                    self._ready[position] = release if earlier is None else earlier.plus(release)
 
     def recount(self) -> None:
         """Take up GPUs that have been added, and lost ones that are back; each by itself. Never raises."""
-        known = {gpu.domain.uuid: gpu for gpu in self._gpus}
+        if self._calls is None and not self._load():
+            return
+        assert self._calls is not None
         try:
             count = self._calls.count()
-        except self._calls.errors as error:
-            self.fault("the NVIDIA driver", self._calls.reason(error))
+        except Exception as error:
+            self._report(_DRIVER, reason_of(error))
+            self._unload(error)
             return
-        self.recovered("the NVIDIA driver")
+        self._report(_DRIVER, "")
+        known = {gpu.domain.uuid: gpu for gpu in self._gpus}
         for index in range(count):
             try:
                 handle, uuid, model = self._calls.device(index)
-            except self._calls.errors as error:
-                self.fault(f"GPU {index}", self._calls.reason(error))
+            except Exception as error:
+                self._report(f"GPU {index}", reason_of(error))
+                if is_unloaded(error):
+                    self._unload(error)
+                    return
                 continue
-            gpu = known.get(uuid)
-            if gpu is None:
-                limit = self._calls.limit_watts(handle)
-                most = limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"]
-                domain = Domain("gpu", index, self.name, uuid=uuid, model=model)
-                with self._lock:
-                    self._gpus.append(_Gpu(handle, domain, Believer(0, 1e-3, most)))
-            elif gpu.lost:
-                gpu.handle, gpu.lost = handle, False
-                gpu.believer.restart()  # what it used meanwhile is not known
+            if uuid in known:
+                known[uuid].found(handle)
+                continue
+            gpu = Gpu(self._calls, handle, Domain("gpu", index, self.name, uuid=uuid, model=model), self._report)
+            with self._lock:
+                self._gpus.append(gpu)
+                self._ready.append(None)
+
+    def _load(self) -> bool:
+        """Whether there is a library to call now."""
+        try:
+            binding = self._binding()
+        except ImportError:
+            if not self._told:
+                log.warning(
+                    "an NVIDIA driver is here but nvidia-ml-py is not: install kepler-ebpf[gpu] to meter the GPUs"
+                )
+                self._told = True
+            return False
+        if binding is not None:
+            self._calls = Calls(binding)
+        return binding is not None
+
+    def _unload(self, error: Exception) -> None:
+        """After an error that says that the driver has gone: begin anew at the next count."""
+        if self._calls is not None and is_unloaded(error):
+            self._calls.forget()
+            for gpu in self._gpus:
+                gpu.lose(reset=True)
+
+    def _report(self, what: str, reason: str) -> None:
+        with self._lock:
+            # Word that something works comes with every reading: only changes, and faults, are kept.
+            if len(self._events) < _MOST_EVENTS and (reason or what in self._unwell):
+                self._events.append((what, reason))
+            (self._unwell.add if reason else self._unwell.discard)(what)
+
+
+def _columns(release: Release) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    by_pid: dict[int, float] = {}
+    for pid, weight in release.weights.items():
+        by_pid[known_pid(pid)] = by_pid.get(known_pid(pid), 0.0) + weight
+    if set(by_pid) <= {NOBODY}:
+        by_pid = {}
+    return np.array(list(by_pid), np.int32), np.array(list(by_pid.values()), np.float64)

@@ -84,7 +84,10 @@ class GpuSource(EnergySource, Protocol):
     """A source whose domains are GPUs, and which knows their users."""
 
     def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Who used the joules that a domain told last: process ids, int32[n], and weights, float64[n]."""
+        """Who used the joules that a domain told last: process ids, int32[n], and weights, float64[n].
+
+        Id 0 stands for users that cannot be named: their part is nobody's.
+        """
 
     def load(self, position: int) -> float:
-        """The device's utilisation, 0 to 1, NaN where it is not known."""
+        """The device's utilisation while it used those joules, 0 to 1, NaN where it is not known."""

@@ -1,0 +1,171 @@
+"""One GPU: what it is asked, how often, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
+from .gpu_calls import Calls, is_absent, is_unloaded, reason_of
+from .gpu_samples import SampleStream
+from .gpu_use import GpuUse, Release
+from .source import Domain
+
+_USERS_NS, _RUNNING_NS = 100_000_000, 500_000_000
+"""How often its users are asked for (drivers have news of them six times a second at most), and lists of processes."""
+_RETRY_NS = 1_000_000_000
+_MOST_FAILURES = 3
+
+Report = Callable[[str, str], None]
+"""Takes what failed and a word why; an empty word: it works again."""
+
+
+class Gpu:
+    """State of one GPU; the thread that asks NVML owns it.
+
+    ``lost``: it is not asked until :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
+    """
+
+    def __init__(self, calls: Calls, handle: Any, domain: Domain, report: Report) -> None:
+        self.domain = domain
+        self.lost = False
+        self.unmetered = False
+        self.accepted_ns = 0
+        self.refresh_seconds = math.inf
+        self._calls = calls
+        self._handle = handle
+        self._report = report
+        self._believer = self._begin()
+        self._use = GpuUse()
+        self._stream = SampleStream()
+        self._load = math.nan
+        self._ask_ns = 0
+        self._failures = 0
+        self._retry_ns = 0
+        self._reset = False
+
+    @property
+    def name(self) -> str:
+        """As log lines name it."""
+        return f"GPU {self.domain.index}"
+
+    def _begin(self) -> Believer | PowerBeliever:
+        limit = self._calls.limit_watts(self._handle)
+        return Believer(0, 1e-3, limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"])
+
+    @property
+    def well(self) -> bool:
+        """Whether its energy is known at present."""
+        return not (self.unmetered or self.lost or self._failures)
+
+    def describe(self) -> str:
+        """One line for people; it asks the driver."""
+        how = "energy counter" if isinstance(self._believer, Believer) else "no energy counter: power times time"
+        if self.unmetered:
+            how = "neither energy nor power is told: it is not metered"
+        line = f"{self.name}: {self.domain.model} ({self.domain.uuid}), {how}"
+        if self._calls.mig(self._handle):
+            line += ", MIG: energy is the whole GPU's, shared by multiprocessors of the instances that have processes"
+        return line
+
+    def found(self, handle: Any) -> None:
+        """It is there, under this handle."""
+        self._handle = handle
+        if not self.lost:
+            return
+        if self._reset:
+            self._believer = self._begin()  # what it used meanwhile is not known, nor whether it now has a counter
+            self._stream = SampleStream()
+            self.unmetered = False
+        self.lost = self._reset = False
+        self._failures = self._retry_ns = 0
+
+    def lose(self, reset: bool) -> None:
+        """Ask it no more until it is found again. ``reset``: its counters may then have begun anew."""
+        self.lost = True
+        self._reset = self._reset or reset
+
+    def poll(self, now_ns: int) -> Release | None:
+        """Ask it, and give the joules whose users are known by now. Raises what NVML raises where that is unloaded."""
+        if not self.lost and not self.unmetered and now_ns >= self._retry_ns:
+            try:
+                self._read(now_ns)
+            except Exception as error:
+                self._fail(error, now_ns)
+                if is_unloaded(error):
+                    raise
+        return self._use.release(now_ns)
+
+    # -- energy -----------------------------------------------------------------------------------------------------
+
+    def _read(self, now_ns: int) -> None:
+        verdict = self._energy(now_ns)
+        self._failures = 0
+        if verdict.fault:
+            self._report(self.name, verdict.fault)
+        elif verdict.seconds > 0:
+            self._report(self.name, "")
+        if now_ns >= self._ask_ns:
+            self._ask_ns = now_ns + _USERS_NS
+            self._load = self._calls.load(self._handle)
+            self._ask_users(now_ns)
+        if verdict.seconds > 0:
+            self.accepted_ns = now_ns
+            if isinstance(self._believer, Believer):
+                self.refresh_seconds = min(1.1 * self.refresh_seconds, verdict.seconds)
+            self._use.add(verdict.joules, now_ns - round(verdict.seconds * 1e9), now_ns, self._load)
+
+    def _energy(self, now_ns: int) -> Verdict:
+        if isinstance(self._believer, Believer):
+            try:
+                return self._believer.read(self._calls.millijoules(self._handle), now_ns)
+            except Exception as error:
+                if not is_absent(error):
+                    raise
+                self._believer = PowerBeliever(self._believer.most_watts)
+        try:
+            return self._believer.read(self._calls.watts(self._handle), now_ns)
+        except Exception as error:
+            if not is_absent(error):
+                raise
+            self.unmetered = True
+            self._report(self.name, reason_of(error))
+            return NOTHING
+
+    def _fail(self, error: Exception, now_ns: int) -> None:
+        reason = reason_of(error)
+        self._report(self.name, reason)
+        self._failures += 1
+        self._retry_ns = now_ns + _RETRY_NS
+        if reason in ("GpuIsLost", "ResetRequired"):
+            self.lose(reset=True)
+        elif self._failures >= _MOST_FAILURES:
+            self.lose(reset=False)  # the same handle may never answer again
+
+    # -- users ------------------------------------------------------------------------------------------------------
+
+    def _ask_users(self, now_ns: int) -> None:
+        """Whatever becomes of this, energy goes on; who is not known is not charged."""
+        what = f"use of {self.name}"
+        try:
+            samples = self._calls.samples(self._handle, self._stream.since_us(now_ns))
+        except Exception as error:
+            if not is_absent(error):
+                self._report(what, reason_of(error))
+                return
+        else:
+            self._report(what, "")
+            for pid, utilization in self._stream.take(samples, now_ns).items():
+                self._use.sample(pid, utilization, now_ns)
+            return
+        try:
+            running = self._calls.running(self._handle)
+        except Exception as error:
+            if not is_absent(error):
+                self._report(what, reason_of(error))
+            return
+        self._ask_ns = now_ns + _RUNNING_NS
+        for pid, share in running.items():
+            self._use.sample(pid, share, now_ns)
+        self._use.only(running)
