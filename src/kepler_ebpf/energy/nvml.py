@@ -15,6 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,13 @@ class NvmlSource(Figures):
     name = "nvml"
 
     def __init__(
-        self, binding: Callable[[], Any] = load_binding, clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        proc: Path = Path("/proc"),
+        binding: Callable[[], Any] = load_binding,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__()
+        self._proc = proc
         self._binding = binding
         self._clock_ns = clock_ns
         self._calls: Calls | None = None
@@ -214,10 +219,14 @@ class NvmlSource(Figures):
             if uuid in known:
                 known[uuid].found(handle)
                 continue
-            gpu = Gpu(self._calls, handle, Domain("gpu", index, self.name, uuid=uuid, model=model), self._report)
+            domain = Domain("gpu", index, self.name, uuid=uuid, model=model)
+            gpu = Gpu(self._calls, handle, domain, self._report, self._is_alive)
             with self._lock:
                 self._gpus.append(gpu)
                 self._ready.append(None)
+
+    def _is_alive(self, pid: int) -> bool:
+        return (self._proc / str(pid)).exists()
 
     def _load(self) -> bool:
         """Whether there is a library to call now."""
