@@ -207,6 +207,7 @@ class NvmlSource(Figures):
             return
         self._report(_DRIVER, "")
         known = {gpu.domain.uuid: gpu for gpu in self._gpus}
+        seen: dict[int, str] = {}
         for index in range(count):
             try:
                 handle, uuid, model = self._calls.device(index)
@@ -216,6 +217,7 @@ class NvmlSource(Figures):
                     self._unload(error)
                     return
                 continue
+            seen[index] = uuid
             if uuid in known:
                 known[uuid].found(handle)
                 continue
@@ -224,6 +226,9 @@ class NvmlSource(Figures):
             with self._lock:
                 self._gpus.append(gpu)
                 self._ready.append(None)
+        for gpu in self._gpus:
+            if gpu.domain.index in seen and gpu.domain.uuid not in seen.values():
+                gpu.lose(reset=True)  # another one has its place: nothing is to be counted twice
 
     def _is_alive(self, pid: int) -> bool:
         return (self._proc / str(pid)).exists()
