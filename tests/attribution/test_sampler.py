@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.attribution.frame import Frame
+from kepler_ebpf.energy.gpu_use import HOLD_SECONDS
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from kepler_ebpf.kernel.source import CgroupEvent
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
@@ -175,6 +176,20 @@ def test_gpu_energy_goes_to_its_users_even_without_cpu() -> None:
     node.tick(np.array([0.0, 8.0]))
     assert node.process(10) == pytest.approx(10.0)
     assert node.ledger.unattributed[2] == pytest.approx(4.0), "a user nobody knows: said to be unattributed"
+
+
+def test_a_process_that_ended_before_its_gpu_told_is_charged_all_the_same() -> None:
+    """A GPU's joules wait for their users for up to HOLD_SECONDS."""
+    node = Node((package(floor=0.0), Domain("gpu", 0, "fake", idle_watts=0.0)), packages=1)
+    node.kernel.run(10, 1, 0, 10**7)
+    node.source.users = {10: 1.0}
+    node.tick(np.array([0.0, 1.0]))
+    node.kernel.kill(10)
+    for _ in range(int(HOLD_SECONDS / SECONDS)):
+        node.tick(np.array([0.0, 0.0]))
+    node.tick(np.array([0.0, 8.0]))
+    assert node.container(1) == pytest.approx(9.0)
+    assert node.ledger.unattributed[2] == 0.0
 
 
 def test_hyperthreads_weigh_less() -> None:

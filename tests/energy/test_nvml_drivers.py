@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import time
 from pathlib import Path
 
@@ -48,6 +49,32 @@ def test_stamps_that_go_back_are_followed(bench: Bench) -> None:
     assert shares_of(source) == {100: 1.0}
 
 
+def test_nobody_waits_for_a_process_that_has_ended(bench: Bench) -> None:
+    source = bench.open()
+    process = subprocess.Popen(["sleep", "60"])
+    for step in range(1, 31):
+        use = [f"use 0 100 50 {step * 100_000}"]
+        if step <= 10:
+            use.append(f"use 0 {process.pid} 50 {step * 100_000}")
+        elif step == 11:
+            process.kill()
+            process.wait()
+        bench.poll(f"gpu 0 {1000 + step * 10_000} 100000 0 0", *use, seconds=0.1)
+        source.read()
+        assert source.joules[0] == pytest.approx(step * 10.0)
+    assert shares_of(source) == {100: 1.0}
+
+
+def test_nobody_waits_for_a_process_id_that_cannot_be(bench: Bench) -> None:
+    source = bench.open()
+    for step in range(1, 61):
+        odd = [f"use 0 4294967295 10 {step * 100_000}"] if step < 4 else []
+        bench.poll(f"gpu 0 {1000 + step * 10_000} 100000 0 0", f"use 0 100 80 {step * 100_000}", *odd, seconds=0.1)
+        source.read()
+        assert source.joules[0] == pytest.approx(step * 10.0)
+    assert shares_of(source) == {100: 1.0}
+
+
 def test_mig_shares_by_multiprocessors_of_the_instances_that_have_processes(bench: Bench) -> None:
     source = bench.open()
     instances = ("instance 0 0 42", "instance 0 3 14", "instance 0 5 28")
@@ -60,6 +87,7 @@ def test_a_process_that_left_a_divided_gpu_is_not_charged_any_more(bench: Bench)
     bench.poll("gpu 0 2000 50000 0 1", "run 0 100", "run 0 200")
     bench.poll("gpu 0 3000 50000 0 1", "run 0 200")
     source.read()
+    assert set(shares_of(source)) == {100, 200}
     bench.poll("gpu 0 4000 50000 0 1", "run 0 200")
     source.read()
     assert shares_of(source) == {200: 1.0}
@@ -206,7 +234,7 @@ def test_a_library_that_is_installed_after_the_start(nvml_library: Path) -> None
     import pynvml
 
     installed: list[object] = []
-    source = NvmlSource(lambda: installed[0] if installed else None)
+    source = NvmlSource(binding=lambda: installed[0] if installed else None)
     source.recount()
     source.read()
     assert source._calls is None
@@ -234,7 +262,7 @@ def test_whatever_a_binding_raises_costs_a_reading(bench: Bench, error: type[Exc
             return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle))
 
     binding = Broken()
-    bench.source = NvmlSource(lambda: binding, lambda: bench.now_ns)
+    bench.source = NvmlSource(binding=lambda: binding, clock_ns=lambda: bench.now_ns)
     source = bench.open()
     binding.broken = True
     bench.poll("gpu 0 2000 50000 0 0")

@@ -156,7 +156,7 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
             "NVML", POORER, "the driver library is here but its Python binding is not", "pip install nvidia-ml-py"
         )
         return
-    for well, line in NvmlSource().inspect() or [(False, "the driver shows no GPU")]:
+    for well, line in NvmlSource(fs.proc).inspect() or [(False, "the driver shows no GPU")]:
         yield Finding("NVML", OK if well else POORER, line, "" if well else "check nvidia-smi; serve asks again")
 
 

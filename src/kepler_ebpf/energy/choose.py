@@ -77,7 +77,7 @@ def choose_sources(
     ]
     if packages.name == model.name:
         notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
-    return Choice(packages, NvmlSource(), tuple(notes))
+    return Choice(packages, NvmlSource(fs.proc), tuple(notes))
 
 
 def _offers(source: EnergySource) -> set[tuple[str, int]]:

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
-from .gpu_calls import Calls, is_absent, is_unloaded, reason_of
+from .gpu_calls import Calls, is_absent, is_unloaded, known_pid, reason_of
 from .gpu_samples import SampleStream
-from .gpu_use import GpuUse, Release
+from .gpu_use import NOBODY, GpuUse, Release
 from .source import Domain
 
 _USERS_NS, _RUNNING_NS = 100_000_000, 500_000_000
 """How often its users are asked for (drivers have news of them six times a second at most), and lists of processes."""
 _RETRY_NS = 1_000_000_000
 _MOST_FAILURES = 3
+_MOST_MET = 10_000
 
 Report = Callable[[str, str], None]
 """Takes what failed and a word why; an empty word: it works again."""
@@ -27,7 +28,9 @@ class Gpu:
     ``lost``: it is not asked until :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
     """
 
-    def __init__(self, calls: Calls, handle: Any, domain: Domain, report: Report) -> None:
+    def __init__(
+        self, calls: Calls, handle: Any, domain: Domain, report: Report, is_alive: Callable[[int], bool]
+    ) -> None:
         self.domain = domain
         self.lost = False
         self.unmetered = False
@@ -36,6 +39,8 @@ class Gpu:
         self._calls = calls
         self._handle = handle
         self._report = report
+        self._is_alive = is_alive
+        self._met: set[int] = set()  # processes that were alive when they had a sample
         self._believer = self._begin()
         self._use = GpuUse()
         self._stream = SampleStream()
@@ -147,7 +152,7 @@ class Gpu:
 
     def _ask_users(self, now_ns: int) -> None:
         """Whatever becomes of this, energy goes on; who is not known is not charged."""
-        what = f"use of {self.name}"
+        what = f"{self.name}'s users"
         try:
             samples = self._calls.samples(self._handle, self._stream.since_us(now_ns))
         except Exception as error:
@@ -157,7 +162,10 @@ class Gpu:
         else:
             self._report(what, "")
             for pid, utilization in self._stream.take(samples, now_ns).items():
-                self._use.sample(pid, utilization, now_ns)
+                self._use.sample(pid, utilization, now_ns, awaited=known_pid(pid) != NOBODY)
+                if pid not in self._met and self._is_alive(pid):
+                    self._met.add(pid)
+            self._notice_ends(now_ns)
             return
         try:
             running = self._calls.running(self._handle)
@@ -168,4 +176,13 @@ class Gpu:
         self._ask_ns = now_ns + _RUNNING_NS
         for pid, share in running.items():
             self._use.sample(pid, share, now_ns)
-        self._use.only(running)
+        self._use.only(running.keys(), now_ns)
+
+    def _notice_ends(self, now_ns: int) -> None:
+        """Do not let joules wait for a process that has ended; one that was never seen alive is in no view of ours."""
+        for pid in self._use.silent(now_ns):
+            if pid in self._met and not self._is_alive(pid):
+                self._use.end(pid, now_ns)
+                self._met.discard(pid)
+        if len(self._met) > _MOST_MET:
+            self._met.clear()

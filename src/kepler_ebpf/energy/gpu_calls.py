@@ -174,6 +174,10 @@ def _utilization(per_cent: Any) -> float:
     return value / 100 if 0 <= value <= 100 else math.nan
 
 
-def _text(value: str | bytes) -> str:
-    """Older bindings give bytes."""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _text(value: Any) -> str:
+    """Older bindings give bytes. Raises TypeError."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise TypeError(f"a name that is a {type(value).__name__}")
+    return value

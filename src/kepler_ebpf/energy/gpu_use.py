@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 NOBODY = 0
@@ -18,6 +18,7 @@ HOLD_SECONDS = 8.0
 """Longest time that joules wait for samples: drivers have been seen to give none of a busy process for 7.2 s."""
 REACH_SECONDS = 2.0
 """How far the first sample of a process reaches back, and the latest one ahead."""
+_SILENT_NS = 500_000_000
 _REACH_NS = round(REACH_SECONDS * 1e9)
 
 
@@ -28,18 +29,21 @@ _MOST_PROCESSES = 4096
 class _Process:
     """``until_ns``: how far its samples reach. ``spans``: what they said: from, to, and utilisation (0 to 1).
 
-    ``ended``: whether the driver has said that it is there no more.
+    ``ended_ns``: since when it is known to be there no more. ``awaited``: whether joules wait for its next sample.
     """
 
     until_ns: int
     spans: deque[tuple[int, int, float]] = field(default_factory=deque)
-    ended: bool = False
+    ended_ns: int | None = None
+    awaited: bool = True
 
     def mean(self, from_ns: int, to_ns: int) -> float:
         """Mean utilisation over a time, 0 where no sample reaches."""
         used = sum(_overlap(from_ns, to_ns, begin, end) * use for begin, end, use in self.spans)
-        if not self.ended:
-            used += _overlap(from_ns, to_ns, self.until_ns, self.until_ns + _REACH_NS) * self.spans[-1][2]
+        ahead_ns = self.until_ns + _REACH_NS
+        if self.ended_ns is not None:
+            ahead_ns = min(ahead_ns, self.ended_ns)
+        used += _overlap(from_ns, to_ns, self.until_ns, ahead_ns) * self.spans[-1][2]
         return used / max(to_ns - from_ns, 1)
 
 
@@ -86,21 +90,35 @@ class GpuUse:
             self._released_ns = from_ns
         self._pieces.append(_Piece(from_ns, to_ns, joules, load))
 
-    def sample(self, pid: int, utilization: float, now_ns: int) -> None:
-        """A new sample of a process: how busy it was since the one before."""
+    def sample(self, pid: int, utilization: float, now_ns: int, *, awaited: bool = True) -> None:
+        """A new sample of a process: how busy it was since the one before. ``awaited``: whether another will come."""
         process = self._processes.get(pid)
         if process is None:
             if len(self._processes) >= _MOST_PROCESSES:
                 return
             begun = max(self._released_ns, now_ns - _REACH_NS)
             process = self._processes[pid] = _Process(begun)
-        process.spans.append((now_ns if process.ended else process.until_ns, now_ns, utilization))
-        process.until_ns, process.ended = now_ns, False
+        process.spans.append((process.until_ns if process.ended_ns is None else now_ns, now_ns, utilization))
+        process.until_ns, process.ended_ns, process.awaited = now_ns, None, awaited
 
-    def only(self, pids: Collection[int]) -> None:
+    def silent(self, now_ns: int) -> list[int]:
+        """Processes that are waited for and have not been heard of for a while."""
+        return [
+            pid
+            for pid, process in self._processes.items()
+            if process.awaited and process.ended_ns is None and now_ns - process.until_ns > _SILENT_NS
+        ]
+
+    def end(self, pid: int, now_ns: int) -> None:
+        """This process is there no more."""
+        process = self._processes.get(pid)
+        if process is not None and process.ended_ns is None:
+            process.ended_ns = now_ns
+
+    def only(self, pids: Set[int], now_ns: int) -> None:
         """The driver has listed all processes: nobody else is there any more."""
-        for pid, process in self._processes.items():
-            process.ended = process.ended or pid not in pids
+        for pid in self._processes.keys() - pids:
+            self.end(pid, now_ns)
 
     def release(self, now_ns: int) -> Release | None:
         """The joules that samples cover by now; None where there are none."""
@@ -108,7 +126,7 @@ class GpuUse:
         waited_for = [
             process.until_ns + _REACH_NS
             for process in self._processes.values()
-            if process.until_ns > oldest and not process.ended
+            if process.until_ns > oldest and process.awaited and process.ended_ns is None
         ]
         # Where nobody is known, a first sample may still come that reaches back.
         horizon = min(waited_for, default=now_ns - _REACH_NS)
@@ -139,7 +157,7 @@ class GpuUse:
         for pid, process in list(self._processes.items()):
             while len(process.spans) > 1 and process.spans[0][1] <= released_ns:
                 process.spans.popleft()
-            if process.until_ns <= (released_ns if process.ended else oldest):
+            if process.until_ns <= oldest:
                 del self._processes[pid]
 
 

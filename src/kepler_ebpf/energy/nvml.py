@@ -15,6 +15,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,9 +68,13 @@ class NvmlSource(Figures):
     name = "nvml"
 
     def __init__(
-        self, binding: Callable[[], Any] = load_binding, clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        proc: Path = Path("/proc"),
+        binding: Callable[[], Any] = load_binding,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__()
+        self._proc = proc
         self._binding = binding
         self._clock_ns = clock_ns
         self._calls: Calls | None = None
@@ -202,6 +207,7 @@ class NvmlSource(Figures):
             return
         self._report(_DRIVER, "")
         known = {gpu.domain.uuid: gpu for gpu in self._gpus}
+        seen: dict[int, str] = {}
         for index in range(count):
             try:
                 handle, uuid, model = self._calls.device(index)
@@ -211,13 +217,21 @@ class NvmlSource(Figures):
                     self._unload(error)
                     return
                 continue
+            seen[index] = uuid
             if uuid in known:
                 known[uuid].found(handle)
                 continue
-            gpu = Gpu(self._calls, handle, Domain("gpu", index, self.name, uuid=uuid, model=model), self._report)
+            domain = Domain("gpu", index, self.name, uuid=uuid, model=model)
+            gpu = Gpu(self._calls, handle, domain, self._report, self._is_alive)
             with self._lock:
                 self._gpus.append(gpu)
                 self._ready.append(None)
+        for gpu in self._gpus:
+            if gpu.domain.index in seen and gpu.domain.uuid not in seen.values():
+                gpu.lose(reset=True)  # another one has its place: nothing is to be counted twice
+
+    def _is_alive(self, pid: int) -> bool:
+        return (self._proc / str(pid)).exists()
 
     def _load(self) -> bool:
         """Whether there is a library to call now."""

@@ -47,6 +47,13 @@ def _working_sets(snapshot: Snapshot) -> Samples:
     ]
 
 
+def _shared(component: Component) -> str:
+    """How a GPU's energy is shared differs from what people expect, so the help text says it."""
+    if component != "gpu":
+        return ""
+    return ": by utilisation, or by multiprocessors of the MIG instances that have processes where none is told"
+
+
 def _container(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples], more: str = "") -> Family:
     return Family(f"kepler_container_{name}", kind, "container", CONTAINER_LABELS, text, samples, more)
 
@@ -62,7 +69,7 @@ CONTAINERS = (
         _container(
             f"{component}_joules",
             "counter",
-            f"Energy of the container, {component} part.",
+            f"Energy of the container, {component} part{_shared(component)}.",
             _container_part(component),
             "where metered",
         )
@@ -173,7 +180,7 @@ PROCESSES = (
         _process(
             f"{NODE[component]}_joules",
             "counter",
-            f"Energy of the process, {NODE[component]} part.",
+            f"Energy of the process, {NODE[component]} part{_shared(NODE[component])}.",
             _process_part(NODE[component]),
             "where metered",
         )
