@@ -24,7 +24,7 @@ from kepler_ebpf.kernel.launch import Loaded
 from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent, KernelTables
 from kepler_ebpf.kernel.table import COUNTERS, Slices, Table, counted_columns
 from kepler_ebpf.workloads.source import Workloads
-from kepler_ebpf.workloads.workload import Workload
+from kepler_ebpf.workloads.workload import SYSTEM, Workload
 
 
 class FreeRows:
@@ -219,6 +219,9 @@ class FakeWorkloads:
         if cgroup_id in self.known:
             return self.known[cgroup_id]
         return Workload("container", f"c{cgroup_id}", cpu_request=cgroup_id)
+
+    def meanwhile(self, cgroup_id: int) -> Workload:
+        return SYSTEM
 
     def current(self, workload: Workload) -> Workload | None:
         name = self.names.get(workload.container_id, workload.container)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import os
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import find_hierarchy
+from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy
 from kepler_ebpf.workloads.cgroupfs import CgroupTree
 from kepler_ebpf.workloads.memory import _places as places
 from kepler_ebpf.workloads.memory import working_set_bytes
@@ -47,6 +49,51 @@ def test_path_of_a_live_cgroup(tree: CgroupTree, by_handle: bool) -> None:
         for left in (inner, directory):
             if left.exists():
                 left.rmdir()
+
+
+def test_a_path_of_any_length_still_tells_whose_it_is(tree: CgroupTree) -> None:
+    """A container nests cgroups until nothing tells their path any more."""
+    require(tree.has_handles, "needs CAP_DAC_READ_SEARCH")
+    assert tree.root is not None
+    first = f"kepler-test-{os.getpid()}-{'c' * 64}"
+    with contextlib.ExitStack() as stack:
+        above = os.open(tree.root, os.O_RDONLY)
+        stack.callback(os.close, above)
+        for name in [first, *["d" * 250] * 30]:
+            os.mkdir(name, dir_fd=above)
+            stack.callback(os.rmdir, name, dir_fd=above)
+            above = os.open(name, os.O_RDONLY, dir_fd=above)
+            stack.callback(os.close, above)
+        path = tree.path(os.fstat(above).st_ino)
+    assert path is not None
+    assert path.startswith(f"/{first}/ddd")
+    assert 3800 < len(path) < 4096
+
+
+def test_what_may_not_be_read_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user closes his cgroup to others: what is below it may live."""
+    for name in ("mine/c", "other/c"):
+        (tmp_path / name).mkdir(parents=True)
+    tree = CgroupTree(Hierarchy(tmp_path), clock=itertools.count(step=60).__next__)
+    tree.has_handles = False
+    ids = {str(path.relative_to(tmp_path)): path.stat().st_ino for path in tmp_path.rglob("*")}
+    tree.scan()
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if path == str(tmp_path / "mine"):
+            raise PermissionError(errno.EACCES, "closed")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    (tmp_path / "other/c").rmdir()
+    assert not any(tree.is_gone(ids[name]) for name in ("mine", "mine/c", "other"))
+    assert tree.path(ids["mine/c"]) == "/mine/c"
+    assert tree.is_gone(ids["other/c"]), "beside it everything is seen as ever"
+    assert not tree.is_gone(1 << 40), "one that came later may be behind the closed door"
+    monkeypatch.undo()
+    assert tree.is_gone(1 << 40)
+    tree.close()
 
 
 def test_no_cgroups_means_no_paths(tmp_path: Path) -> None:

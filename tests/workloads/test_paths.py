@@ -14,6 +14,8 @@ B = "9b3a5d4e" * 8
 UID = "2942c55c-c9cb-428a-93a4-eaf89c1f3ce0"
 LOW = UID.replace("-", "_")
 STATIC = "8b1e5f6c2d3a4b5c6d7e8f9a0b1c2d3e"
+TASK = "1a2b3c4d5e6f708192a3b4c5d6e7f809"
+STEP = "jdvb8w1cgfz7wtnb3bcpj9nyf"
 
 CONTAINERS = [
     (f"/docker/{A}", "docker", A, ""),
@@ -93,8 +95,28 @@ CONTAINERS = [
     (f"/docker/{A}/system.slice/nginx.service", "docker", A, ""),
     (f"/system.slice/docker-{A}.scope/init.scope", "docker", A, ""),
     (f"/docker/{B}/docker/{A}", "docker", A, ""),
-    # ECS
-    (f"/ecs/1a2b3c4d5e6f708192a3b4c5d6e7f809/{A}", "", A, ""),
+    # ECS: cgroup v1, with the cluster's name, the older ids of tasks; cgroup v2
+    (f"/ecs/{TASK}/{A}", "", A, ""),
+    (f"/ecs/prod/{TASK}/{A}", "", A, ""),
+    (f"/ecs/{UID}/{A}", "", A, ""),
+    (f"/ecstasks.slice/ecstasks-{TASK}.slice/docker-{A}.scope", "docker", A, ""),
+    # Fargate 1.4
+    (f"/ecs/{TASK}-1234567890", "ecs", f"{TASK}-1234567890", ""),
+    (f"/ecs/{TASK}/{TASK}-1234567890", "ecs", f"{TASK}-1234567890", ""),
+    # steps of BuildKit: its own daemon, docker's with either driver, inside the container of docker buildx
+    (f"/buildkit/{STEP}", "buildkit", STEP, ""),
+    (f"/docker/buildkit/{STEP}", "buildkit", STEP, ""),
+    (f"/system.slice/docker-{STEP}.scope", "buildkit", STEP, ""),
+    (f"/docker/{A}/buildkit/{STEP}", "buildkit", STEP, ""),
+    # Kata: the sandbox, by containerd's and the kubelet's paths, and by docker's
+    (f"/kubepods/burstable/pod{UID}/kata_{A}", "kata", A, UID),
+    (f"/default/kata_{A}", "kata", A, ""),
+    ("/default/kata_sandbox-1", "kata", "sandbox-1", ""),
+    (f"/kata/{A}", "", A, ""),
+    (f"/kubepods.slice/kubepods-pod{LOW}.slice/cri-containerd-{A}.scope/kata_{A}", "kata", A, UID),
+    # actions runners, docker in a snap, Garden's daemon below systemd
+    (f"/actions_job/{A}", "", A, ""),
+    (f"/docker-ce/docker/{A}", "docker", A, ""),
 ]
 
 
@@ -119,6 +141,19 @@ def test_container_paths(path: str, runtime: str, container_id: str, pod_uid: st
         (r"/machine.slice/machine-lxc\x2d3\x2dweb.scope", "libvirt-lxc/web", "web", False),
         (r"/machine.slice/machine-qemu\x2d3\x2dmail\x2d1.scope/libvirt/emulator", "libvirt/mail-1", "mail-1", True),
         ("/machine/qemu-3-mail.libvirt-qemu/vcpu0", "libvirt/mail", "mail", True),
+        (
+            "/machine.slice/machine-qemu\\x2d12\\x2dinstance\\x2d0000000f.scope",
+            "libvirt/instance-0000000f",
+            "instance-0000000f",
+            True,
+        ),
+        ("/qemu.slice/100.scope", "proxmox/100", "100", True),
+        ("/lxc/101", "lxc/101", "101", False),
+        ("/lxc/101/ns/init.scope", "lxc/101", "101", False),
+        ("/lxc.payload.default_c1/ns/system.slice", "lxc/default_c1", "default_c1", False),
+        ("/lxc.slice/lxc.payload.c1/init.scope", "lxc/c1", "c1", False),
+        ("/machine.slice/machine-fedora.scope/supervisor", "nspawn/fedora", "fedora", False),
+        ("/machine.slice/systemd-nspawn@web.service/payload/system.slice/nginx.service", "nspawn/web", "web", False),
     ],
 )
 def test_machines_have_names_and_ids_nobody_shares(
@@ -155,6 +190,9 @@ def test_host_paths(path: str, unit: str) -> None:
         f"/system.slice/crio-conmon-{A}.scope",
         f"/machine.slice/libpod-conmon-{A}.scope",
         f"/machine.slice/machine-libpod_pod_{B}.slice/libpod-conmon-{A}.scope",
+        f"/kata_overhead/{A}",
+        f"/kata_overhead/kubepods/besteffort/pod{UID}/{A}",
+        f"/kata_overhead/kubepods/besteffort/pod{UID}/kata_{A}",
     ],
 )
 def test_monitors_work_for_their_container(path: str) -> None:
@@ -189,6 +227,48 @@ def test_a_kubelet_inside_a_pods_container_makes_pods_again() -> None:
 def test_what_kata_keeps_beside_a_pods_containers_is_that_pods() -> None:
     identity = parse(f"/kubepods/burstable/pod{UID}/kata_overhead")
     assert (identity.container_id, identity.pod_uid) == (f"{UID}/kata_overhead", UID)
+
+
+def test_a_sandbox_of_kata_whose_id_is_short() -> None:
+    """As Kata's own documentation writes it."""
+    assert parse("/kata_overhead/12345678").container_id == parse("/kubepods/kata_12345678").container_id == "12345678"
+
+
+@pytest.mark.parametrize(
+    ("path", "outer", "owner"),
+    [
+        (f"/docker/{B}/kubepods/besteffort/pod{UID}/{A}", B, ""),
+        (f"/docker/{B}/kubepods/besteffort/pod{UID}", B, ""),
+        (f"/docker/{B}/system.slice/nginx.service", "", ""),
+        (f"/docker/{B}/lxc/web", B, ""),
+        (f"/kubepods/burstable/pod{UID}/{B}/docker/{A}", B, ""),
+        ("/lxc.payload.web1/lxc.payload.web2", "lxc/web1", ""),
+        (f"/kubepods/burstable/pod{UID}/crio-{A}.scope/container", "", ""),
+        (f"/user.slice/user-1000.slice/user@1000.service/kubepods/pod{UID}/{A}", "", "1000"),
+        (f"/user.slice/user-1000.slice/user@1000.service/user-0.slice/docker/{A}", "", "1000"),
+        (f"/docker/{B}/user.slice/user-1000.slice/kubepods/pod{UID}/{A}", B, ""),
+        ("/user.slice/user-1000.slice/session-1.scope", "", "1000"),
+    ],
+)
+def test_what_a_path_is_inside_of(path: str, outer: str, owner: str) -> None:
+    identity = parse(path)
+    assert (identity.outer.container_id if identity.outer else "") == outer
+    assert identity.owner == owner
+
+
+@pytest.mark.parametrize("levels", [5, 400, 4000])
+@pytest.mark.parametrize("name", ["x", "kubepods", "kata_overhead", "lxc", "d" * 255, f"libpod-{'c' * 64}.scope"])
+def test_a_container_cannot_nest_itself_out_of_sight(levels: int, name: str) -> None:
+    identity = parse(f"/system.slice/docker-{A}.scope" + f"/{name}" * levels)
+    assert (identity.outer or identity).container_id == A
+
+
+def test_what_is_cut_off_a_long_path_makes_no_name() -> None:
+    around = "/" + "/".join(["x" * 200] * 20)
+    assert parse(f"{around}/{A}").container_id == A
+    room = 4096 - len(around) - 1 - 64
+    assert parse(f"{around}/{'y' * (room - 1)}/{A}").container_id == A
+    assert parse(f"{around}/{'y' * (room - 1)}/{A}{A}").container_id == ""
 
 
 @given(st.lists(st.text(max_size=300), max_size=30).map("/".join))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.hierarchy import Hierarchy
 from kepler_ebpf.workloads.names.provider import ContainerName
 from kepler_ebpf.workloads.resolver import WorkloadResolver
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
+from tests.needs import require
 
 ID = "0f7e1c2d" * 8
 POD = "0a1b2c3d-9999-2222-3333-444455556666"
@@ -109,6 +113,166 @@ def test_a_users_cgroup_called_like_a_pods_container_is_the_users(tmp_path: Path
         assert len(keys) == 2
         assert found[0 if first is real else 1] == Workload("container", ID, pod_uid=POD)
         workloads.close()
+
+
+def resolver(tmp_path: Path, *providers: Known) -> WorkloadResolver:
+    return WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), providers)
+
+
+def settled(workloads: WorkloadResolver, cgroup_id: int) -> Workload:
+    deadline = time.monotonic() + 25
+    while (found := workloads.identify(cgroup_id)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+USER = "/user.slice/user-1000.slice/user@1000.service/app.slice"
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        f"{USER}/kubepods/burstable/pod{POD}/{ID}",
+        f"{USER}/kubepods.slice/kubepods-pod{POD.replace('-', '_')}.slice/crio-{ID}.scope",
+        f"{USER}/crio-conmon-{ID}.scope",
+        f"{USER}/kata_overhead/{ID}",
+        f"{USER}/docker/{ID}",
+        f"/docker/{'a' * 64}/kubepods/burstable/pod{POD}/{ID}",
+        f"/docker/{'a' * 64}/kubepods/burstable/pod{POD}",
+        f"/docker/{'a' * 64}/docker/{ID}",
+        f"/docker/{'a' * 64}/crio-conmon-{ID}.scope",
+        f"/lxc/101/ns/kubepods/pod{POD}/{ID}",
+    ],
+)
+@pytest.mark.parametrize("order", ["first", "last", "after"])
+def test_nobody_comes_into_a_pods_series_by_a_name(tmp_path: Path, fake: str, order: str) -> None:
+    """The kubelet knows the real one, which may have come before, come after, or have gone."""
+    workloads = resolver(tmp_path, Kubelet())
+    real = f"/kubepods/burstable/pod{POD}/{ID}"
+    if order == "first":
+        workloads.learn_path(2, fake)
+        workloads.identify(2)
+    workloads.learn_path(1, real)
+    own = wait_for_name(workloads, workloads.identify(1))
+    assert (own.pod, own.namespace) == ("web-1", "shop")
+    if order == "after":
+        workloads.forget_cgroup(1)
+        workloads.forget(own)
+    workloads.learn_path(2, fake)
+    impostor = settled(workloads, 2)
+    assert impostor.key != own.key or order == "after", "a series that has ended may be followed by another"
+    named = workloads.named(impostor)
+    assert "shop" not in (named.pod, named.namespace)
+    workloads.close()
+
+
+def test_what_a_container_makes_inside_itself_is_its_own(tmp_path: Path) -> None:
+    outer = "a" * 64
+    workloads = resolver(tmp_path)
+    inside = [
+        "kubepods/x",
+        "lxc/web",
+        f"docker/{ID}",
+        "machine.slice/machine-web.scope",
+        "/".join("x" * 2000),
+        "buildkit/y",
+    ]
+    for number, name in enumerate(inside, 1):
+        workloads.learn_path(number, f"/docker/{outer}/{name}")
+        found = workloads.identify(number)
+        assert found is not None
+        assert found.container_id == outer, name
+    workloads.close()
+
+
+def test_a_users_container_of_lxc_is_not_roots(tmp_path: Path) -> None:
+    workloads = resolver(tmp_path)
+    workloads.learn_path(1, f"{USER}/lxc.payload.web")
+    workloads.learn_path(2, "/lxc.payload.web")
+    users, roots = workloads.identify(1), workloads.identify(2)
+    assert users is not None
+    assert roots is not None
+    assert (users.container_id, roots.container_id) == ("1000/lxc/web", "lxc/web")
+    workloads.close()
+
+
+def test_a_folder_that_a_user_owns_is_like_his_slice(tmp_path: Path) -> None:
+    """A service with User= and Delegate= may make cgroups as well."""
+    require(os.geteuid() == 0, "giving a folder away needs root")
+    service = tmp_path / "system.slice/batch.service"
+    home = service / f"kubepods/pod{POD}/{ID}"
+    home.mkdir(parents=True)
+    for place in (service, *service.rglob("*")):
+        os.chown(place, 1000, 1000)
+    workloads = resolver(tmp_path, Kubelet())
+    workloads.learn_path(1, f"/kubepods/pod{POD}/{ID}")
+    real = workloads.identify(1)
+    workloads.learn_path(2, f"/{home.relative_to(tmp_path)}")
+    assert settled(workloads, 2) == SYSTEM
+    assert real is not None
+    assert real.container_id == ID
+    workloads.close()
+
+
+def test_a_user_cannot_make_more_than_so_many_series(tmp_path: Path) -> None:
+    workloads = resolver(tmp_path)
+    for number in range(1, 1000):
+        workloads.learn_path(number, f"{USER}/docker/{number:064x}")
+    found = [workloads.identify(number) for number in range(1, 1000)]
+    assert len({workload.key for workload in found if workload}) == 257, "256, and the host's"
+    workloads.learn_path(1, f"/docker/{ID}")
+    own = workloads.identify(1)
+    assert own is not None
+    assert own.container_id == ID
+    workloads.close()
+
+
+def test_hints_of_others_survive_a_flood(tmp_path: Path) -> None:
+    workloads = resolver(tmp_path)
+    workloads.learn_path(1, f"/docker/{ID}")
+    for number in range(2, 40_000):
+        workloads.learn_path(number, f"{USER}/x{number}")
+    own = workloads.identify(1)
+    assert own is not None
+    assert own.container_id == ID
+    workloads.close()
+
+
+def test_what_is_not_known_is_asked_for_again_but_not_each_time(tmp_path: Path) -> None:
+    now = [0.0]
+    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), clock=lambda: now[0])
+    asked: list[int] = []
+    paths: dict[int, str] = {}
+
+    def path(cgroup_id: int) -> str | None:
+        asked.append(cgroup_id)
+        return paths.get(cgroup_id)
+
+    workloads._tree.path = path  # type: ignore[method-assign]
+    for _ in range(100):
+        assert workloads.identify(5) is None
+        now[0] += 0.1
+    assert 5 <= len(asked) <= 25
+    paths[5] = f"/docker/{ID}"
+    now[0] += 1
+    found = workloads.identify(5)
+    assert found is not None
+    assert found.container_id == ID
+    workloads.close()
+
+
+def test_until_it_is_known_what_is_inside_a_container_counts_for_that(tmp_path: Path) -> None:
+    workloads = resolver(tmp_path, Kubelet())
+    node = "a" * 64
+    workloads.learn_path(1, f"/docker/{node}")
+    around = workloads.identify(1)
+    workloads.learn_path(2, f"/docker/{node}/kubepods/pod{POD}/{'e' * 64}")
+    assert workloads.identify(2) is None
+    assert around is not None
+    assert workloads.meanwhile(2).key == around.key
+    assert workloads.meanwhile(3) is SYSTEM
+    workloads.close()
 
 
 def test_a_second_home_with_the_same_id_is_another_series(tmp_path: Path) -> None:

@@ -54,13 +54,17 @@ class WorkloadTable:
     def of(self, kernel_rows: Indexes) -> Indexes:
         """The row of each kernel row: intp[n]. One seen for the first time is looked up by its cgroup's id.
 
-        A cgroup that is not known yet counts as the host's for now, and is asked for again the next time it runs.
+        A cgroup that is not known yet counts for whoever it is inside of, and is asked for again the next time it runs.
         """
         numbers = self._number_of[kernel_rows]
         for position in np.flatnonzero(numbers < 0).tolist():
             kernel_row = int(kernel_rows[position])
-            workload = self._workloads.identify(int(self._ids[kernel_row]))
-            numbers[position] = self._system if workload is None else self.assign(kernel_row, workload)
+            cgroup = int(self._ids[kernel_row])
+            workload = self._workloads.identify(cgroup)
+            if workload is None:
+                numbers[position] = self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self._system)
+            else:
+                numbers[position] = self.assign(kernel_row, workload)
         return numbers
 
     def assign(self, kernel_row: int, workload: Workload) -> int:

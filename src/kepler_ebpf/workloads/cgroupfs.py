@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import logging
 import math
 import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..host.hierarchy import Hierarchy
-
-log = logging.getLogger(__name__)
 
 # Since Linux kernel commit 33c5ac9175195 ("kernfs: implement custom exportfs ops and fid type") (in v5.5), a handle
 # of this type holds the 64-bit kernfs id, which is what bpf_get_current_cgroup_id() returns.
@@ -23,6 +20,9 @@ _FILEID_KERNFS = 0xFE
 _HANDLE = struct.Struct("=IiQ")
 _MAX_DIRECTORIES = 20_000
 _SCAN_SECONDS = 30.0
+_MAX_VANISHED = 4 * _MAX_DIRECTORIES
+_DEEPEST = 1 << 16
+"""Levels below which a cgroup is not followed up to the root: each step of the bisection costs time by its depth."""
 
 
 class CgroupTree:
@@ -38,6 +38,7 @@ class CgroupTree:
         self._scanned: dict[int, str] = {}
         self._scanned_at = -math.inf
         self._complete = False
+        self._vanished: set[int] = set()
         self._denied = False
         self._clock = clock
         self._lock = threading.Lock()
@@ -45,19 +46,28 @@ class CgroupTree:
         if self.root is None:
             return
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._owner = os.fstat(self._root_fd).st_uid
         self._open_by_handle_at = ctypes.CDLL(None, use_errno=True).open_by_handle_at
         self.has_handles = self._by_handle(self.root.stat().st_ino) == "/"
 
     def path(self, cgroup_id: int) -> str | None:
-        """The path of a cgroup that lives, or lived at the latest scan; ``/`` for the root; None where not known."""
+        """The path of a cgroup that lives, or lived at the latest scan; ``/`` for the root; None where not known.
+
+        One that is longer than PATH_MAX is cut at its end, so that what stands first still tells whose it is.
+        """
         if self.root is None or not 0 < cgroup_id < 1 << 64:
             return None
         found = self._by_handle(cgroup_id) if self.has_handles else None
         return found or self._scanned.get(cgroup_id)
 
+    def known_paths(self) -> Iterable[str]:
+        """Every path that the latest scan found."""
+        return self._scanned.values()
+
     def forget(self, cgroup_id: int) -> None:
         """Drop what a scan found."""
         self._scanned.pop(cgroup_id, None)
+        self._vanished.discard(cgroup_id)
 
     def is_oldest(self, path: str) -> bool:
         """Whether this cgroup was made before all others beside it; False where it is gone.
@@ -72,13 +82,30 @@ class CgroupTree:
             return False
         return name in numbers and numbers[name] == min(numbers.values())
 
+    def owner_above(self, path: str) -> str:
+        """The number of the user who may make and name cgroups beside this one; empty where only root may.
+
+        The folder above tells: a runtime gives a container's own cgroup to the container's user. Empty, too, where the
+        folder is gone.
+        """
+        try:
+            uid = os.stat(f"{self.root}{path.rpartition('/')[0]}").st_uid
+        except OSError:
+            return ""
+        return "" if uid in (0, self._owner) else str(uid)
+
     def is_gone(self, cgroup_id: int) -> bool:
-        """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute."""
+        """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute.
+
+        What may not be read is not gone: any user may close his own cgroup to others.
+        """
         if not self.has_handles:
             if self._clock() - self._scanned_at > _SCAN_SECONDS:
                 self.scan()
-            # One that was never seen may be where we may not look.
-            return self._complete and not self._denied and cgroup_id not in self._scanned
+            if not self._complete or cgroup_id in self._scanned:
+                return False
+            # One that no walk ever found may be where we may not look.
+            return cgroup_id in self._vanished or not self._denied
         with self._lock:
             fd = self._open(cgroup_id)
             error = ctypes.get_errno()
@@ -96,24 +123,32 @@ class CgroupTree:
         if self.root is None:
             return
         found: dict[int, str] = {}
-        denied: list[str] = []
+        denied: set[str] = set()
+        unseen = False
         queue = [""]
         for relative in queue:
             try:
                 found[os.stat(f"{self.root}{relative}").st_ino] = relative or "/"
                 with os.scandir(f"{self.root}{relative}") as entries:
                     directories = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-            except PermissionError:
-                denied.append(relative)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EPERM):
+                    denied.add(relative)
+                # Longer than PATH_MAX; else removed while we walked.
+                unseen = unseen or error.errno == errno.ENAMETOOLONG
                 continue
-            except OSError:
-                continue  # removed while we walked
+            found.update((entry.inode(), f"{relative}/{entry.name}") for entry in directories)
             room = _MAX_DIRECTORIES - len(queue)
             queue.extend(f"{relative}/{entry.name}" for entry in directories[: max(0, room)])
-        for cgroup_id, path in self._scanned.items():
-            if any(path.startswith(f"{place}/") for place in denied):
-                found.setdefault(cgroup_id, path)
-        self._scanned, self._denied = found, bool(denied)
+        vanished = {cgroup_id: path for cgroup_id, path in self._scanned.items() if cgroup_id not in found}
+        if denied:
+            hidden = {cgroup_id: path for cgroup_id, path in vanished.items() if _is_below(path, denied)}
+            found.update(hidden)
+            vanished = {cgroup_id: path for cgroup_id, path in vanished.items() if cgroup_id not in hidden}
+        self._scanned, self._denied = found, bool(denied) or unseen
+        self._vanished = {*vanished, *self._vanished} - found.keys() if self._denied else set()
+        if len(self._vanished) > _MAX_VANISHED:
+            self._vanished = set(vanished)
         self._complete = len(queue) < _MAX_DIRECTORIES
 
     def close(self) -> None:
@@ -130,12 +165,16 @@ class CgroupTree:
             if fd < 0:
                 return None
             try:
-                # Our own descriptors are in our own /proc, wherever the host's is mounted.
-                base, path = (os.readlink(f"/proc/self/fd/{n}") for n in (self._root_fd, fd))
+                base = _path_of(self._root_fd)
+                path = _path_of(fd)
+                if path is None:
+                    path = _front_of(fd)
             except OSError:
                 return None
             finally:
                 os.close(fd)
+        if path is None or base is None:
+            return None
         if path == base:
             return "/"
         if not path.startswith(base.rstrip("/") + "/"):
@@ -146,3 +185,57 @@ class CgroupTree:
         """A descriptor of the cgroup's directory, or -1 with errno set."""
         handle = ctypes.create_string_buffer(_HANDLE.pack(8, _FILEID_KERNFS, cgroup_id), _HANDLE.size)
         return int(self._open_by_handle_at(self._root_fd, handle, os.O_PATH | os.O_CLOEXEC))
+
+
+def _is_below(path: str, places: set[str]) -> bool:
+    """Whether one of these paths is above this one."""
+    while path:
+        path = path.rpartition("/")[0]
+        if path in places:
+            return True
+    return False
+
+
+def _path_of(fd: int) -> str | None:
+    """The path of a directory, None where it is longer than PATH_MAX. Raises OSError.
+
+    Our own descriptors are in our own /proc, wherever the host's is mounted.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise
+
+
+def _front_of(fd: int) -> str | None:
+    """The path of the lowest directory above this one that is not longer than PATH_MAX. Raises OSError.
+
+    A container can nest cgroups until nothing tells their path any more; who looks from above still sees whose they
+    are. By bisection: a path is the shorter, the more levels one goes up.
+    """
+    short, front = 1, None
+    while short <= _DEEPEST and front is None:
+        short *= 2
+        front = _above(fd, short)
+    low = short // 2
+    while front is not None and short - low > 1:
+        middle = (low + short) // 2
+        path = _above(fd, middle)
+        low, short, front = (middle, short, front) if path is None else (low, middle, path)
+    return front
+
+
+def _above(fd: int, levels: int) -> str | None:
+    """The path of the directory so many levels up, None where it is longer than PATH_MAX. Raises OSError."""
+    at = os.dup(fd)
+    try:
+        while levels:
+            step = min(levels, 1000)
+            above = os.open("/".join([".."] * step), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at, levels = above, levels - step
+        return _path_of(at)
+    finally:
+        os.close(at)

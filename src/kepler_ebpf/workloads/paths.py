@@ -1,13 +1,21 @@
-"""Cgroup paths read as what runtimes and the kubelet mean by them. Pure functions on text."""
+"""Cgroup paths read as what runtimes and the kubelet mean by them. Pure functions on text.
+
+A path is read from its root. What stands first was made by whoever manages the machine; what stands below a container
+or a user's slice may have been made by that container or user, under any name (:attr:`CgroupPath.outer`,
+:attr:`CgroupPath.owner`). Whether it is believed is decided in ``resolver.py``.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+from .text import MAX_NAME
 
 MAX_PATH = 4096
 """Characters of a path that are looked at: PATH_MAX."""
-_MAX_NAME = 253
+_MAX_DEPTH = 40
+"""Levels that are looked at. Nested runtimes stay below twenty; who nests deeper costs the sampler no more time."""
 
 _ID = r"(?P<id>[0-9a-f]{64})"
 _SCOPE = re.compile(rf"(?P<prefix>[A-Za-z][\w.-]*?)[-_]{_ID}(?:\.scope|\.service)?\Z")
@@ -18,15 +26,22 @@ _UID = r"(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})
 _POD_SLICE = re.compile(rf"(?:.*-)?kubepods(?:-burstable|-besteffort|-guaranteed)?-pod{_UID}\.slice\Z")
 _POD_DIR = re.compile(rf"pod{_UID}\Z")
 _POD_CHILD = re.compile(r"[0-9A-Za-z][\w.-]{0,252}\Z")
+_KATA = re.compile(r"kata_(?!overhead\Z|sandboxed_pod\Z)(?P<id>[0-9A-Za-z][\w.-]*)\Z")
+# Fargate since platform version 1.4: the task's id and a number for the container.
+_FARGATE = re.compile(r"[0-9a-f]{32}-[0-9]{1,20}\Z")
+# A step of a build. With the systemd driver it is a scope called like docker's containers; BuildKit's ids are 25 digits
+# of base 36 (NewID in its identity/randomid.go).
+_STEP = re.compile(r"(?:docker|buildkit)-(?P<id>[0-9a-z]{25})\.scope\Z")
 _MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
 _LIBVIRT = re.compile(r"(?P<driver>qemu|lxc)-\d+-(?P<name>.+)\Z")
 _LIBVIRT_DIR = re.compile(r"(?:qemu-\d+-)?(?P<name>.+)\.libvirt-qemu\Z")
+_PROXMOX = re.compile(r"(?P<name>\d+)\.scope\Z")
 _LXC = re.compile(r"lxc\.(?P<part>payload|monitor)\.(?P<name>.+)\Z")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT = re.compile(r".+\.(?:service|scope)\Z")
-_USER = re.compile(r"user-\d+\.slice\Z")
-_USER_MANAGER = re.compile(r"user@\d+\.service\Z")
+_USER = re.compile(r"user-(?P<uid>\d+)\.slice\Z")
+_USER_MANAGER = re.compile(r"user@(?P<uid>\d+)\.service\Z")
 
 _RUNTIMES = {
     "docker": "docker",
@@ -45,11 +60,14 @@ _RUNTIMES = {
 class CgroupPath:
     """What a path says: whose processes are in it.
 
-    ``container_id`` is empty on the host. LXC, nspawn and virtual machines have a ``name`` instead; their id is made
-    of it, of what manages them, and of the container they are in: ``lxc/web``. ``home`` is the container's own cgroup,
-    of which the path may be a descendant. ``helper`` marks a cgroup beside the container that works for it (conmon,
-    the LXC monitor). ``outer_id`` is the container around this one inside the same pod or host. ``unit`` is the
-    systemd unit of a host process. ``delegated``: a user may make cgroups there under any name.
+    ``container_id`` is empty on the host. LXC, nspawn and virtual machines have a ``name``, and an id that is made of
+    it, of what manages them, and of the container they are in: ``lxc/web``. ``home`` is the container's own cgroup, of
+    which the path may be a descendant. ``helper`` marks a cgroup beside the container that works for it (conmon, the
+    LXC monitor, Kata's overhead). ``outer_id`` is the container around this one inside the same pod or host. ``unit``
+    is the systemd unit of a host process, or the one that the container is in.
+
+    ``outer``: the first container of the path, where this is another one below it. ``owner``: the number of the user
+    below whose slice the first container is, empty where it is below nobody's.
     """
 
     runtime: str = ""
@@ -61,7 +79,8 @@ class CgroupPath:
     helper: bool = False
     outer_id: str = ""
     virtual_machine: bool = False
-    delegated: bool = False
+    owner: str = ""
+    outer: CgroupPath | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -74,13 +93,18 @@ class _Match:
 
 
 def parse(path: str) -> CgroupPath:
-    """The identity behind a cgroup path of any hierarchy; the deepest container and pod in it win."""
-    parts = [part for part in path[:MAX_PATH].split("/") if part]
+    """The identity behind a cgroup path of any hierarchy: the deepest container and pod, and what it is inside of.
+
+    A path that is too long is read as far as its last whole part within ``MAX_PATH``, and ``_MAX_DEPTH`` levels of it.
+    """
+    parts = [part for part in whole_front(path, MAX_PATH).split("/", _MAX_DEPTH + 1)[: _MAX_DEPTH + 1] if part]
     container: _Match | None = None
-    home = pod_uid = outer_id = unit = before = pod_above = ""
-    in_kubepods = False
+    first: CgroupPath | None = None
+    home = pod_uid = outer_id = unit = before = pod_above = owner = ""
+    in_kubepods = in_overhead = False
     for depth, part in enumerate(parts, 1):
         in_kubepods = in_kubepods or "kubepods" in part
+        in_overhead = in_overhead or part == "kata_overhead"
         uid = _pod_uid(part, in_kubepods)
         # A kubelet on the cgroupfs driver above a runtime on the systemd driver makes one directory of
         # "kubepods-…-pod<uid>.slice:cri-containerd:<id>".
@@ -90,51 +114,49 @@ def parse(path: str) -> CgroupPath:
             part = rest.replace(":", "-", 1)
         if uid:
             pod_uid, outer_id, container = uid, "", None
-        found = _container(part, before, pod_above) if (not uid or rest) else None
+        found = _container(part, before, pod_above, in_overhead) if (not uid or rest) else None
         if found:
             # Inside a container, "pod…" counts as a pod only below another "kubepods" (a kubelet run in a container, as
             # kind does).
             in_kubepods = False
-            if found.name:
+            if not found.id:
                 around = container.id if container else pod_uid
-                found = replace(found, id="/".join(filter(None, (around, found.runtime, found.name)))[:_MAX_NAME])
+                found = replace(found, id="/".join(filter(None, (around, found.runtime, found.name)))[:MAX_NAME])
             outer_id = container.id if container and container.id != found.id else outer_id
             if not container or container.id != found.id:
                 home = "/" + "/".join(parts[:depth])
             container = found
+            first = first or _told(found, pod_uid, unit, home, outer_id, owner)
         elif not container:
             unit = _unit(part, unit)
+        if not first and not owner and (user := _USER.match(part) or _USER_MANAGER.match(part)):
+            owner = user["uid"][:MAX_NAME]
         pod_above = uid if not rest else ""
         before = part
-    delegated = any(_USER.match(part) or _USER_MANAGER.match(part) for part in parts)
-    if not container:
-        return CgroupPath(pod_uid=pod_uid, unit=unit, delegated=delegated)
+    if not container or not first:
+        return CgroupPath(pod_uid=pod_uid, unit=unit, owner=owner, outer=first)
+    told = _told(container, pod_uid, unit, home, outer_id, owner)
+    return replace(told, outer=first) if first.home != told.home else told
+
+
+def whole_front(path: str, most: int) -> str:
+    """The path as far as its last whole part within this many characters: what is cut could be part of any name."""
+    return path if len(path) <= most else path[: most + 1].rpartition("/")[0]
+
+
+def _told(container: _Match, pod_uid: str, unit: str, home: str, outer_id: str, owner: str) -> CgroupPath:
     return CgroupPath(
         runtime=container.runtime,
         container_id=container.id,
         name=container.name,
         pod_uid=pod_uid,
+        unit=unit,
         home=home,
         helper=container.helper,
         outer_id=outer_id,
         virtual_machine=container.virtual_machine,
-        delegated=delegated,
+        owner=owner,
     )
-
-
-def outermost(path: str) -> CgroupPath:
-    """The identity of the first container in a path: what whoever is in it cannot choose by making cgroups."""
-    parts = [part for part in path[:MAX_PATH].split("/") if part]
-    for depth in range(1, len(parts) + 1):
-        found = parse("/" + "/".join(parts[:depth]))
-        if found.container_id:
-            return found
-    return parse(path)
-
-
-def host_unit(path: CgroupPath) -> CgroupPath:
-    """The same place, taken for the host's."""
-    return CgroupPath(unit=path.unit, delegated=path.delegated)
 
 
 def _pod_uid(part: str, in_kubepods: bool) -> str:
@@ -145,37 +167,51 @@ def _pod_uid(part: str, in_kubepods: bool) -> str:
     return ""
 
 
-def _container(part: str, before: str, pod_above: str) -> _Match | None:
+def _container(part: str, before: str, pod_above: str, in_overhead: bool) -> _Match | None:
     if match := _SCOPE.match(part):
         prefix = match["prefix"]
-        return _Match(_RUNTIMES.get(prefix, prefix[:32]), match["id"], helper=prefix.endswith("conmon"))
+        helper = in_overhead or prefix.endswith("conmon")
+        return _Match(_RUNTIMES.get(prefix, prefix[:32]), match["id"], helper=helper)
     if match := _BARE.match(part):
         # Directly below libpod_parent it is podman's pod, whose containers lie one level deeper.
-        return None if before == "libpod_parent" else _Match("docker" if before == "docker" else "", match["id"])
+        if before == "libpod_parent":
+            return None
+        runtime = "kata" if in_overhead else "docker" if before == "docker" else ""
+        return _Match(runtime, match["id"], helper=in_overhead)
+    if match := _KATA.match(part):
+        return _Match("kata", match["id"][:MAX_NAME], helper=in_overhead)
     if pod_above and _POD_CHILD.match(part) and not part.endswith((".slice", ".mount")):
-        return _Match("", f"{pod_above}/{part}"[:_MAX_NAME])  # kata_overhead is the same in every pod
+        return _Match("", f"{pod_above}/{part}"[:MAX_NAME])  # kata_overhead is the same in every pod
+    if before == "kata_overhead" and _POD_CHILD.match(part) and part != "kubepods":
+        return _Match("kata", part, helper=True)
+    if _FARGATE.match(part):
+        return _Match("ecs", part)
     return _machine(part, before)
 
 
 def _machine(part: str, before: str) -> _Match | None:
-    """LXC containers, systemd's machines and virtual machines, which have names."""
-    if match := _LXC.match(part):
-        return _Match("lxc", name=match["name"][:_MAX_NAME], helper=match["part"] == "monitor")
-    if before in ("lxc", "lxc.payload", "lxc.monitor"):
-        return _Match("lxc", name=part[:_MAX_NAME], helper=before == "lxc.monitor")
+    """Steps of builds, LXC containers, systemd's machines and virtual machines, which have names."""
+    if match := _STEP.match(part):
+        return _Match("buildkit", match["id"], "buildkit")
     if before == "buildkit" and _POD_CHILD.match(part):
-        return _Match("buildkit", part)
+        return _Match("buildkit", part, "buildkit")
+    if match := _LXC.match(part):
+        return _Match("lxc", name=match["name"][:MAX_NAME], helper=match["part"] == "monitor")
+    if before in ("lxc", "lxc.payload", "lxc.monitor"):
+        return _Match("lxc", name=part[:MAX_NAME], helper=before == "lxc.monitor")
     if match := _MACHINE.match(part):
         name = _unescape(match["name"])
         if libvirt := _LIBVIRT.match(name):
             virtual = libvirt["driver"] == "qemu"
             runtime = "libvirt" if virtual else "libvirt-lxc"
-            return _Match(runtime, name=libvirt["name"][:_MAX_NAME], virtual_machine=virtual)
-        return _Match("nspawn", name=name[:_MAX_NAME])
+            return _Match(runtime, name=libvirt["name"][:MAX_NAME], virtual_machine=virtual)
+        return _Match("nspawn", name=name[:MAX_NAME])
     if match := _NSPAWN.match(part):
-        return _Match("nspawn", name=_unescape(match["name"])[:_MAX_NAME])
+        return _Match("nspawn", name=_unescape(match["name"])[:MAX_NAME])
     if match := _LIBVIRT_DIR.match(part):
-        return _Match("libvirt", name=match["name"][:_MAX_NAME], virtual_machine=True)
+        return _Match("libvirt", name=match["name"][:MAX_NAME], virtual_machine=True)
+    if before == "qemu.slice" and (match := _PROXMOX.match(part)):
+        return _Match("proxmox", name=match["name"][:MAX_NAME], virtual_machine=True)
     return None
 
 
@@ -188,4 +224,4 @@ def _unit(part: str, unit: str) -> str:
     """The outermost service or scope; for a user's processes the user's slice, as session scopes never recur."""
     if unit.endswith((".service", ".scope")) or _USER.match(unit):
         return unit
-    return part[:_MAX_NAME] if _USER.match(part) or _UNIT.match(part) else unit
+    return part[:MAX_NAME] if _USER.match(part) or _UNIT.match(part) else unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .text import MAX_NAME
 from .workload import Workload
 
 _QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
@@ -21,14 +22,15 @@ def vm_name(cmdline: bytes) -> str | None:
         if option in (b"-name", b"--name"):
             fields = value.replace(b",,", b"\0").split(b",")
             guest = next((f[6:] for f in fields if f.startswith(b"guest=")), fields[0])
-            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:253]
+            return guest.replace(b"\0", b",").decode("utf-8", "replace")[:MAX_NAME]
     return ""
 
 
 def workload_of(cmdline: bytes, tgid: int) -> Workload | None:
     """The workload of a QEMU process; None where it is none. A guest without a name goes by its process id.
 
-    So does every guest's id: anybody may call a process so, and must not come into the books of another.
+    The id is made of the process id, not of ``-name``: any user can start a "qemu" under any name, and must not share
+    another guest's series.
     """
     name = vm_name(cmdline)
     if name is None:

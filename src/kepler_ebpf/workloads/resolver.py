@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Callable
 
 from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
 from .cgroupfs import CgroupTree
+from .fair_table import FairTable
+from .homes import Claim, Homes
 from .memory import WorkingSets
 from .names.lookup import NameLookup
-from .names.provider import NameProvider, clip
-from .paths import CgroupPath, host_unit, outermost, parse
+from .names.provider import NameProvider
+from .paths import CgroupPath, parse
+from .text import clip
 from .workload import SYSTEM, Kind, Workload
 
-_MAX_CGROUPS = 65_536
+_MAX_HINTS = 16_384
+_MAX_KNOWN = 65_536
+_RETRY_SECONDS = 0.5
+"""How long "not known yet" stands: asking costs system calls, and a sample asks for every cgroup that ran."""
+_MAX_VOUCHING = 256
+"""Containers inside others that the kubelet is asked for at once: a container may make such names by the thousand."""
+_LONG_PATH = 256
+_USER_SLICE = re.compile(r"/user\.slice/user-\d+\.slice")
+_ANY_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class WorkloadResolver:
-    """Workloads by cgroup id. Nothing here waits for anybody: names arrive in a thread of their own.
+    """Workloads by cgroup id. Nothing here waits for anybody: names arrive in threads of their own.
 
-    ``system_slices``: host processes by systemd unit instead of all in ``system``.
+    ``providers`` know containers that root's runtimes made. ``users``: names of containers that users' own engines
+    made, by ``<uid>/<container id>``; running already, closed here. ``system_slices``: host processes by systemd unit
+    instead of all in ``system``.
     """
 
     def __init__(
@@ -30,54 +43,77 @@ class WorkloadResolver:
         fs: HostFS,
         hierarchy: Hierarchy | None,
         providers: Sequence[NameProvider] = (),
+        users: NameLookup | None = None,
         *,
         system_slices: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fs = fs
         self._slices = system_slices
+        self._clock = clock
         self._tree = CgroupTree(hierarchy)
         self._naming = NameLookup(providers, clock)
-        self._hints: dict[int, str] = {}
-        self._known: dict[int, Workload] = {}
-        self._homes: dict[str, str] = {}  # by container id: the cgroup that has it
+        self._users = users or NameLookup((), clock)
+        self._hints: FairTable[str] = FairTable(_MAX_HINTS)
+        self._known: FairTable[Workload] = FairTable(_MAX_KNOWN)
+        self._unknown: FairTable[float] = FairTable(_MAX_HINTS)  # until when it is not asked again
+        self._homes = Homes()
+        self._vouching: set[str] = set()
         self._memory = WorkingSets(fs, hierarchy)
         self._tree.scan()
+        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known_paths() if "kubepods" in path)
         self._naming.start()
         self._memory.start()
 
     @property
     def faults(self) -> Mapping[tuple[str, str], int]:
         """Failed requests for names, by provider and reason."""
-        return self._naming.faults
+        return {**self._naming.faults, **self._users.faults}
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
-        """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks."""
-        self._known.pop(cgroup_id, None)
-        path = path or self._tree.path(cgroup_id) or ""
+        """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks.
+
+        An event's path may be cut at its end, so a long one is looked up.
+        """
+        self._known.pop(cgroup_id)
+        self._unknown.pop(cgroup_id)
+        if not 0 < len(path) < _LONG_PATH:
+            path = self._tree.path(cgroup_id) or path
         if path:
-            _bound(self._hints)
-            self._hints[cgroup_id] = path
+            self._hints.put(cgroup_id, path, _maker(path))
 
     def identify(self, cgroup_id: int) -> Workload | None:
         """The workload of a cgroup, without the names that are still to come (:meth:`current` has those).
 
-        None where it is not known yet whose it is.
+        None where it is not known yet whose it is: ask again.
         """
         known = self._known.get(cgroup_id)
         if known is not None:
             return known
         if self._tree.root is None or not cgroup_id:
             return SYSTEM
-        path = self._hints.get(cgroup_id) or self._tree.path(cgroup_id)
-        if path is None:
+        until = self._unknown.get(cgroup_id)
+        if until is not None and self._clock() < until:
             return None
-        workload = self._workload(path, cgroup_id)
-        if workload is not None:
-            self._hints.pop(cgroup_id, None)
-            _bound(self._known)
-            self._known[cgroup_id] = workload
+        path = self._hints.get(cgroup_id) or self._tree.path(cgroup_id)
+        workload = self._workload(path) if path else None
+        if workload is None:
+            if path:
+                self._hints.put(cgroup_id, path, _maker(path))
+            self._unknown.put(cgroup_id, self._clock() + _RETRY_SECONDS, _maker(path or ""))
+            return None
+        self._hints.pop(cgroup_id)
+        self._unknown.pop(cgroup_id)
+        self._known.put(cgroup_id, workload, _maker(path or ""))
         return workload
+
+    def meanwhile(self, cgroup_id: int) -> Workload:
+        """Who pays for a cgroup of which it is not known yet whose it is: the container around it, else the host."""
+        path = self._hints.get(cgroup_id)
+        outer = parse(path).outer if path else None
+        claim = self._homes.find(outer.owner, outer.container_id, outer.home) if outer else None
+        if outer is None or claim is None:
+            return SYSTEM
+        return Workload("vm" if outer.virtual_machine else "container", claim.label)
 
     def is_gone(self, cgroup_id: int) -> bool:
         """Whether a cgroup is known to be there no more, whatever the events said."""
@@ -85,18 +121,24 @@ class WorkloadResolver:
 
     def current(self, workload: Workload) -> Workload | None:
         """The workload with its names; None while they may still come, itself where nobody knows it."""
-        container_id = workload.container_id
-        if not container_id or workload.container:  # the host's, or its names are known
+        if not workload.container_id or workload.container:  # the host's, or its names are known
             return workload
-        self._naming.want(container_id)  # whoever did not know it a while ago may know it now
-        return None if self._naming.pending(container_id) else self.named(workload)
+        lookup, key = self._whom_to_ask(workload.container_id)
+        if lookup is None:
+            return workload
+        lookup.want(key)  # a provider that did not know it a while ago may know it now
+        return None if lookup.pending(key) else self.named(workload)
 
     def named(self, workload: Workload) -> Workload:
         """``workload`` with the names known by now. The pod's uid stays the cgroup's: the same for a whole pod."""
-        name, pod = self._naming.name(workload.container_id), self._naming.pod(workload.pod_uid)
+        lookup, key = self._whom_to_ask(workload.container_id)
+        if lookup is None:
+            return workload
+        name, pod = lookup.name(key), self._naming.pod(workload.pod_uid)
         if name is None:
             return replace(workload, pod=pod[0], namespace=pod[1]) if pod else workload
-        # Anybody may give a container of docker the kubelet's labels; the kubelet's own are told by their cgroup.
+        # Docker lets any user set the kubelet's labels. They are trusted only if the cgroup's path shows that a kubelet
+        # made the container.
         posing = bool(name.namespace) and not workload.pod_uid
         return replace(
             workload,
@@ -113,64 +155,104 @@ class WorkloadResolver:
 
     def forget_cgroup(self, cgroup_id: int) -> None:
         """Drop what is remembered of a cgroup that is gone."""
-        self._hints.pop(cgroup_id, None)
-        self._known.pop(cgroup_id, None)
+        self._hints.pop(cgroup_id)
+        self._known.pop(cgroup_id)
+        self._unknown.pop(cgroup_id)
         self._tree.forget(cgroup_id)
 
     def forget(self, workload: Workload) -> None:
         """Drop what is remembered of a container whose series has gone."""
-        self._homes.pop(workload.container_id, None)
         self._memory.forget(workload.container_id)
-        self._naming.forget(workload.container_id)
+        lookup, key = self._whom_to_ask(workload.container_id)
+        if lookup is not None:
+            lookup.forget(key)
+        self._homes.forget(workload.container_id)
 
     def close(self) -> None:
-        """Stop the thread and release descriptors."""
+        """Stop the threads and release descriptors."""
         self._naming.close()
+        self._users.close()
         self._memory.close()
         self._tree.close()
 
-    def _workload(self, path: str, cgroup_id: int) -> Workload | None:
-        identity = self._vouched(path)
-        if identity is None:
-            return None
-        container_id = clip(identity.container_id)
-        if not container_id:
-            unit = clip(identity.unit)
-            return Workload("system", container=unit) if self._slices and unit else SYSTEM
-        if identity.home and not identity.helper:
-            owner = self._homes.setdefault(container_id, identity.home)
-            if owner != identity.home:  # another cgroup goes by this id: it is not taken for the same container
-                return Workload("container", clip(f"{container_id}@{cgroup_id}"), runtime=identity.runtime)
-            self._memory.follow(container_id, identity.home)
-        if identity.name:
-            kind: Kind = "vm" if identity.virtual_machine else "container"
-            return Workload(kind, container_id, clip(identity.name), runtime=identity.runtime)
-        directly_in = "" if identity.outer_id or identity.helper else identity.pod_uid
-        self._naming.want(container_id, directly_in, bool(directly_in) and self._tree.is_oldest(identity.home))
-        return Workload("container", container_id, pod_uid=identity.pod_uid, runtime=identity.runtime)
+    def _workload(self, path: str) -> Workload | None:
+        """The workload behind a path, as far as the path can be believed; None where that is not known yet."""
+        told = parse(path)
+        identity = told.outer or told
+        owner = identity.owner or (self._tree.owner_above(identity.home) if identity.home else "")
+        if told.outer is not None or (owner and identity.pod_uid):
+            vouched = self._is_vouched(told)
+            if vouched is None:
+                return None
+            if vouched:
+                identity, owner = told, ""
+            elif told.outer is None:
+                return self._hosts(told)
+        if not identity.container_id:
+            return self._hosts(identity)
+        self._has_pods = self._has_pods or _is_plain_pod(identity)
+        container_id = clip(f"{owner}/{identity.container_id}" if owner and identity.name else identity.container_id)
+        claim = self._homes.claim(owner, container_id, identity.home, helper=identity.helper)
+        return self._hosts(identity) if claim is None else self._container(identity, claim)
 
-    def _vouched(self, path: str) -> CgroupPath | None:
-        """The identity behind a path, as far as it can be believed; None while somebody may still vouch for it.
+    def _container(self, identity: CgroupPath, claim: Claim) -> Workload:
+        if not identity.helper:
+            self._memory.follow(claim.label, identity.home)
+        kind: Kind = "vm" if identity.virtual_machine else "container"
+        if identity.name or not claim.first:
+            return Workload(kind, claim.label, clip(identity.name), runtime=identity.runtime)
+        lookup, key = self._whom_to_ask(claim.label)
+        if lookup is self._naming:
+            directly_in = "" if identity.outer_id or identity.helper else identity.pod_uid
+            lookup.want(key, directly_in, bool(directly_in) and self._tree.is_oldest(identity.home))
+        elif lookup is not None:
+            lookup.want(key)
+        return Workload(kind, claim.label, pod_uid=identity.pod_uid, runtime=identity.runtime)
 
-        Whoever may make cgroups (a user with a delegated one, a container) can call them after any pod. So a pod's
-        container inside another container (kind's), or below a user, counts only if the kubelet or a runtime knows its
-        id. Otherwise the container around it is meant, or the user.
+    def _hosts(self, identity: CgroupPath) -> Workload:
+        unit = clip(identity.unit)
+        return Workload("system", container=unit) if self._slices and unit else SYSTEM
+
+    def _is_vouched(self, told: CgroupPath) -> bool | None:
+        """Whether a pod's container below a user or inside another container is one; None while that may become known.
+
+        Whoever may make cgroups can name them after any pod. A node that is itself a container (kind's) has such pods,
+        and its kubelet knows them. A kubelet's pods are all in one place: where there are any at the root, those inside
+        something else are nobody's.
         """
-        identity = parse(path)
-        around = outermost(path)
-        nested = around.container_id != identity.container_id
-        if not identity.container_id or identity.name or not (nested or (identity.delegated and identity.pod_uid)):
-            return identity
-        container_id = clip(identity.container_id)
-        if self._naming.name(container_id) is not None:
-            return identity
-        self._naming.want(container_id)
-        if self._naming.pending(container_id):
-            return None
-        return around if nested else host_unit(identity)
+        if not told.container_id or not told.pod_uid or self._has_pods:
+            return False
+        name = self._naming.name(told.container_id)
+        if name is not None:
+            return bool(name.namespace) and name.pod_uid == told.pod_uid
+        if told.container_id not in self._vouching:
+            self._vouching = {one for one in self._vouching if self._naming.pending(one)}
+            if len(self._vouching) >= _MAX_VOUCHING:
+                return None
+            self._vouching.add(told.container_id)
+            self._naming.want(told.container_id)
+        return None if self._naming.pending(told.container_id) else False
+
+    def _whom_to_ask(self, label: str) -> tuple[NameLookup | None, str]:
+        """Who may know the name of the container with this label, and by which key; None where nobody is believed."""
+        claim = self._homes.of(label)
+        if claim is None:
+            return self._naming, label
+        if not claim.first:
+            return None, ""
+        return (self._users, f"{claim.owner}/{claim.id}") if claim.owner else (self._naming, claim.id)
 
 
-def _bound(table: dict[int, str] | dict[int, Workload]) -> None:
-    """Make room in a table by its oldest entry."""
-    if len(table) >= _MAX_CGROUPS:
-        table.pop(next(iter(table)), None)
+def _is_plain_pod(path: CgroupPath) -> bool:
+    return bool(path.pod_uid and not path.owner and path.outer is None)
+
+
+def _maker(path: str) -> str:
+    """Who can make many cgroups like this one: a user, a container, or whoever has the first two folders.
+
+    Cheaper than parsing the path, as it is done for every cgroup that is made.
+    """
+    if found := _USER_SLICE.match(path):
+        return found[0]
+    parts = path.split("/", 12)
+    return next((part for part in parts if len(part) >= 64 and _ANY_ID.search(part)), "/".join(parts[:3]))

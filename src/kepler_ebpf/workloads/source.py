@@ -21,6 +21,9 @@ class Workloads(Protocol):
     def identify(self, cgroup_id: int) -> Workload | None:
         """The workload of a cgroup, without the names that are still to come; None where it is not known yet."""
 
+    def meanwhile(self, cgroup_id: int) -> Workload:
+        """Who pays for a cgroup that is not known yet."""
+
     def current(self, workload: Workload) -> Workload | None:
         """The workload with its names; None while they may still come, itself where nobody knows it."""
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import grpc
 from cri_api.v1 import api_pb2, api_pb2_grpc
 
-from .provider import MAX_NAMES, ContainerName, ProviderError, clip
+from ..text import clip
+from .provider import MAX_NAMES, ContainerName, ProviderError
 
 _MAX_ANSWER = 16 << 20
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..text import clip
 from .http import get, reasons
 from .jsonstream import as_dict, as_list, elements
-from .provider import MAX_NAMES, ContainerName, ProviderError, clip
+from .provider import MAX_NAMES, ContainerName, ProviderError
 
 DOCKER_SOCKETS = (Path("/run/docker.sock"),)
 PODMAN_SOCKETS = (Path("/run/podman/podman.sock"),)

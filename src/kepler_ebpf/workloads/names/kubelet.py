@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from ...errors import UsageError
 from ...host.fs import read_text
+from ..text import clip
 from .http import get, reasons
 from .jsonstream import as_dict, as_list, elements
-from .provider import MAX_NAMES, ContainerName, ProviderError, clip
+from .provider import MAX_NAMES, ContainerName, ProviderError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN = re.compile(r"[!-~]+\Z")

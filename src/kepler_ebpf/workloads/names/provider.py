@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_NAME = 253
-"""Longest name kept: the longest Kubernetes allows for an object."""
 MAX_NAMES = 50_000
 """Most containers taken from one answer."""
 
@@ -39,10 +37,3 @@ class NameProvider(Protocol):
 
     def fetch(self) -> Mapping[str, ContainerName]:
         """Every container known now, by id. Bounded in time and memory. Raises ProviderError."""
-
-
-def clip(value: object) -> str:
-    """Untrusted text made fit for a label: at most 253 characters, valid UTF-8; empty for what is no text."""
-    if not isinstance(value, str):
-        return ""
-    return value[:MAX_NAME].encode("utf-8", "replace").decode()
