@@ -238,6 +238,24 @@ def test_a_package_that_no_cpu_is_on_is_paid_by_all_with_one_warning(
     assert len([record for record in caplog.records if "all CPUs pay" in record.message]) == 1
 
 
+def test_no_two_zones_share_a_label_whatever_their_numbers(tree: Tree) -> None:
+    tree.places = Places(Topology((0, 1), (0, 8), (0, 1), (0, 1)))
+    for number, physical in enumerate((0, 8, 1)):
+        tree.zone(f"intel-rapl:{number}", f"package-{physical}")
+    assert [(d.index, d.zone) for d in tree.open().domains] == [(0, "0"), (1, "1"), (ALL_PACKAGES, "id-1")]
+
+
+def test_a_range_that_is_mended_is_read_anew(tree: Tree) -> None:
+    path = tree.zone("intel-rapl:0", "package-0", 5_000_000, 1000)
+    source = tree.open()
+    (path / "max_energy_range_uj").write_text(f"{RANGE}\n")
+    for value in (6_000_000, 7_000_000, 8_000_000):
+        tree.set("intel-rapl:0", value)
+        tree.tick(source)
+    assert source.joules[0] >= 1.0
+    assert source.live[0]
+
+
 def test_the_second_sockets_psys_is_another(tree: Tree) -> None:
     tree.zone("intel-rapl:0", "psys")
     tree.zone("intel-rapl:1", "psys-1")

@@ -26,6 +26,7 @@ STILL_SECONDS = 5.0
 _LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
 _RECENT_DECAY = 0.9
 _SLOWEST_REFRESH_NS = 1_000_000_000  # QEMU's for its guests
+_LEAP_WAITS_NS = 2 * _SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class Believer:
         assert self._candidate is not None
         units, covered_ns = self._held
         leapt = self._candidate
+        if value == leapt.value and time_ns - leapt.time_ns < _LEAP_WAITS_NS:
+            return NOTHING  # not refreshed yet: that is no confirmation
         self._held = self._candidate = None
         more = self._units(value, leapt.value, time_ns - last.time_ns)
         if more is not None:

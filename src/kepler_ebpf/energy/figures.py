@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from .believe import Verdict
-from .source import Domain
+from .source import Domain, EnergySource
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +26,24 @@ def reason_of(error: BaseException) -> str:
     return "not a number" if isinstance(error, ValueError) else type(error).__name__
 
 
+def read_safely(source: EnergySource) -> None:
+    """Read a source; whatever it raises costs it this reading, is counted, and is logged once."""
+    try:
+        source.read()
+    except Exception as error:
+        reason = type(error).__name__
+        if not source.faults[reason]:
+            log.exception("%s could not be read", source.name)
+        source.faults[reason] += 1
+        if isinstance(source, Figures):
+            source.age()
+
+
 class Figures:
     """The columns of a source's domains (see :class:`EnergySource`); sources inherit it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
         self.domains: tuple[Domain, ...] = ()
         self.joules = np.zeros(0)
         self.time_ns = np.zeros(0, np.int64)
@@ -64,6 +80,10 @@ class Figures:
         for position, accepted_ns in enumerate(self._accepted_ns):
             if self.live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
                 self.live[position] = False
+
+    def age(self) -> None:
+        """At the end of a reading that came to nothing."""
+        self.settle(self._clock_ns())
 
     def fault(self, what: str, reason: str) -> None:
         """Count a reading that was not believed, and log it where it is another fault than before."""

@@ -115,10 +115,9 @@ class ModelSource(Figures):
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """``threads``: hardware threads that are online now; later the topology is followed."""
-        super().__init__()
+        super().__init__(clock_ns)
         self.spec = spec
         self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=threads * spec.idle_watts_per_thread))
-        self._clock_ns = clock_ns
         self._cpus: CpuUse | None = None
         self._then_ns, self._busy = 0, 0.0
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import LIVE_SECONDS
+from .figures import LIVE_SECONDS, read_safely
 from .model import ModelSource
 from .source import Domain, EnergySource
 
@@ -20,8 +20,12 @@ class PackageMeter:
     """Several sources as one (see :class:`EnergySource`), of which one counts at any time.
 
     ``candidates``: in order of preference. The first that has a live package domain counts. The model counts once none
-    has answered for some seconds, and until one does again. What a source counted while another one did is nobody's:
-    no energy is counted twice, and none is made up.
+    has answered for some seconds, and until one does again.
+
+    No energy is lost at a change, and none is counted twice. All sources are read all the time. What the others counted
+    since the latest reading that was booked is kept, and the one that takes over brings it along, for as much time as
+    nobody has booked. A meter that comes back after long brings what it counted over all that time: of that, the same
+    part of its joules as of its time.
     """
 
     def __init__(self, candidates: Sequence[EnergySource], model: ModelSource) -> None:
@@ -34,9 +38,9 @@ class PackageMeter:
         self.joules: NDArray[np.float64] = np.zeros(0)
         self.time_ns: NDArray[np.int64] = np.zeros(0, np.int64)
         self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
-        self._silent_since: int | None = None
+        self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
-            source.read()
+            read_safely(source)
         self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
 
@@ -62,50 +66,56 @@ class PackageMeter:
     def read(self) -> None:
         """Read all sources, choose the one that counts, and add what it has counted."""
         for source in self._sources:
-            source.read()
+            read_safely(source)
         self._adopt()
-        self._choose()
+        now_ns = self.model.now_ns()
+        if self._booked_ns is None:
+            self._booked_ns = now_ns
+        before = self._active
+        self._choose(now_ns - self._booked_ns)
+        owed_ns = now_ns - self._booked_ns if self._active is not before else None
+        if self._book(owed_ns):
+            self._booked_ns = now_ns
+
+    def _book(self, owed_ns: int | None) -> bool:
+        """Add what the source that counts has counted. Returns whether that was any of a package.
+
+        ``owed_ns``: where it has only just taken over, the time that nobody has booked.
+        """
+        now = [
+            (float(self._sources[number].joules[inner]), int(self._sources[number].time_ns[inner]))
+            for number, inner in self._order
+        ]
+        booked = False
         for position, (number, inner) in enumerate(self._order):
             source = self._sources[number]
-            joules, time_ns = float(source.joules[inner]), int(source.time_ns[inner])
-            was_joules, was_ns = self._before[position]
-            if source is self._active:
-                self.joules[position] += joules - was_joules
-                self.time_ns[position] += time_ns - was_ns
             self.live[position] = source is self._active and source.live[inner]
-            self._before[position] = (joules, time_ns)
+            if source is not self._active:
+                continue
+            joules, covered_ns = (new - old for new, old in zip(now[position], self._before[position]))
+            if owed_ns is not None and covered_ns > owed_ns:
+                joules, covered_ns = joules * owed_ns / covered_ns, owed_ns
+            self.joules[position] += joules
+            self.time_ns[position] += round(covered_ns)
+            self._before[position] = now[position]
+            booked = booked or (covered_ns > 0 and self.domains[position].component == "package")
+        if booked:
+            self._before = now  # the time of what the others counted meanwhile is booked
+        return booked
 
     def close(self) -> None:
         for source in self._sources:
             source.close()
 
-    def _choose(self) -> None:
+    def _choose(self, silent_ns: int) -> None:
+        """``silent_ns``: for how long nothing has been booked."""
         live = next((source for source in self._sources[:-1] if _measures_packages(source)), None)
-        if live is not None:
-            self._silent_since = None
-            self._switch(live)
-        elif self._active is not self.model and not self._is_patient():
-            self._switch(self.model)
-
-    def _is_patient(self) -> bool:
-        """Whether the source that counts may still answer: it did lately, or has only just begun."""
-        now = self.model.now_ns()
-        if self._silent_since is None:
-            self._silent_since = now
-        return now - self._silent_since <= LIVE_SECONDS * 1e9
-
-    def _switch(self, source: EnergySource) -> None:
-        if source is self._active:
-            return
-        if source is self.model:
+        if live is not None and live is not self._active:
+            log.info("power is measured by %s from now on", live.name)
+            self._active = live
+        elif live is None and self._active is not self.model and silent_ns > LIVE_SECONDS * 1e9:
             log.warning("%s does not answer: power is the model's until it does", self._active.name)
-        else:
-            log.info("power is measured by %s from now on", source.name)
-        # What the new one counted until now, this reading included, is the time of the one before.
-        self._active = source
-        for position, (number, inner) in enumerate(self._order):
-            if self._sources[number] is source:
-                self._before[position] = (float(source.joules[inner]), int(source.time_ns[inner]))
+            self._active = self.model
 
     def _adopt(self) -> None:
         for number, source in enumerate(self._sources):

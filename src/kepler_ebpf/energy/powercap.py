@@ -64,10 +64,9 @@ class PowercapSource(Figures):
         virtual: bool = False,
     ) -> None:
         """``virtual``: this is a virtual machine, whose packages may all show the one counter of the host."""
-        super().__init__()
+        super().__init__(clock_ns)
         self._fs = fs
         self._places = places or Places()
-        self._clock_ns = clock_ns
         self._pread = pread
         self._virtual = virtual
         self._counters: dict[Domain, _Counter] = {}
@@ -91,6 +90,8 @@ class PowercapSource(Figures):
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
             counter.moved, counter.raw = value - (value if counter.raw is None else counter.raw), value
             verdict = counter.believer.read(value, now)
+            if verdict.fault == "range":
+                counter.believer.span = _span(counter.path)  # for the next reading: the range may be another by now
             if not counter.mirror:
                 self.book(counter.position, verdict, now, str(counter.path))
         now = self._clock_ns()
