@@ -185,9 +185,12 @@ class Believer:
 
 
 class PowerBeliever:
-    """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other."""
+    """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other.
 
-    def __init__(self, most_watts: float, longest_gap_seconds: float = 60.0) -> None:
+    Over a gap so long that two readings in a row of the longest sample interval (a minute) are missing, nobody knows.
+    """
+
+    def __init__(self, most_watts: float, longest_gap_seconds: float = 150.0) -> None:
         self.most_watts = most_watts
         self._longest_gap_ns = longest_gap_seconds * 1e9
         self._watts = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Figures:
         self.live = np.zeros(0, np.bool_)
         self.faults: Counter[str] = Counter()
         self.notes: tuple[str, ...] = ()
+        self.expected: tuple[Domain, ...] = ()
         self._accepted_ns: list[int] = []
         self._failing: dict[str, str] = {}
 
@@ -84,6 +86,11 @@ class Figures:
     def age(self) -> None:
         """At the end of a reading that came to nothing."""
         self.settle(self._clock_ns())
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long it may be left unread: for ever, where counters do not wrap."""
+        return math.inf
 
     def fault(self, what: str, reason: str) -> None:
         """Count a reading that was not believed, and log it where it is another fault than before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .figures import LIVE_SECONDS, read_safely
 from .model import ModelSource
-from .source import Domain, EnergySource
+from .source import Domain, EnergySource, PackageSource
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class PackageMeter:
     part of its joules as of its time.
     """
 
-    def __init__(self, candidates: Sequence[EnergySource], model: ModelSource) -> None:
+    def __init__(self, candidates: Sequence[PackageSource], model: ModelSource) -> None:
         self.model = model
         self._sources: tuple[EnergySource, ...] = (*candidates, model)
+        self._candidates = tuple(candidates)
         self._lengths = [0] * len(self._sources)
         self._order: list[tuple[int, int]] = []
         self._before: list[tuple[float, int]] = []
@@ -59,6 +61,16 @@ class PackageMeter:
         return tuple(note for source in self._sources for note in source.notes)
 
     @property
+    def expected(self) -> tuple[Domain, ...]:
+        """Domains that its sources may come to offer."""
+        return tuple(domain for source in self._candidates for domain in source.expected)
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long the source that counts now may be left unread."""
+        return next((source.longest_seconds for source in self._candidates if source is self._active), math.inf)
+
+    @property
     def sources(self) -> tuple[EnergySource, ...]:
         """All of them, the model last."""
         return self._sources
@@ -71,22 +83,30 @@ class PackageMeter:
         now_ns = self.model.now_ns()
         if self._booked_ns is None:
             self._booked_ns = now_ns
+        owed_ns = now_ns - self._booked_ns
         before = self._active
-        self._choose(now_ns - self._booked_ns)
-        owed_ns = now_ns - self._booked_ns if self._active is not before else None
-        if self._book(owed_ns):
-            self._booked_ns = now_ns
+        self._choose(owed_ns)
+        took_over = self._active is not before
+        now = self._figures()
+        covered_ns = self._book(now, owed_ns if took_over else None)
+        if took_over and covered_ns < owed_ns:
+            self._booked_ns += covered_ns  # it was silent itself: the rest is another one's
+        elif covered_ns > 0:
+            self._booked_ns, self._before = now_ns, now  # the time of what the others counted meanwhile is booked
 
-    def _book(self, owed_ns: int | None) -> bool:
-        """Add what the source that counts has counted. Returns whether that was any of a package.
-
-        ``owed_ns``: where it has only just taken over, the time that nobody has booked.
-        """
-        now = [
+    def _figures(self) -> list[tuple[float, int]]:
+        """Joules and time of every domain, as its source has them."""
+        return [
             (float(self._sources[number].joules[inner]), int(self._sources[number].time_ns[inner]))
             for number, inner in self._order
         ]
-        booked = False
+
+    def _book(self, now: list[tuple[float, int]], owed_ns: int | None) -> int:
+        """Add what the source that counts has counted. Returns the time of a package's that this covers.
+
+        ``owed_ns``: where it has only just taken over, the time that nobody has booked: no more is believed of it.
+        """
+        longest_ns = 0
         for position, (number, inner) in enumerate(self._order):
             source = self._sources[number]
             self.live[position] = source is self._active and source.live[inner]
@@ -98,10 +118,9 @@ class PackageMeter:
             self.joules[position] += joules
             self.time_ns[position] += round(covered_ns)
             self._before[position] = now[position]
-            booked = booked or (covered_ns > 0 and self.domains[position].component == "package")
-        if booked:
-            self._before = now  # the time of what the others counted meanwhile is booked
-        return booked
+            if self.domains[position].component == "package":
+                longest_ns = max(longest_ns, round(covered_ns))
+        return longest_ns
 
     def close(self) -> None:
         for source in self._sources:
@@ -133,9 +152,9 @@ def _measures_packages(source: EnergySource) -> bool:
     return any(domain.component == "package" and live for domain, live in zip(source.domains, source.live.tolist()))
 
 
-def _answers(source: EnergySource) -> bool:
-    """Whether a source has a package domain, and no reading of it has failed yet."""
-    packages = any(domain.component == "package" for domain in source.domains)
+def _answers(source: PackageSource) -> bool:
+    """Whether a source has a package domain, or expects one, and no reading of it has failed yet."""
+    packages = any(domain.component == "package" for domain in (*source.domains, *source.expected))
     return packages and not any(reason not in _OF_ENERGY for reason in source.faults)
 
 
