@@ -100,6 +100,22 @@ def test_a_leap_that_stays_is_booked_once_the_next_reading_confirms_it() -> None
     assert not meter.faults
 
 
+def test_a_leap_of_a_slow_counter_is_not_confirmed_by_being_read_again() -> None:
+    """Refreshed once a second, read ten times: the same nonsense ten times over is one reading."""
+    meter = Meter()
+    for tick in range(100):
+        meter.read(1000 + 6 * (tick // 10) + (696 if tick // 10 == 5 else 0))
+    assert meter.joules == pytest.approx(54)
+    assert meter.faults == ["leap"]
+
+
+def test_a_leap_that_nothing_follows_is_booked_after_two_seconds() -> None:
+    meter = Meter(stands_still=True)
+    meter.read(*(10 + 2 * n for n in range(10)), *[28.0 + 150] * 25)
+    assert meter.joules == pytest.approx(18 + 150)
+    assert not meter.faults
+
+
 def test_what_cannot_be_drawn_is_never_booked() -> None:
     """A resume from sleep: 262,144 J in a moment, and on from there."""
     meter = Meter(1 << 64)

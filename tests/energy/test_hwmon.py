@@ -153,6 +153,14 @@ def test_two_sensors_of_one_rule_are_added_up(board: Board) -> None:
     assert "added up" in source.notes[0]
 
 
+def test_two_chips_that_claim_one_socket_are_said(board: Board) -> None:
+    for number in range(2):
+        board.chip(number, "power_meter", power1_oem_info="Grace Power Socket 0", power1_average=10_000_000)
+    source = board.source()
+    assert len(source.domains) == 1
+    assert "left out" in source.notes[0]
+
+
 def test_a_sensor_that_is_switched_off_is_not_read(board: Board) -> None:
     board.chip(0, "smpro", power1_label="CPU power", power1_input=60_000_000, power1_enable=0)
     source = board.source()

@@ -60,7 +60,16 @@ def test_any_cpuinfo_gives_some_model(tmp_path: Path, text: str) -> None:
 
 
 def test_no_cpuinfo_gives_a_model_all_the_same(tmp_path: Path) -> None:
-    assert power_spec(HostFS(proc=tmp_path), 4).error_ratio == 0.46
+    assert math.isnan(power_spec(HostFS(proc=tmp_path), 4).error_ratio)
+
+
+def test_the_error_of_a_processor_that_is_not_in_the_table(tmp_path: Path) -> None:
+    """Of an unknown Intel it is that of the other Intels; of an Arm nobody knows it, as the table is of x86 servers."""
+    assert power_spec(cpuinfo(tmp_path, "GenuineIntel", 6, 250, "Intel something new"), 4).error_ratio == 0.46
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n")
+    spec = power_spec(HostFS(proc=tmp_path), 4)
+    assert math.isnan(spec.error_ratio)
+    assert "x86" in spec.description
 
 
 def test_a_known_microarchitecture_uses_its_medians(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kepler_ebpf.energy.believe import Verdict
 from kepler_ebpf.energy.figures import Figures
@@ -25,7 +27,7 @@ class Counter(Figures):
     """A meter of 50 W that may fall silent."""
 
     def __init__(self, clock: Clock, name: str = "rapl-fake") -> None:
-        super().__init__()
+        super().__init__(lambda: clock.now_ns)
         self.name = name
         self.clock = clock
         self.silent = False
@@ -125,3 +127,55 @@ def test_whatever_a_source_raises_costs_it_a_reading(caplog: pytest.LogCaptureFi
         assert interval.joules[0] == pytest.approx(5.0)
     assert meter.errors()["other", "ZeroDivisionError"] == 1
     assert interval.joules[-1] == pytest.approx(10.0), "the next good reading covers it"
+
+
+def test_the_stretch_before_the_model_steps_in_is_the_models() -> None:
+    world = World("rapl-fake")
+    world.run(2)
+    world.counters[0].silent = True
+    joules, covered = world.run(20)
+    assert joules == pytest.approx(2.0 * 20)
+    assert covered == pytest.approx(20.0), "no second is lost"
+
+
+def test_the_stretch_before_the_next_best_steps_in_is_the_next_bests() -> None:
+    world = World("best", "next")
+    world.run(2)
+    world.counters[0].silent = True
+    joules, covered = world.run(20)
+    assert joules == pytest.approx(50.0 * 20)
+    assert covered == pytest.approx(20.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(1, 80)), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_whatever_falls_silent_every_second_is_booked_once(changes: list[tuple[str, bool, int]]) -> None:
+    """Two meters of 50 W and a model of 50 W, which come and go: 50 W throughout."""
+    world = World("a", "b")
+    world.model.spec = PowerSpec(25.0, 26.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), "test", 0.3)
+    joules = covered = elapsed = 0.0
+    for name, silent, tenths in [*changes, ("a", False, 150)]:
+        for counter in world.counters:
+            if counter.name == name:
+                counter.silent = silent
+        more, seconds = world.run(tenths / 10)
+        assert more >= 0
+        joules, covered, elapsed = joules + more, covered + seconds, elapsed + tenths / 10
+    assert covered == pytest.approx(elapsed, abs=0.11)
+    assert joules == pytest.approx(50.0 * elapsed, abs=5.1)
+
+
+def test_a_meter_that_raises_gives_way_to_the_model_too() -> None:
+    world = World("rapl-fake")
+    world.run(2)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    world.counters[0].read = broken  # type: ignore[method-assign]
+    joules, covered = world.run(20)
+    assert world.meter.label == "model"
+    assert world.meter.live.tolist() == [False, True]
+    assert joules == pytest.approx(2.0 * 20)
+    assert covered == pytest.approx(20.0)
+    assert world.meter.errors()["rapl-fake", "ZeroDivisionError"] == 200

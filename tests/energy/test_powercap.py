@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -195,18 +196,62 @@ def test_intel_dies_are_added_up_under_their_labels(tree: Tree) -> None:
     assert {domain.index for domain in source.domains} == {0}
 
 
+class Guest:
+    """A virtual machine with a zone for each package, whose counters go as ``host`` says."""
+
+    def __init__(self, tree: Tree, packages: int) -> None:
+        self.tree, self.packages = tree, packages
+        tree.virtual = True
+        tree.places = Places(Topology(*(tuple(range(packages)) for _ in range(4))))
+        for number in range(packages):
+            tree.zone(f"intel-rapl:{number}", f"package-{number}", 5_000_000)
+        self.source = tree.open()
+
+    def run(self, samples: int, microjoules: Callable[[int, int], int]) -> None:
+        """``microjoules``: of a package after so many samples."""
+        for step in range(1, samples + 1):
+            for number in range(self.packages):
+                self.tree.set(f"intel-rapl:{number}", 5_000_000 + microjoules(number, step))
+            self.tree.tick(self.source)
+
+    def domains(self) -> list[tuple[int, str]]:
+        return [(domain.index, domain.zone) for domain in self.source.domains]
+
+
 def test_packages_of_a_virtual_machine_that_stay_equal_to_the_tick_are_one(tree: Tree) -> None:
-    tree.virtual = True
-    for number in range(3):
-        tree.zone(f"intel-rapl:{number}", f"package-{number}", 5_000_000)
-    source = tree.open()
-    for step in range(1, 30):
-        for number in range(3):
-            tree.set(f"intel-rapl:{number}", 5_000_000 + step * (1_000_000 if number < 2 else 1_000_001))
-        tree.tick(source)
-    assert source.live.tolist() == [True, False, True]
-    assert source.joules[0] == pytest.approx(29.0)
-    assert source.joules[1] < 15
+    guest = Guest(tree, 2)
+    guest.run(30, lambda package, step: step * 1_000_000)
+    assert guest.domains() == [(ALL_PACKAGES, "0")], "the host's one counter, paid by all CPUs"
+    assert guest.source.joules.tolist() == pytest.approx([30.0]), "not a joule twice, and none lost meanwhile"
+    assert "the same counter" in guest.source.notes[0]
+
+
+def test_one_counter_read_between_two_refreshes_is_still_one(tree: Tree) -> None:
+    guest = Guest(tree, 2)
+    guest.run(30, lambda package, step: step * 1_000_000 + (7 if package and step % 2 else 0))
+    assert guest.domains() == [(ALL_PACKAGES, "0")]
+
+
+def test_packages_of_a_virtual_machine_that_differ_are_their_own(tree: Tree) -> None:
+    guest = Guest(tree, 2)
+    assert {domain.index for domain in guest.source.expected} == {0, 1}, "the kernel's rows must tell them apart"
+    guest.run(30, lambda package, step: step * (1_000_000 + package))
+    assert guest.domains() == [(0, "0"), (1, "1")]
+    assert guest.source.joules.tolist() == pytest.approx([30.0, 30.00003])
+    assert guest.source.expected == ()
+
+
+def test_a_mirror_among_packages_of_their_own(tree: Tree) -> None:
+    guest = Guest(tree, 3)
+    guest.run(30, lambda package, step: step * (1_000_000 if package else 2_000_000))
+    assert guest.domains() == [(0, "0"), (ALL_PACKAGES, "1")]
+    assert guest.source.joules.tolist() == pytest.approx([60.0, 30.0])
+
+
+def test_a_package_that_stands_still_holds_up_no_other(tree: Tree) -> None:
+    guest = Guest(tree, 2)
+    guest.run(80, lambda package, step: 0 if package else step * 1_000_000)
+    assert guest.source.joules.tolist() == pytest.approx([80.0])
 
 
 @pytest.mark.parametrize("ids", [(36, 136), (0, 2, 4, 6), (0, 8)])
@@ -236,6 +281,24 @@ def test_a_package_that_no_cpu_is_on_is_paid_by_all_with_one_warning(
     assert [domain.index for domain in source.domains] == [0, ALL_PACKAGES]
     tree.tick(source, 6.0)
     assert len([record for record in caplog.records if "all CPUs pay" in record.message]) == 1
+
+
+def test_no_two_zones_share_a_label_whatever_their_numbers(tree: Tree) -> None:
+    tree.places = Places(Topology((0, 1), (0, 8), (0, 1), (0, 1)))
+    for number, physical in enumerate((0, 8, 1)):
+        tree.zone(f"intel-rapl:{number}", f"package-{physical}")
+    assert [(d.index, d.zone) for d in tree.open().domains] == [(0, "0"), (1, "1"), (ALL_PACKAGES, "id-1")]
+
+
+def test_a_range_that_is_mended_is_read_anew(tree: Tree) -> None:
+    path = tree.zone("intel-rapl:0", "package-0", 5_000_000, 1000)
+    source = tree.open()
+    (path / "max_energy_range_uj").write_text(f"{RANGE}\n")
+    for value in (6_000_000, 7_000_000, 8_000_000):
+        tree.set("intel-rapl:0", value)
+        tree.tick(source)
+    assert source.joules[0] >= 1.0
+    assert source.live[0]
 
 
 def test_the_second_sockets_psys_is_another(tree: Tree) -> None:

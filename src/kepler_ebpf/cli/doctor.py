@@ -6,24 +6,29 @@ Exit code 0 if ``serve`` would work here, 1 if not.
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..config import HOST, add_flags, from_arguments
+from ..config import HOST, Config, add_flags, from_arguments
+from ..energy.choose import open_packages
 from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
 from ..host.fs import HostFS
+from ..host.processor import is_x86
 from ..host.topology import read_topology
 from ..kernel import counters, privileges
 from ..kernel.tables import BpfTables
 from ..workloads.hierarchies import choose
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
+_MOMENT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Print the table. Returns 1 where ``serve`` would not work."""
-    fs = from_arguments(arguments, environment).fs
+    config = from_arguments(arguments, environment)
+    fs = config.fs
     findings: list[Finding] = []
     for check in (_capabilities, _bpf, _counters, _powercap, _gpus, _cgroups):
         findings += check(fs)
+    findings += _power(config)
     print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
     broken = [finding.what for finding in findings if finding.state == BROKEN]
     print(f"\nserve would {'NOT work here: ' + ', '.join(broken) if broken else 'work here.'}")
@@ -122,16 +129,13 @@ def _counters(fs: HostFS) -> Iterator[Finding]:
 
 
 def _powercap(fs: HostFS) -> Iterator[Finding]:
-    zones, left_out = inspect_zones(fs, Places(read_topology(fs)))
-    for note in left_out:
-        yield Finding("powercap", OK, note)
-    if not zones:
+    zones, _ = inspect_zones(fs, Places(read_topology(fs)))
+    if not zones and is_x86(fs):
         yield Finding(
             "powercap",
             POORER,
             f"no RAPL zone below {fs.sys}/class/powercap",
-            "usual in virtual machines: power is a model's (kepler_node_info says so); "
-            "on bare metal, modprobe intel_rapl_msr",
+            "usual in virtual machines; on bare metal, modprobe intel_rapl_msr",
         )
     for zone in zones:
         if zone.readable:
@@ -143,6 +147,33 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
                 f"{zone.path}: {zone.reason}",
                 "run as root: energy_uj is readable by root alone (CVE-2020-8694)",
             )
+
+
+def _power(config: Config) -> Iterator[Finding]:
+    """Which source would count, after it has been read for a moment, and what all sources leave out."""
+    try:
+        packages = open_packages(config.fs, read_topology(config.fs), config)
+    except KeplerError as error:
+        yield Finding("power of the CPUs", BROKEN, str(error))
+        return
+    until = time.monotonic() + _MOMENT_SECONDS
+    while not packages.live.any() and packages.name != packages.model.name and time.monotonic() < until:
+        time.sleep(0.1)
+        packages.read()
+    name, model = packages.name, packages.model.spec
+    off = "its error is not known" if math.isnan(model.error_ratio) else f"off by about {model.error_ratio:.0%}"
+    modelled = f"a model's: {model.description}, {off}; kepler_node_info says so"
+    if name == packages.model.name:
+        yield Finding("power of the CPUs", POORER, "no meter that answers", modelled)
+    elif not packages.live.any():
+        seen = f"{name} has told no energy in {_MOMENT_SECONDS:g} s"
+        yield Finding("power of the CPUs", POORER, seen, f"while it does not, {modelled}")
+    else:
+        live = [domain for domain, is_live in zip(packages.domains, packages.live.tolist()) if is_live]
+        yield Finding("power of the CPUs", OK, f"{name}: " + ", ".join(f"{one.component} {one.zone}" for one in live))
+    for note in packages.notes:
+        yield Finding("left out", OK, note)
+    packages.close()
 
 
 def _gpus(fs: HostFS) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ STILL_SECONDS = 5.0
 _LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
 _RECENT_DECAY = 0.9
 _SLOWEST_REFRESH_NS = 1_000_000_000  # QEMU's for its guests
+_LEAP_WAITS_NS = 2 * _SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class Believer:
         assert self._candidate is not None
         units, covered_ns = self._held
         leapt = self._candidate
+        if value == leapt.value and time_ns - leapt.time_ns < _LEAP_WAITS_NS:
+            return NOTHING  # not refreshed yet: that is no confirmation
         self._held = self._candidate = None
         more = self._units(value, leapt.value, time_ns - last.time_ns)
         if more is not None:
@@ -182,9 +185,12 @@ class Believer:
 
 
 class PowerBeliever:
-    """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other."""
+    """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other.
 
-    def __init__(self, most_watts: float, longest_gap_seconds: float = 60.0) -> None:
+    Over a gap so long that two readings in a row of the longest sample interval (a minute) are missing, nobody knows.
+    """
+
+    def __init__(self, most_watts: float, longest_gap_seconds: float = 150.0) -> None:
         self.most_watts = most_watts
         self._longest_gap_ns = longest_gap_seconds * 1e9
         self._watts = 0.0

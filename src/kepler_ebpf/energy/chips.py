@@ -66,7 +66,7 @@ def find_sensors(
     """Every sensor that a rule knows, and what is left out and why."""
     notes: list[str] = []
     matches = [match for chip in _chips(fs) for match in _matches(chip, rules, notes)]
-    sensors: dict[Domain, Sensor] = {}
+    sensors: dict[tuple[str, str], Sensor] = {}  # by component and label: there is one series of each
     for rule in rules:
         of_rule = [match for match in matches if match.rule == rule]
         chips = list(dict.fromkeys(match.chip for match in of_rule))
@@ -74,7 +74,7 @@ def find_sensors(
         for match in of_rule:
             if match.socket is not None:
                 rank = places.rank(match.socket, sockets, source)
-                label = str(match.socket) if rank == ALL_PACKAGES else str(rank)
+                label = places.label(match.socket, rank)
             else:
                 # Chips of one rule that name no socket are one a socket, in order; all CPUs pay where that cannot be.
                 place = chips.index(match.chip)
@@ -84,10 +84,14 @@ def find_sensors(
             others = [m for m in of_rule if m is not match and (m.chip, m.socket) == (match.chip, match.socket)]
             if any(other.counts_energy for other in others) and not match.counts_energy:
                 continue  # the same socket's power is not added to its energy
-            if domain in sensors and others:
+            if (domain.component, domain.zone) in sensors and others:
                 domain = Domain(rule.component, rank, source, f"{label}-{match.number}")
                 notes.append(f"{match.paths[0]}: a second sensor of one rule on one chip: both are added up")
-            sensors.setdefault(domain, Sensor(domain, match.paths, match.counts_energy))
+            first = sensors.setdefault(
+                (domain.component, domain.zone), Sensor(domain, match.paths, match.counts_energy)
+            )
+            if first.paths != match.paths:
+                notes.append(f"{match.paths[0]}: {domain.component} {domain.zone} is {first.paths[0]}'s: left out")
     return list(sensors.values()), tuple(notes)
 
 

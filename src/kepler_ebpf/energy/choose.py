@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..columns import Component
+from ..errors import UsageError
 from ..host.fs import HostFS
 from ..host.processor import is_virtual
 from ..host.syscalls import perf_event_open
@@ -18,11 +19,14 @@ from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .places import Places
 from .powercap import PowercapSource
-from .source import EnergySource
+from .source import EnergySource, PackageSource
 
 
 class MeterOptions(Protocol):
-    """What the user may say: watts of the whole node for the power model, and board sensors to take."""
+    """What the user may say: how often meters are read, board sensors to take, watts of the node for the model."""
+
+    @property
+    def sample_interval(self) -> float: ...
 
     @property
     def hwmon(self) -> tuple[tuple[str, str, Component], ...]: ...
@@ -53,32 +57,48 @@ class Choice:
 
     @property
     def by_package(self) -> bool:
-        """Whether any meter tells packages apart: only then need the kernel's rows."""
-        return len({domain.index for domain in self.packages.domains if domain.index >= 0}) > 1
+        """Whether any meter tells packages apart, or may come to: only then need the kernel's rows."""
+        domains = (*self.packages.domains, *self.packages.expected)
+        return len({domain.index for domain in domains if domain.index >= 0}) > 1
 
 
-def choose_sources(
+def open_packages(
     fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
-) -> Choice:
+) -> PackageMeter:
     """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does."""
     places = Places(topology)
     perf = PerfRaplSource(fs, open_event, places)
     powercap = PowercapSource(fs, places, virtual=is_virtual(fs))
     rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
-    candidates: list[EnergySource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
+    candidates: list[PackageSource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
     model = ModelSource(spec, len(topology.online))
-    packages = PackageMeter(candidates, model)
+    return PackageMeter(candidates, model)
+
+
+def choose_sources(
+    fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
+) -> Choice:
+    """Open all meters. Raises UsageError where they would have to be read more often than the user wants."""
+    packages = open_packages(fs, topology, options, open_event)
+    if options.sample_interval > packages.longest_seconds:
+        packages.close()
+        raise UsageError(
+            f"KEPLER_SAMPLE_INTERVAL is {options.sample_interval:g}s, but a counter of {packages.name} may wrap unseen "
+            f"after {packages.longest_seconds:.1f}s on this machine: set less"
+        )
+    model = packages.model
     notes = [
         f"{source.name} is there but cannot be read ({', '.join(sorted(source.faults))}): see kepler-ebpf doctor"
-        for source in candidates
+        for source in packages.sources
         if source.faults
     ]
     if packages.name == model.name:
-        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({spec.description})")
+        what = model.spec.description
+        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({what})")
     return Choice(packages, NvmlSource(fs.proc), tuple(notes))
 
 
-def _offers(source: EnergySource) -> set[tuple[str, int]]:
-    return {(domain.component, domain.index) for domain in source.domains}
+def _offers(source: PackageSource) -> set[tuple[str, int]]:
+    return {(domain.component, domain.index) for domain in (*source.domains, *source.expected)}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from .believe import Verdict
-from .source import Domain
+from .source import Domain, EnergySource
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +27,31 @@ def reason_of(error: BaseException) -> str:
     return "not a number" if isinstance(error, ValueError) else type(error).__name__
 
 
+def read_safely(source: EnergySource) -> None:
+    """Read a source; whatever it raises costs it this reading, is counted, and is logged once."""
+    try:
+        source.read()
+    except Exception as error:
+        reason = type(error).__name__
+        if not source.faults[reason]:
+            log.exception("%s could not be read", source.name)
+        source.faults[reason] += 1
+        if isinstance(source, Figures):
+            source.age()
+
+
 class Figures:
     """The columns of a source's domains (see :class:`EnergySource`); sources inherit it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
         self.domains: tuple[Domain, ...] = ()
         self.joules = np.zeros(0)
         self.time_ns = np.zeros(0, np.int64)
         self.live = np.zeros(0, np.bool_)
         self.faults: Counter[str] = Counter()
         self.notes: tuple[str, ...] = ()
+        self.expected: tuple[Domain, ...] = ()
         self._accepted_ns: list[int] = []
         self._failing: dict[str, str] = {}
 
@@ -64,6 +82,15 @@ class Figures:
         for position, accepted_ns in enumerate(self._accepted_ns):
             if self.live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
                 self.live[position] = False
+
+    def age(self) -> None:
+        """At the end of a reading that came to nothing."""
+        self.settle(self._clock_ns())
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long it may be left unread: for ever, where counters do not wrap."""
+        return math.inf
 
     def fault(self, what: str, reason: str) -> None:
         """Count a reading that was not believed, and log it where it is another fault than before."""

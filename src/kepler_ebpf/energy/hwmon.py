@@ -63,11 +63,10 @@ class HwmonSource(Figures):
         places: Places | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        super().__init__()
+        super().__init__(clock_ns)
         self._fs = fs
         self._rules = rules
         self._places = places or Places()
-        self._clock_ns = clock_ns
         self._open: dict[Domain, _Open] = {}
         self._looked_ns = clock_ns()
         self._discover()

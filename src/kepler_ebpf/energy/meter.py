@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .figures import read_safely
 from .source import Domain, EnergySource, GpuSource
 
-log = logging.getLogger(__name__)
 _NO_DOMAINS = np.zeros(0, np.bool_)
 
 
@@ -40,7 +39,7 @@ class Meter:
         self._order: list[tuple[int, int]] = []
         self._lengths = [0] * len(self.sources)
         for source in self.sources:
-            self._read(source)
+            read_safely(source)
         self._adopt()
         self._joules, self._time_ns = self._gather()
 
@@ -64,7 +63,7 @@ class Meter:
     def read(self) -> Interval:
         """Refresh all sources. Never raises: whatever a source raises costs that source this reading."""
         for source in self.sources:
-            self._read(source)
+            read_safely(source)
         if any(len(source.domains) != length for source, length in zip(self.sources, self._lengths)):
             known = len(self.domains)
             self._adopt()
@@ -77,15 +76,6 @@ class Meter:
         interval = Interval(joules - self._joules, (time_ns - self._time_ns).astype(np.float64) * 1e-9)
         self._joules, self._time_ns = joules, time_ns
         return interval
-
-    def _read(self, source: EnergySource) -> None:
-        try:
-            source.read()
-        except Exception as error:
-            reason = type(error).__name__
-            if not source.faults[reason]:
-                log.exception("%s could not be read", source.name)
-            source.faults[reason] += 1
 
     @property
     def live(self) -> NDArray[np.bool_]:

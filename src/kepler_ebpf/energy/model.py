@@ -2,7 +2,8 @@
 
 Idle and full watts per hardware thread are medians over servers of the same microarchitecture, and the curve between
 them is their vendor's (``data/README.md`` names the source, SPEC). Known only so well, a node's power is off by about
-30 % (14 % for EPYC 2 and 3; up to 46 % at idle): every series it feeds is marked ``source="model"``.
+30 % (14 % for EPYC 2 and 3; up to 46 % at idle): every series it feeds is marked ``source="model"``. The table has x86
+servers alone: on other processors their median stands in, and its error is not known.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class PowerSpec:
     """Watts per hardware thread at idle and at full load, and the curve between.
 
     ``load``, ``curve``: float64[k], utilisation and the part of the way from idle to full power there.
-    ``error_ratio``: the expected relative error, NaN where the user gave the watts.
+    ``error_ratio``: the expected relative error, NaN where the user gave the watts, and where no server of the
+    processor's vendor is in the table: then nobody knows it.
     """
 
     idle_watts_per_thread: float
@@ -64,11 +66,12 @@ def power_spec(fs: HostFS, threads: int, idle_watts: float | None = None, max_wa
         error = _ERROR_OF_ROME_AND_MILAN if known else _ERROR_OF_MICROARCHITECTURE
         description = f"SPECpower median of {row['servers']} {row['vendor']} {row['microarchitecture']} servers"
     else:
-        alike = [row for row in rows if row["vendor"] == processor.vendor] or rows
+        same = [row for row in rows if row["vendor"] == processor.vendor]
+        alike = same or rows
         idle = statistics.median(float(row["idle_watts_median"]) for row in alike)
         full = statistics.median(float(row["full_watts_median"]) for row in alike)
-        error = _ERROR_OF_UNKNOWN
-        whose = alike[0]["vendor"] if len(alike) < len(rows) else "all"
+        error = _ERROR_OF_UNKNOWN if same else float("nan")
+        whose = processor.vendor if same else "all x86"
         description = f"SPECpower median of {whose} microarchitectures, this one being unknown"
     load, curve = _load_curve("amd" if processor.vendor == "AMD" else "intel")
     if idle_watts is not None or max_watts is not None:
@@ -115,10 +118,9 @@ class ModelSource(Figures):
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """``threads``: hardware threads that are online now; later the topology is followed."""
-        super().__init__()
+        super().__init__(clock_ns)
         self.spec = spec
         self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=threads * spec.idle_watts_per_thread))
-        self._clock_ns = clock_ns
         self._cpus: CpuUse | None = None
         self._then_ns, self._busy = 0, 0.0
 

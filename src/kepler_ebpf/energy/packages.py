@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import LIVE_SECONDS
+from .figures import LIVE_SECONDS, read_safely
 from .model import ModelSource
-from .source import Domain, EnergySource
+from .source import Domain, EnergySource, PackageSource
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,18 @@ class PackageMeter:
     """Several sources as one (see :class:`EnergySource`), of which one counts at any time.
 
     ``candidates``: in order of preference. The first that has a live package domain counts. The model counts once none
-    has answered for some seconds, and until one does again. What a source counted while another one did is nobody's:
-    no energy is counted twice, and none is made up.
+    has answered for some seconds, and until one does again.
+
+    No energy is lost at a change, and none is counted twice. All sources are read all the time. What the others counted
+    since the latest reading that was booked is kept, and the one that takes over brings it along, for as much time as
+    nobody has booked. A meter that comes back after long brings what it counted over all that time: of that, the same
+    part of its joules as of its time.
     """
 
-    def __init__(self, candidates: Sequence[EnergySource], model: ModelSource) -> None:
+    def __init__(self, candidates: Sequence[PackageSource], model: ModelSource) -> None:
         self.model = model
         self._sources: tuple[EnergySource, ...] = (*candidates, model)
+        self._candidates = tuple(candidates)
         self._lengths = [0] * len(self._sources)
         self._order: list[tuple[int, int]] = []
         self._before: list[tuple[float, int]] = []
@@ -34,9 +40,9 @@ class PackageMeter:
         self.joules: NDArray[np.float64] = np.zeros(0)
         self.time_ns: NDArray[np.int64] = np.zeros(0, np.int64)
         self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
-        self._silent_since: int | None = None
+        self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
-            source.read()
+            read_safely(source)
         self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
 
@@ -55,6 +61,16 @@ class PackageMeter:
         return tuple(note for source in self._sources for note in source.notes)
 
     @property
+    def expected(self) -> tuple[Domain, ...]:
+        """Domains that its sources may come to offer."""
+        return tuple(domain for source in self._candidates for domain in source.expected)
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long the source that counts now may be left unread."""
+        return next((source.longest_seconds for source in self._candidates if source is self._active), math.inf)
+
+    @property
     def sources(self) -> tuple[EnergySource, ...]:
         """All of them, the model last."""
         return self._sources
@@ -62,50 +78,63 @@ class PackageMeter:
     def read(self) -> None:
         """Read all sources, choose the one that counts, and add what it has counted."""
         for source in self._sources:
-            source.read()
+            read_safely(source)
         self._adopt()
-        self._choose()
+        now_ns = self.model.now_ns()
+        if self._booked_ns is None:
+            self._booked_ns = now_ns
+        owed_ns = now_ns - self._booked_ns
+        before = self._active
+        self._choose(owed_ns)
+        took_over = self._active is not before
+        now = self._figures()
+        covered_ns = self._book(now, owed_ns if took_over else None)
+        if took_over and covered_ns < owed_ns:
+            self._booked_ns += covered_ns  # it was silent itself: the rest is another one's
+        elif covered_ns > 0:
+            self._booked_ns, self._before = now_ns, now  # the time of what the others counted meanwhile is booked
+
+    def _figures(self) -> list[tuple[float, int]]:
+        """Joules and time of every domain, as its source has them."""
+        return [
+            (float(self._sources[number].joules[inner]), int(self._sources[number].time_ns[inner]))
+            for number, inner in self._order
+        ]
+
+    def _book(self, now: list[tuple[float, int]], owed_ns: int | None) -> int:
+        """Add what the source that counts has counted. Returns the time of a package's that this covers.
+
+        ``owed_ns``: where it has only just taken over, the time that nobody has booked: no more is believed of it.
+        """
+        longest_ns = 0
         for position, (number, inner) in enumerate(self._order):
             source = self._sources[number]
-            joules, time_ns = float(source.joules[inner]), int(source.time_ns[inner])
-            was_joules, was_ns = self._before[position]
-            if source is self._active:
-                self.joules[position] += joules - was_joules
-                self.time_ns[position] += time_ns - was_ns
             self.live[position] = source is self._active and source.live[inner]
-            self._before[position] = (joules, time_ns)
+            if source is not self._active:
+                continue
+            joules, covered_ns = (new - old for new, old in zip(now[position], self._before[position]))
+            if owed_ns is not None and covered_ns > owed_ns:
+                joules, covered_ns = joules * owed_ns / covered_ns, owed_ns
+            self.joules[position] += joules
+            self.time_ns[position] += round(covered_ns)
+            self._before[position] = now[position]
+            if self.domains[position].component == "package":
+                longest_ns = max(longest_ns, round(covered_ns))
+        return longest_ns
 
     def close(self) -> None:
         for source in self._sources:
             source.close()
 
-    def _choose(self) -> None:
+    def _choose(self, silent_ns: int) -> None:
+        """``silent_ns``: for how long nothing has been booked."""
         live = next((source for source in self._sources[:-1] if _measures_packages(source)), None)
-        if live is not None:
-            self._silent_since = None
-            self._switch(live)
-        elif self._active is not self.model and not self._is_patient():
-            self._switch(self.model)
-
-    def _is_patient(self) -> bool:
-        """Whether the source that counts may still answer: it did lately, or has only just begun."""
-        now = self.model.now_ns()
-        if self._silent_since is None:
-            self._silent_since = now
-        return now - self._silent_since <= LIVE_SECONDS * 1e9
-
-    def _switch(self, source: EnergySource) -> None:
-        if source is self._active:
-            return
-        if source is self.model:
+        if live is not None and live is not self._active:
+            log.info("power is measured by %s from now on", live.name)
+            self._active = live
+        elif live is None and self._active is not self.model and silent_ns > LIVE_SECONDS * 1e9:
             log.warning("%s does not answer: power is the model's until it does", self._active.name)
-        else:
-            log.info("power is measured by %s from now on", source.name)
-        # What the new one counted until now, this reading included, is the time of the one before.
-        self._active = source
-        for position, (number, inner) in enumerate(self._order):
-            if self._sources[number] is source:
-                self._before[position] = (float(source.joules[inner]), int(source.time_ns[inner]))
+            self._active = self.model
 
     def _adopt(self) -> None:
         for number, source in enumerate(self._sources):
@@ -123,9 +152,9 @@ def _measures_packages(source: EnergySource) -> bool:
     return any(domain.component == "package" and live for domain, live in zip(source.domains, source.live.tolist()))
 
 
-def _answers(source: EnergySource) -> bool:
-    """Whether a source has a package domain, and no reading of it has failed yet."""
-    packages = any(domain.component == "package" for domain in source.domains)
+def _answers(source: PackageSource) -> bool:
+    """Whether a source has a package domain, or expects one, and no reading of it has failed yet."""
+    packages = any(domain.component == "package" for domain in (*source.domains, *source.expected))
     return packages and not any(reason not in _OF_ENERGY for reason in source.faults)
 
 

@@ -74,11 +74,10 @@ class PerfRaplSource(Figures):
         places: Places | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        super().__init__()
+        super().__init__(clock_ns)
         self._fs = fs
         self._open_event = open_event
         self._places = places or Places()
-        self._clock_ns = clock_ns
         self._events: dict[Domain, _Event] = {}
         self._looked_ns = clock_ns()
         self._discover()
@@ -163,7 +162,7 @@ class PerfRaplSource(Figures):
                 yield _Offer(Domain(component, ALL_PACKAGES, self.name, "0"), config, joules_per_count, cpus[0])
                 continue
             for rank, of_package in by_rank.items():
-                label = str(rank) if rank != ALL_PACKAGES else "0"
+                label = self._places.label(of_package[0], rank)
                 if amd and len(of_package) > 1:
                     self.note(f"RAPL event {file_name}: several CPUs of package {label} show its one counter")
                 for number, cpu in enumerate(of_package[:1] if amd else of_package):

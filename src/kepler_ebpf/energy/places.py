@@ -45,6 +45,14 @@ class Places:
             log.warning("%s: no CPU is on package %d: all CPUs pay for its energy", source, number)
         return ALL_PACKAGES
 
+    @staticmethod
+    def label(number: int, rank: int) -> str:
+        """Value of the ``package`` label: the rank, whichever meter tells it; its own number where it has none.
+
+        The two look different: ``1`` is the second package, ``id-1`` what a meter calls 1 and no CPU is on.
+        """
+        return f"id-{number}" if rank == ALL_PACKAGES else str(rank)
+
     def rank_of_cpu(self, cpu: int) -> int:
         """The rank of the package that a CPU is on."""
         if self.topology is None or cpu >= self.topology.cpus:

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..host.fs import HostFS, read_text
-from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer
+from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
 from .figures import Figures, reason_of
+from .mirrors import Mirrors, Outcome
 from .places import Places
-from .source import Domain
+from .source import ALL_PACKAGES, Domain
 from .zones import Zone, ZoneFinding, find_zones
 
 _MICROJOULE = 1e-6
 _REDISCOVER_SECONDS = 5.0
-_MIRRORED_SAMPLES = 10
 
 Pread = Callable[[int, int, int], bytes]
 
@@ -34,16 +36,16 @@ def boottime_ns() -> int:
 
 @dataclass
 class _Counter:
-    """A zone that is read. ``raw``: the latest reading; ``alike``: for how many samples it went as ``twin`` did."""
+    """A zone that is read. ``raw``: the latest reading. ``position``: of its domain, None while it is not known whether
+    the counter is its own; what it says meanwhile is ``held``. ``mirror``: it is another zone's."""
 
     zone: Zone
-    position: int
     believer: Believer
+    position: int | None = None
+    held: Verdict = NOTHING
+    mirror: bool = False
     fd: int = -1
     raw: int | None = None
-    moved: int = 0
-    alike: int = 0
-    mirror: bool = False
 
     @property
     def path(self) -> Path:
@@ -64,12 +66,12 @@ class PowercapSource(Figures):
         virtual: bool = False,
     ) -> None:
         """``virtual``: this is a virtual machine, whose packages may all show the one counter of the host."""
-        super().__init__()
+        super().__init__(clock_ns)
         self._fs = fs
         self._places = places or Places()
-        self._clock_ns = clock_ns
         self._pread = pread
         self._virtual = virtual
+        self._mirrors = Mirrors()
         self._counters: dict[Domain, _Counter] = {}
         self._looked_ns = clock_ns()
         self._discover()
@@ -77,7 +79,8 @@ class PowercapSource(Figures):
     def read(self) -> None:
         """Read every zone; one that cannot be read keeps its figures until it can."""
         gone = False
-        for counter in self._counters.values():
+        readings: dict[Domain, int] = {}
+        for domain, counter in self._counters.items():
             try:
                 if counter.fd < 0:
                     raise OSError(errno.ENODEV, "the zone is gone, or cannot be opened")
@@ -89,16 +92,27 @@ class PowercapSource(Figures):
             now = self._clock_ns()
             if counter.raw is not None and value < counter.raw:
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
-            counter.moved, counter.raw = value - (value if counter.raw is None else counter.raw), value
+            counter.raw = readings[domain] = value
             verdict = counter.believer.read(value, now)
-            if not counter.mirror:
+            if verdict.fault == "range":
+                counter.believer.span = _span(counter.path)  # for the next reading: the range may be another by now
+            if counter.position is not None:
                 self.book(counter.position, verdict, now, str(counter.path))
+            elif not counter.mirror:
+                counter.held = Verdict(counter.held.joules + verdict.joules, counter.held.seconds + verdict.seconds)
         now = self._clock_ns()
         if self._virtual:
-            self._find_mirrors()
+            for outcome in self._mirrors.decide(readings, now):
+                self._settle_mirror(outcome, now)
         self.settle(now)
         if gone or now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
             self._discover()
+
+    @property
+    def longest_seconds(self) -> float:
+        """For how long the zones may be left unread: after that one may have wrapped unseen."""
+        believers = [counter.believer for counter in self._counters.values() if counter.believer.span]
+        return min((one.span * _MICROJOULE / one.most_watts for one in believers), default=math.inf)
 
     def close(self) -> None:
         for counter in self._counters.values():
@@ -106,19 +120,22 @@ class PowercapSource(Figures):
                 os.close(counter.fd)
                 counter.fd = -1
 
-    def _find_mirrors(self) -> None:
-        """In a virtual machine packages whose readings stay equal to the tick are the one counter of the host."""
-        first: dict[str, _Counter] = {}
-        for counter in self._counters.values():
-            component = counter.zone.domain.component
-            twin = first.setdefault(component, counter)
-            if twin is counter or counter.mirror or counter.raw is None or not counter.moved:
-                continue
-            counter.alike = counter.alike + 1 if (counter.raw, counter.moved) == (twin.raw, twin.moved) else 0
-            if counter.alike >= _MIRRORED_SAMPLES:
-                counter.mirror = True
-                self.live[counter.position] = False
-                self.note(f"{counter.path} shows the same counter as {twin.path}: left out")
+    def _settle_mirror(self, outcome: Outcome, now_ns: int) -> None:
+        """It is known of a zone whether its counter is its own: from now on it is a domain, or left out."""
+        counter = self._counters[outcome.domain]
+        if outcome.twin is not None:
+            counter.mirror = True
+            self.note(f"{counter.path} shows the same counter as {self._counters[outcome.twin].path}: left out")
+        else:
+            # The counter that several packages show is paid by all CPUs.
+            shared = any(domain.index != outcome.domain.index for domain in outcome.mirrors)
+            counter.position = self.add(replace(outcome.domain, index=ALL_PACKAGES) if shared else outcome.domain)
+            self.book(counter.position, counter.held, now_ns, str(counter.path))
+        self._expect()
+
+    def _expect(self) -> None:
+        undecided = (c for c in self._counters.values() if c.position is None and not c.mirror)
+        self.expected = tuple(counter.zone.domain for counter in undecided)
 
     def _discover(self) -> None:
         """Take up zones that have appeared, and those that have come back."""
@@ -126,15 +143,20 @@ class PowercapSource(Figures):
         zones, notes = find_zones(self._fs, self._places)
         for note in notes:
             self.note(note)
+        alike = Counter(zone.domain.component for zone in zones)
         for zone in zones:
+            component = zone.domain.component
             counter = self._counters.get(zone.domain)
             if counter is not None and counter.fd >= 0 and _same_file(counter.fd, zone.path / "energy_uj"):
                 continue
             if counter is None:
-                component = zone.domain.component
                 believer = Believer(0, _MICROJOULE, PLAUSIBLE_WATTS[component], stands_still=component != "package")
-                counter = self._counters[zone.domain] = _Counter(zone, self.add(zone.domain), believer)
+                counter = self._counters[zone.domain] = _Counter(zone, believer)
+                if not self._virtual or alike[component] == 1:
+                    self._mirrors.trust(zone.domain)
+                    counter.position = self.add(zone.domain)
             self._open(counter, zone)
+        self._expect()
 
     def _open(self, counter: _Counter, zone: Zone) -> None:
         if counter.fd >= 0:

@@ -79,6 +79,20 @@ class EnergySource(Protocol):
         """Release descriptors."""
 
 
+class PackageSource(EnergySource, Protocol):
+    """A source that may meter packages.
+
+    ``expected``: domains that it may come to offer, once more is known of them. ``longest_seconds``: for how long it
+    may be left unread without losing energy, infinity where it may be for ever.
+    """
+
+    @property
+    def longest_seconds(self) -> float: ...
+
+    @property
+    def expected(self) -> tuple[Domain, ...]: ...
+
+
 @runtime_checkable
 class GpuSource(EnergySource, Protocol):
     """A source whose domains are GPUs, and which knows their users."""

@@ -115,6 +115,5 @@ def _domain(zone: _Named, packages: Collection[int], places: Places) -> Domain |
     if not match or component is None:
         return None
     rank = places.rank(int(match[1]), packages, SOURCE)
-    # The label is the rank, so that it is the same whichever meter tells it; and the die, where there are several.
-    package = match[1] if rank == ALL_PACKAGES else str(rank)
+    package = places.label(int(match[1]), rank)
     return Domain(component, rank, SOURCE, package if match[2] is None else f"{package}-die-{match[2]}")

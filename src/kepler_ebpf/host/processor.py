@@ -63,6 +63,7 @@ _NAMES = (
     ("Sandy ?Bridge|Xeon E312xx", "Sandy Bridge"),
 )
 _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
+X86_VENDORS = ("Intel", "AMD", "Hygon", "CentaurHauls", "Shanghai")
 # "CPU implementer" and "CPU part" of arm64 (Arm, MIDR_EL1; names as util-linux sys-utils/lscpu-arm.c has them).
 _ARM_IMPLEMENTERS = {
     0x41: "ARM",
@@ -187,3 +188,8 @@ def is_virtual(fs: HostFS) -> bool:
     except OSError:
         return False
     return bool(re.search(r"^flags\s*:.*\bhypervisor\b", text, re.MULTILINE))
+
+
+def is_x86(fs: HostFS) -> bool:
+    """Whether this is an x86 processor: only there the kernel has RAPL."""
+    return read_processor(fs).vendor in X86_VENDORS

@@ -1,0 +1,139 @@
+"""Which meters a machine has: opened all together, from the files that the kernel shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kepler_ebpf.energy.choose import open_packages
+from kepler_ebpf.errors import UsageError
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import Topology, read_topology
+from tests.energy.processors import proc_of
+
+
+@dataclass(frozen=True)
+class Options:
+    sample_interval: float = 0.1
+    hwmon: tuple[()] = ()
+    model_idle_watts: float | None = None
+    model_max_watts: float | None = None
+
+
+class Machine:
+    """A /sys and a /proc in a folder; ``ids``: the kernel's id of the package of each CPU."""
+
+    def __init__(self, root: Path, ids: tuple[int, ...] = (0,), **processor: str) -> None:
+        self.root = root
+        self.fs = HostFS(proc=proc_of(root / "proc", **processor), sys=root)  # type: ignore[arg-type]
+        for name in ("possible", "online"):
+            self.put(f"devices/system/cpu/{name}", f"0-{len(ids) - 1}")
+        for cpu, package in enumerate(ids):
+            self.put(f"devices/system/cpu/cpu{cpu}/topology/physical_package_id", package)
+
+    def put(self, path: str, text: object) -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+
+    def zone(self, path: str, name: str, span: int = 262_143_328_850) -> None:
+        for file, text in {"name": name, "max_energy_range_uj": span, "energy_uj": 1_000_000}.items():
+            self.put(f"class/powercap/{path}/{file}", text)
+
+    @property
+    def topology(self) -> Topology:
+        return read_topology(self.fs)
+
+
+def refuse(event_type: int, config: int, cpu: int) -> int:
+    raise PermissionError(13, "not here")
+
+
+def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kepler_ebpf.energy import choose
+
+    monkeypatch.setattr(choose, "open_nvml", lambda: None)
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "package-0", 65_532_610_987)
+    with pytest.raises(UsageError, match=r"KEPLER_SAMPLE_INTERVAL is 60s.*after 32\.8s") as caught:
+        choose.choose_sources(machine.fs, machine.topology, Options(60.0), refuse)
+    assert "\n" not in str(caught.value)
+    assert choose.choose_sources(machine.fs, machine.topology, Options(30.0), refuse).packages.name == "rapl-powercap"
+
+
+def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kepler_ebpf.energy import choose
+
+    monkeypatch.setattr(choose, "open_nvml", lambda: None)
+    machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
+    for number in range(2):
+        machine.zone(f"intel-rapl:{number}", f"package-{number}")
+    chosen = choose.choose_sources(machine.fs, machine.topology, Options(), refuse)
+    assert chosen.packages.domains[0].source == "model", "nothing is known yet of either"
+    assert chosen.packages.name == "rapl-powercap"
+    assert chosen.by_package
+
+
+_PACKAGES = [f"package-{n}" for n in (0, 1, 2, 8, 36, 9_999_999_999)]
+_DIES = [f"package-{n}-die-{d}" for n in (0, 1) for d in (0, 1)]
+_names = st.sampled_from([*_PACKAGES, *_DIES, "psys", "psys-0", "psys-1", "core", "dram", "", "nonsense"])
+_chips = st.tuples(
+    st.sampled_from(["smpro", "power_meter", "amd_energy", "apm_xgene", "other"]),
+    st.sampled_from(
+        [
+            "CPU power",
+            "DIMM power",
+            "Grace Power Socket 0",
+            "Total Power Socket 1",
+            "Esocket0",
+            "Esocket7",
+            "DRAM Socket 0",
+        ]
+    ),
+    st.sampled_from(["power1", "power2", "energy1"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    ids=st.lists(st.sampled_from([0, 1, 8, 36, 136, -1]), min_size=1, max_size=6),
+    vendor=st.sampled_from(["GenuineIntel", "AuthenticAMD", "HygonGenuine", ""]),
+    zones=st.lists(st.tuples(_names, st.lists(_names, max_size=3)), max_size=6),
+    chips=st.lists(_chips, max_size=5),
+    virtual=st.booleans(),
+)
+def test_no_two_domains_of_a_machine_have_one_name_and_label_set(
+    ids: list[int],
+    vendor: str,
+    zones: list[tuple[str, list[str]]],
+    chips: list[tuple[str, str, str]],
+    virtual: bool,
+) -> None:
+    with TemporaryDirectory() as folder:
+        machine = Machine(Path(folder), tuple(ids), vendor=vendor, flags="hypervisor" if virtual else "fpu")
+        for number, (name, inner) in enumerate(zones):
+            machine.zone(f"intel-rapl:{number}", name)
+            for below, its in enumerate(inner):
+                machine.zone(f"intel-rapl:{number}:{below}", its)
+        for number, (chip, label, file) in enumerate(chips):
+            machine.put(f"class/hwmon/hwmon{number}/name", chip)
+            machine.put(f"class/hwmon/hwmon{number}/{file}_label", label)
+            machine.put(f"class/hwmon/hwmon{number}/{file}_input", 5)
+        topology = machine.topology
+        packages = open_packages(machine.fs, topology, Options(), refuse)
+        try:
+            series = Counter((d.component, d.zone, d.source) for d in (*packages.domains, *packages.expected))
+            assert [one for one, count in series.items() if count > 1] == []
+            assert all(-1 <= domain.index < topology.packages for domain in packages.domains)
+        finally:
+            packages.close()
