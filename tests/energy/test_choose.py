@@ -55,12 +55,9 @@ def refuse(event_type: int, config: int, cpu: int) -> int:
     raise PermissionError(13, "not here")
 
 
-def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(tmp_path: Path) -> None:
     from kepler_ebpf.energy import choose
 
-    monkeypatch.setattr(choose, "open_nvml", lambda: None)
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0", 65_532_610_987)
     with pytest.raises(UsageError, match=r"KEPLER_SAMPLE_INTERVAL is 60s.*after 32\.8s") as caught:
@@ -69,12 +66,9 @@ def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(
     assert choose.choose_sources(machine.fs, machine.topology, Options(30.0), refuse).packages.name == "rapl-powercap"
 
 
-def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(tmp_path: Path) -> None:
     from kepler_ebpf.energy import choose
 
-    monkeypatch.setattr(choose, "open_nvml", lambda: None)
     machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
     for number in range(2):
         machine.zone(f"intel-rapl:{number}", f"package-{number}")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..host.fs import HostFS
+from ..host.fs import HostFS, same_file
 from .believe import PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
 from .chips import RULES, Rule, Sensor, find_sensors
 from .figures import Figures, reason_of
@@ -104,7 +104,7 @@ class HwmonSource(Figures):
                 most = PLAUSIBLE_WATTS[sensor.domain.component]
                 believer = Believer(_SPAN, _MICRO, most) if sensor.counts_energy else PowerBeliever(most)
                 one = self._open[sensor.domain] = _Open(sensor, self.add(sensor.domain), believer)
-            elif one.fds and one.sensor.paths == sensor.paths and _readable(one.fds):
+            elif one.fds and one.sensor.paths == sensor.paths and all(map(same_file, one.fds, sensor.paths)):
                 continue
             one.close()
             one.sensor = sensor
@@ -113,10 +113,3 @@ class HwmonSource(Figures):
                 one.fds = tuple(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in sensor.paths)
             except OSError as error:
                 self.fault(one.what, reason_of(error))
-
-
-def _readable(fds: tuple[int, ...]) -> bool:
-    try:
-        return all(os.pread(fd, 1, 0) for fd in fds)
-    except OSError:
-        return False

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..host.fs import HostFS, read_text
+from ..host.fs import HostFS, read_text, same_file
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
 from .figures import Figures, reason_of
 from .mirrors import Mirrors, Outcome
@@ -147,7 +147,7 @@ class PowercapSource(Figures):
         for zone in zones:
             component = zone.domain.component
             counter = self._counters.get(zone.domain)
-            if counter is not None and counter.fd >= 0 and _same_file(counter.fd, zone.path / "energy_uj"):
+            if counter is not None and counter.fd >= 0 and same_file(counter.fd, zone.path / "energy_uj"):
                 continue
             if counter is None:
                 believer = Believer(0, _MICROJOULE, PLAUSIBLE_WATTS[component], stands_still=component != "package")
@@ -207,10 +207,3 @@ def _limit_watts(path: Path) -> float:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(read_text(file)) * 1e-6)
     return max(limits, default=0.0)
-
-
-def _same_file(fd: int, path: Path) -> bool:
-    try:
-        return os.fstat(fd).st_ino == os.stat(path).st_ino
-    except OSError:
-        return False

@@ -30,3 +30,11 @@ def read_text(path: Path | str, limit: int = 65536) -> str:
         return os.read(fd, limit).decode("utf-8", "replace").strip()
     finally:
         os.close(fd)
+
+
+def same_file(fd: int, path: Path) -> bool:
+    """Whether a descriptor is of what is at this path now: a driver that was bound anew has files of its own."""
+    try:
+        return os.fstat(fd).st_ino == os.stat(path).st_ino
+    except OSError:
+        return False
