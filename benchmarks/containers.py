@@ -59,7 +59,7 @@ def _busy_node(kernel: FakeTables, workloads: WorkloadResolver) -> Collector:
 
 def _publication() -> list[Figure]:
     kernel = FakeTables(1, 4_096, 2_048)
-    workloads = WorkloadResolver(HostFS(), find_hierarchy(HostFS()), [_Everyone()])
+    workloads = WorkloadResolver(find_hierarchy(HostFS()), [_Everyone()])
     collector = _busy_node(kernel, workloads)
     for number in range(_LIVE):
         workloads.learn_path(number + 1, f"/kubepods/burstable/pod{_uid(number)}/{_id(number)}")

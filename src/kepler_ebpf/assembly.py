@@ -24,8 +24,9 @@ from .kernel.source import KernelTables
 from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.publisher import Publisher, SeriesOptions
-from .workloads.hierarchies import choose
-from .workloads.names.choose import name_providers
+from .workloads.hierarchies import HierarchyWatch, choose
+from .workloads.names.choose import name_providers, user_engines
+from .workloads.names.lookup import NameLookup
 from .workloads.resolver import WorkloadResolver
 from .workloads.source import Workloads
 
@@ -64,10 +65,17 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         stack.callback(tables.close)
         choice.model.ask(tables)
         meter = Meter(choice.sources)
+        users = _names_from_users(config)
+        stack.callback(users.close)
         if drop_privileges:
             privileges.drop()  # before any thread is started: they inherit what is left
         choice.nvml.start()
-        workloads = WorkloadResolver(fs, cgroups.hierarchy, name_providers(config), system_slices=config.system_slices)
+        watch = HierarchyWatch(fs, cgroups.hierarchy)
+        stack.callback(watch.close)
+        watch.start()
+        workloads = WorkloadResolver(
+            cgroups.hierarchy, name_providers(config), users, system_slices=config.system_slices
+        )
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
         options = SamplerOptions(
@@ -78,6 +86,17 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
         yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), notes)
+
+
+def _names_from_users(config: Config) -> NameLookup:
+    """Names from engines of single users, if there are any: asked for by a thread that may use their sockets.
+
+    It is started before the privileges are dropped, and drops what it does not need itself.
+    """
+    engines = user_engines(config)
+    users = NameLookup([engines] if engines else [])
+    users.start(lambda: privileges.drop(privileges.ASKING_USERS))
+    return users
 
 
 @contextmanager

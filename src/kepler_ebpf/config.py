@@ -25,7 +25,7 @@ from .options import (
     optional_watts,
     per_cent,
     sensor_rules,
-    socket_path,
+    socket_paths,
     switch,
     text,
     text_or_auto,
@@ -157,14 +157,24 @@ class Config:
     )
     cri_socket: str = option(
         "",
-        socket_path,
-        "the container runtime's CRI socket, or off; empty: containerd's, k3s's, CRI-O's or cri-dockerd's, if there "
-        "(needs the extra cri)",
+        socket_paths,
+        "the container runtime's CRI socket, several separated by commas, or off; empty: containerd's, k3s's, CRI-O's "
+        "or cri-dockerd's, if there (needs the extra cri)",
         NAMES,
     )
-    docker_socket: str = option("", socket_path, "docker's socket, or off; empty: /run/docker.sock, if there", NAMES)
+    docker_socket: str = option(
+        "",
+        socket_paths,
+        "docker's socket, several separated by commas, or off; empty: /run/docker.sock, and for root those of users "
+        "(/run/user/*/docker.sock), if there",
+        NAMES,
+    )
     podman_socket: str = option(
-        "", socket_path, "podman's API socket, or off; empty: /run/podman/podman.sock, if there", NAMES
+        "",
+        socket_paths,
+        "podman's API socket, several separated by commas, or off; empty: /run/podman/podman.sock, and for root those "
+        "of users (/run/user/*/podman/podman.sock), if there",
+        NAMES,
     )
     exit_hold: float = option(
         "2m",

@@ -151,12 +151,12 @@ def existing_file(value: str) -> Path | None:
     return Path(value) if value else None
 
 
-def socket_path(value: str) -> str:
-    """An absolute path, ``off``, or empty."""
-    path = value.removeprefix("unix://")
-    if path not in ("", "off") and not path.startswith("/"):
-        raise ValueError("an absolute path, or off")
-    return path
+def socket_paths(value: str) -> str:
+    """Absolute paths separated by commas, ``off``, or empty."""
+    paths = [path.strip().removeprefix("unix://") for path in value.split(",")]
+    if paths not in ([""], ["off"]) and not all(path.startswith("/") for path in paths):
+        raise ValueError("an absolute path, several separated by commas, or off")
+    return ",".join(paths)
 
 
 def optional_watts(value: str) -> float | None:

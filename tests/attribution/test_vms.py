@@ -184,3 +184,32 @@ def test_the_books_close_with_machines(node: Node) -> None:
         for level in sampler.ledger.levels.values():
             booked = level.total()[:3] + sampler.ledger.idle + sampler.ledger.unattributed
             assert booked == pytest.approx(sampler.ledger.measured, rel=1e-9)
+
+
+def test_a_user_cannot_make_series_by_the_thousand(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.kernel = FakeTables(1, rows=1024)
+    node.table = WorkloadTable(node.kernel, node.workloads)
+    node.vms = VirtualMachines(HostFS(tmp_path), node.kernel, node.table)
+    for tgid in range(1000, 1900):
+        user = 0 if tgid >= 1800 else 1000
+        (tmp_path / str(tgid)).mkdir()
+        (tmp_path / str(tgid) / "cmdline").write_bytes(b"qemu-system-x86_64\0")
+        (tmp_path / str(tgid) / "status").write_text(f"Name:\tqemu\nUid:\t{user}\t{user}\t{user}\t{user}\n")
+        node.kernel.run(tgid, HOST, 0, 1_000_000)
+        row = node.kernel.row_of_process(tgid)
+        assert row is not None
+        node.kernel.processes.rows["comm"][row] = b"qemu"
+
+    def machines() -> int:
+        return sum(row.workload.kind == "vm" and row.died is None for row in node.table.rows.values())
+
+    node.look()
+    assert machines() == 256 + 100, "a user's first, and all of root's"
+    gone = np.array([node.kernel.row_of_process(tgid) for tgid in range(1000, 1010)], np.intp)
+    node.vms.forget(gone, 0.0)
+    assert machines() == 246 + 100
+    for number, row in enumerate(gone.tolist()):
+        node.kernel.processes.rows["comm"][row] = f"qemu{number}".encode()
+    node.look()
+    assert machines() == 256 + 100

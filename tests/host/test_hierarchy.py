@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy, path_in
+from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy, folders_to_name, hierarchies, path_in
 
 V1 = "12:pids:/init\n9:cpu,cpuacct:/init\n4:memory:/init\n1:name=systemd:/init\n"
 
@@ -42,6 +43,53 @@ def test_the_hierarchy(tmp_path: Path, cgroups: str, files: list[str], root: str
 def test_there_may_be_none(tmp_path: Path, cgroups: str) -> None:
     (tmp_path / "cgroup").mkdir()
     assert find_hierarchy(host(tmp_path, cgroups)) is None
+
+
+# From real machines (open-mpi/hwloc, BSD-3-Clause): mount points, types and options of cgroup file systems.
+ELSEWHERE = [
+    (
+        [("cgroup/unified", "cgroup2", "rw"), ("cgroup/memory", "cgroup", "rw,memory")],
+        ["cgroup/unified", "cgroup/memory"],
+    ),
+    ([("dev/cgroup", "cgroup2", "rw"), ("dev/cpuset", "cgroup", "rw,cpuset")], ["dev/cgroup", "dev/cpuset"]),
+    ([("cgroup/memory", "cgroup", "rw,memory")], ["cgroup/memory"]),
+    ([("mnt/all of v1", "cgroup", "rw,cpu,cpuacct,memory")], ["mnt/all of v1"]),
+]
+
+
+@pytest.mark.parametrize(("mounts", "roots"), ELSEWHERE)
+def test_cgroups_mounted_elsewhere_are_found(
+    tmp_path: Path, mounts: list[tuple[str, str, str]], roots: list[str]
+) -> None:
+    numbers = {"memory": 4, "cpuset": 6}
+    together = "4:cpu,cpuacct,memory:/\n" if "all" in mounts[0][0] else "4:memory:/\n6:cpuset:/\n"
+    fs = host(tmp_path, together + "0::/\n")
+    fs.cgroup.mkdir(exist_ok=True)
+    lines = ["22 1 0:20 / /proc rw,nosuid - proc proc rw"]
+    for place, kind, options in mounts:
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / ("cgroup.controllers" if kind == "cgroup2" else "cgroup.procs")).touch()
+        point = str(tmp_path / place).replace(" ", "\\040")
+        lines.append(f"31 24 0:27 / {point} rw,relatime shared:9 - {kind} {kind} {options}")
+    (fs.proc / "1/mountinfo").write_text("\n".join(lines) + "\n")
+    found = hierarchies(fs)
+    assert [str(one.root.relative_to(tmp_path)) for one in found] == roots
+    assert [one.number for one in found] == [
+        0 if kind == "cgroup2" else numbers.get(options.split(",")[-1], 4) for _, kind, options in mounts
+    ]
+    memory = {one.memory for one in found}
+    assert memory == {next((tmp_path / place for place, _, options in mounts if "memory" in options), None)}
+    # The folder that is said to users is one that works.
+    assert hierarchies(replace(fs, cgroup=folders_to_name(fs)[0]))[0] == found[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "garbage", " - ", "1 2 3 - cgroup", "1 2 3 4 5 6 - cgroup2", "1 2 0:1 / /x\\999 rw - cgroup2"]
+)
+def test_any_mount_table_is_survived(tmp_path: Path, text: str) -> None:
+    fs = host(tmp_path, V1)
+    (fs.proc / "1/mountinfo").write_text(text)
+    assert hierarchies(fs) == []
 
 
 def test_a_process_has_a_path_in_each() -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy
+from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy, hierarchies
 from kepler_ebpf.workloads.cgroupfs import CgroupTree
-from kepler_ebpf.workloads.memory import _places as places
 from kepler_ebpf.workloads.memory import working_set_bytes
 from tests.needs import require
 
@@ -101,21 +100,38 @@ def test_no_cgroups_means_no_paths(tmp_path: Path) -> None:
     assert (tree.root, tree.path(1)) == (None, None)
 
 
+V1 = ("memory.usage_in_bytes", "inactive_file 9\ntotal_inactive_file 300\n")
+V2 = ("memory.current", "anon 1\ninactive_file 300\n")
+
+
 @pytest.mark.parametrize(
-    ("directory", "usage", "stat"),
+    ("root", "folder", "files"),
     [
-        ("pod/c", "memory.current", "anon 1\ninactive_file 300\n"),
-        ("memory/pod/c", "memory.usage_in_bytes", "inactive_file 9\ntotal_inactive_file 300\n"),
-        ("unified/pod/c", "memory.current", "inactive_file 300\n"),
+        ("", "", V2),
+        ("memory", "memory", V1),
+        ("unified", "memory", V1),
+        ("cpuacct", "memory", V1),
+        ("unified", "unified", V2),
     ],
+    ids=["v2", "v1", "hybrid, v2", "hybrid, v1 of another controller", "hybrid, all controllers on v2"],
 )
-def test_working_set(tmp_path: Path, directory: str, usage: str, stat: str) -> None:
-    home = tmp_path / directory
+def test_working_set(tmp_path: Path, root: str, folder: str, files: tuple[str, str]) -> None:
+    """Which is chosen by processes, and where its memory is, are two things."""
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/cgroup").write_text("9:memory:/\n8:cpuacct:/\n0::/\n")
+    marks = {"": "cgroup.controllers", "unified": "cgroup.controllers"}
+    for place in {root, folder}:
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / marks.get(place, "cgroup.procs")).touch()
+    home = tmp_path / folder / "pod/c"
     home.mkdir(parents=True)
-    (home / usage).write_text("1000\n")
-    (home / "memory.stat").write_text(stat)
-    assert working_set_bytes(places(tmp_path, None), "/pod/c") == 700
-    (home / usage).write_text("200\n")
-    assert working_set_bytes(places(tmp_path, None), "/pod/c") == 0
+    (home / files[0]).write_text("1000\n")
+    (home / "memory.stat").write_text(files[1])
+    found = hierarchies(HostFS(tmp_path / "proc", tmp_path, tmp_path))
+    chosen = next(one for one in found if one.root == tmp_path / root)
+    assert working_set_bytes(chosen, "/pod/c") == 700
+    (home / files[0]).write_text("200\n")
+    assert working_set_bytes(chosen, "/pod/c") == 0
     (home / "memory.stat").unlink()
-    assert working_set_bytes(places(tmp_path, None), "/pod/c") is None
+    assert working_set_bytes(chosen, "/pod/c") is None
+    assert working_set_bytes(None, "/pod/c") is None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.hierarchy import Hierarchy, path_in
-from kepler_ebpf.workloads.hierarchies import by_processes, choose
+from kepler_ebpf.workloads.hierarchies import HierarchyWatch, by_processes, choose, contradiction
 from kepler_ebpf.workloads.paths import parse
 
 NODE, INNER = "01ab" * 16, "02ab" * 16
@@ -55,10 +56,68 @@ def test_the_one_that_names_most_containers(processes: list[str], chosen: Hierar
 
 
 def test_cgroups_that_are_mounted_elsewhere_are_said_with_their_place(tmp_path: Path) -> None:
-    (tmp_path / "proc/1").mkdir(parents=True)
-    (tmp_path / "proc/1/mountinfo").write_text("31 24 0:27 / /cgroup/uni\\040fied rw - cgroup2 none rw\n")
+    """In a container: what process 1 has there is another file system, or nothing."""
+    (tmp_path / "proc/1/ns").mkdir(parents=True)
+    (tmp_path / "proc/1/ns/mnt").symlink_to("mnt:[1]")
+    (tmp_path / "proc/1/mountinfo").write_text("31 24 0:27 / /cgroup\\040s/unified rw - cgroup2 none rw\n")
     (tmp_path / "cgroup").mkdir()
     choice = choose(HostFS(tmp_path / "proc", tmp_path, tmp_path / "cgroup"))
     assert choice.hierarchy is None
-    assert "/cgroup/uni fied" in choice.reason
-    assert "--cgroupfs" in choice.reason
+    assert "point --cgroupfs there" in choice.reason
+    assert "at /cgroup s:" in choice.reason
+    assert "\n" not in choice.reason
+
+
+def test_what_users_and_containers_call_their_cgroups_does_not_outweigh_a_container() -> None:
+    """Somebody makes a hundred cgroups in v2, called like containers; the runtime has one container, in v1."""
+    user = "/user.slice/user-1000.slice/user@1000.service/docker"
+    processes = [f"5:memory:/user.slice\n0::{user}/{number:064x}" for number in range(100)]
+    real = f"5:memory:/docker/{INNER}\n0::/system.slice/docker.service"
+    assert by_processes([V2, MEMORY], [*processes, real]).hierarchy == MEMORY
+    assert by_processes([V2, MEMORY], processes).hierarchy == V2, "where they are all there is"
+    inside = [f"5:memory:/docker/{NODE}\n0::/docker/{NODE}/docker/{number:064x}" for number in range(100)]
+    assert by_processes([V2, MEMORY], [*inside, real]).hierarchy == MEMORY
+
+
+def machine(tmp_path: Path) -> HostFS:
+    """Hybrid: v2 and v1's memory."""
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/1/cgroup").write_text("5:memory:/\n0::/\n")
+    for file in ("unified/cgroup.controllers", "memory/cgroup.procs"):
+        (tmp_path / "cgroup" / file).parent.mkdir(parents=True)
+        (tmp_path / "cgroup" / file).touch()
+    return HostFS(tmp_path / "proc", tmp_path, tmp_path / "cgroup")
+
+
+def test_pods_that_have_no_process_yet_tell(tmp_path: Path) -> None:
+    fs = machine(tmp_path)
+    assert choose(fs).hierarchy == Hierarchy(fs.cgroup / "unified")
+    (fs.cgroup / f"memory/kubepods/burstable/pod{POD}").mkdir(parents=True)
+    choice = choose(fs)
+    assert choice.hierarchy == Hierarchy(fs.cgroup / "memory", 5, "memory")
+    assert "no container runs yet" in choice.reason
+    (fs.cgroup / f"unified/kubepods/burstable/pod{POD}").mkdir(parents=True)
+    assert choose(fs).hierarchy == Hierarchy(fs.cgroup / "unified"), "of equals the first"
+
+
+def test_containers_that_come_later_and_elsewhere_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fs = machine(tmp_path)
+    chosen = choose(fs).hierarchy
+    assert chosen is not None
+    watch = HierarchyWatch(fs, chosen, seconds=0.01)
+    watch.start()
+    time.sleep(0.1)
+    assert not caplog.records
+    (tmp_path / "proc/2").mkdir()
+    (tmp_path / "proc/2/cgroup").write_text(f"5:memory:/docker/{INNER}\n0::/system.slice/docker.service\n")
+    deadline = time.monotonic() + 10
+    while not caplog.records and time.monotonic() < deadline:
+        time.sleep(0.01)
+    watch.close()
+    said = caplog.messages[0]
+    assert f"v1 at {fs.cgroup}/memory tells 1 container(s)" in said
+    assert "restart the collector" in said
+    later = choose(fs).hierarchy
+    assert later is not None
+    assert contradiction(fs, later) == "", "which a restart mends"
+    assert HierarchyWatch(HostFS(cgroup=tmp_path / "none"), None)._chosen is None

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.hierarchy import Hierarchy
 from kepler_ebpf.workloads.names.provider import ContainerName
 from kepler_ebpf.workloads.resolver import WorkloadResolver
@@ -40,7 +39,7 @@ def wait_for_name(workloads: WorkloadResolver, workload: Workload | None) -> Wor
 
 
 def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> None:
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), [Known()])
+    workloads = WorkloadResolver(Hierarchy(tmp_path), [Known()])
     assert workloads.identify(7) is None
     workloads.learn_path(7, f"/kubepods/burstable/pod{POD}/{ID}/inner")
     workload = workloads.identify(7)
@@ -55,7 +54,7 @@ def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> N
 
 
 def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_path: Path) -> None:
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), [Known()])
+    workloads = WorkloadResolver(Hierarchy(tmp_path), [Known()])
     uid = "0a1b2c3d-1111-2222-3333-444455556666"
     Known.pod_uid = uid
     for number, container_id in ((1, ID), (2, "d" * 64)):
@@ -68,7 +67,7 @@ def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_pat
 
 def test_labels_of_a_plain_container_make_it_no_pod(tmp_path: Path) -> None:
     """Whoever may use docker's socket may give a container the kubelet's labels."""
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), [Known()])
+    workloads = WorkloadResolver(Hierarchy(tmp_path), [Known()])
     workloads.learn_path(1, f"/docker/{ID}")
     workload = wait_for_name(workloads, workloads.identify(1))
     assert (workload.container, workload.pod, workload.namespace, workload.pod_uid) == ("app", "", "", "")
@@ -76,7 +75,7 @@ def test_labels_of_a_plain_container_make_it_no_pod(tmp_path: Path) -> None:
 
 
 def test_a_path_too_long_for_the_event_is_nobodys(tmp_path: Path) -> None:
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path))
+    workloads = WorkloadResolver(Hierarchy(tmp_path))
     workloads.learn_path(3, "")
     assert workloads.identify(3) is None
     assert workloads.identify(0) is SYSTEM
@@ -85,7 +84,7 @@ def test_a_path_too_long_for_the_event_is_nobodys(tmp_path: Path) -> None:
 
 def test_host_processes_by_unit_where_asked(tmp_path: Path) -> None:
     for slices, name in ((False, "system"), (True, "nginx.service")):
-        workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), system_slices=slices)
+        workloads = WorkloadResolver(Hierarchy(tmp_path), system_slices=slices)
         workloads.learn_path(9, "/system.slice/nginx.service")
         found = workloads.identify(9)
         assert found is not None
@@ -105,7 +104,7 @@ def test_a_users_cgroup_called_like_a_pods_container_is_the_users(tmp_path: Path
     user = "/user.slice/user-1000.slice/user@1000.service/app.slice"
     real = f"/kubepods/burstable/pod{POD}/{ID}"
     for first, second in ((real, user + real), (user + real, real)):
-        workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path))
+        workloads = WorkloadResolver(Hierarchy(tmp_path))
         workloads.learn_path(1, first)
         workloads.learn_path(2, second)
         found = [workloads.identify(1), workloads.identify(2)]
@@ -116,7 +115,7 @@ def test_a_users_cgroup_called_like_a_pods_container_is_the_users(tmp_path: Path
 
 
 def resolver(tmp_path: Path, *providers: Known) -> WorkloadResolver:
-    return WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), providers)
+    return WorkloadResolver(Hierarchy(tmp_path), providers)
 
 
 def settled(workloads: WorkloadResolver, cgroup_id: int) -> Workload:
@@ -241,7 +240,7 @@ def test_hints_of_others_survive_a_flood(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_asked_for_again_but_not_each_time(tmp_path: Path) -> None:
     now = [0.0]
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), clock=lambda: now[0])
+    workloads = WorkloadResolver(Hierarchy(tmp_path), clock=lambda: now[0])
     asked: list[int] = []
     paths: dict[int, str] = {}
 
@@ -276,7 +275,7 @@ def test_until_it_is_known_what_is_inside_a_container_counts_for_that(tmp_path: 
 
 
 def test_a_second_home_with_the_same_id_is_another_series(tmp_path: Path) -> None:
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path))
+    workloads = WorkloadResolver(Hierarchy(tmp_path))
     workloads.learn_path(1, f"/docker/{ID}")
     workloads.learn_path(2, f"/elsewhere/docker/{ID}")
     one, other = workloads.identify(1), workloads.identify(2)
@@ -289,14 +288,14 @@ def test_a_second_home_with_the_same_id_is_another_series(tmp_path: Path) -> Non
 def test_a_pod_inside_a_container_counts_if_somebody_vouches_for_it(tmp_path: Path) -> None:
     """kind: the node is a container, and the kubelet knows what runs in its pods. Others could make such paths too."""
     nested = f"/docker/{'a' * 64}/kubepods/besteffort/pod{POD}"
-    workloads = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path), [Kubelet()])
+    workloads = WorkloadResolver(Hierarchy(tmp_path), [Kubelet()])
     workloads.learn_path(1, f"{nested}/{ID}")
     deadline = time.monotonic() + 20
     while (found := workloads.identify(1)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert found == Workload("container", ID, pod_uid=POD)
     workloads.close()
-    alone = WorkloadResolver(HostFS(cgroup=tmp_path), Hierarchy(tmp_path))
+    alone = WorkloadResolver(Hierarchy(tmp_path))
     alone.learn_path(1, f"{nested}/{ID}")
     found = alone.identify(1)
     assert found is not None

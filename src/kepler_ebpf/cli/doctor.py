@@ -193,9 +193,9 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
 
 def _cgroups(fs: HostFS) -> Iterator[Finding]:
     chosen = choose(fs)
-    hierarchy = chosen.hierarchy
-    if hierarchy is None:
+    if chosen.hierarchy is None:
         yield Finding("cgroups", POORER, chosen.reason, "everything counts as the host's")
-    else:
-        version = "v1" if hierarchy.controller else "v2"
-        yield Finding("cgroups", OK, f"{version}: {hierarchy.root} tells containers apart ({chosen.reason})")
+        return
+    # A collector that runs already keeps the hierarchy of its start.
+    follows = "containers that start later may be elsewhere: the log of serve says so" if not chosen.is_known else ""
+    yield Finding("cgroups", OK, f"{chosen.hierarchy} tells containers apart: {chosen.reason}", follows)

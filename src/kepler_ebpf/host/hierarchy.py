@@ -1,40 +1,58 @@
-"""Which hierarchy of cgroups tells containers apart on this machine."""
+"""Hierarchies of cgroups on this machine: where they are mounted, and how ``/proc/PID/cgroup`` calls them.
+
+Which of them tells containers apart is decided in ``workloads/hierarchies.py``, by looking at processes.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .fs import HostFS, read_text
 
-# Runtimes put a container into all of them; memory comes first, as its files are read too.
-_V1_CONTROLLERS = ("memory", "cpuacct", "cpu", "pids", "devices")
+# Memory comes first, as its files are read too. All have a subsystem of this name in the kernel (cgroup_subsys.h).
+_V1_CONTROLLERS = ("memory", "cpuacct", "cpu", "pids", "devices", "freezer", "cpuset")
 
 
 @dataclass(frozen=True)
 class Hierarchy:
     """``root``: where it is mounted. ``number``: its id in /proc/PID/cgroup, 0 for v2.
 
-    ``controller``: a controller of the v1 hierarchy; empty for v2.
+    ``controller``: a controller of the v1 hierarchy; empty for v2. ``memory``: where the memory controller of v1 is
+    mounted, which has the same paths; None where there is none.
     """
 
     root: Path
     number: int = 0
     controller: str = ""
+    memory: Path | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"{'v1' if self.controller else 'v2'} at {self.root}"
+
+
+@dataclass(frozen=True)
+class _Mount:
+    place: Path
+    options: tuple[str, ...]
 
 
 def hierarchies(fs: HostFS) -> list[Hierarchy]:
     """All that could tell containers apart: v2 first, alone or beside v1 (hybrid), then those of v1.
 
-    They are looked for below ``fs.cgroup``. Where the user has not said where that is, and there is none, they are
-    looked for where the mount table of process 1 has them.
+    They are looked for below ``fs.cgroup``, and where that has none, wherever they are mounted.
     """
-    found = _below(fs, fs.cgroup)
-    if not found and fs.cgroup == HostFS().cgroup:
-        for place in mounted(fs):
-            found += [one for one in _below(fs, place) if one.root not in {known.root for known in found}]
-    return found
+    mounts = _mounts(fs)
+    found = _below(fs, fs.cgroup, mounts)
+    if not found and _sees_mounts(fs):
+        for mount in mounts:
+            known = {one.number for one in found}
+            found += [one for one in _below(fs, mount.place, mounts) if one.number not in known]
+        found.sort(key=lambda one: _V1_CONTROLLERS.index(one.controller) if one.controller else -1)
+    memory = next((one.root for one in found if one.controller == "memory"), None)
+    return [replace(one, memory=memory) for one in found]
 
 
 def find_hierarchy(fs: HostFS) -> Hierarchy | None:
@@ -42,12 +60,28 @@ def find_hierarchy(fs: HostFS) -> Hierarchy | None:
     return next(iter(hierarchies(fs)), None)
 
 
-def _below(fs: HostFS, root: Path) -> list[Hierarchy]:
+def folders_to_name(fs: HostFS) -> list[Path]:
+    """What ``--cgroupfs`` could be set to, by the mount table of process 1, v2's place first."""
+    places = [mount.place for mount in _mounts(fs)]
+    controllers = {*_V1_CONTROLLERS, "unified", "systemd", "blkio", "cpu,cpuacct", "cpuacct,cpu"}
+    folders = [place.parent if place.name in controllers else place for place in places]
+    return list(dict.fromkeys(folders))
+
+
+def path_in(cgroups: str, hierarchy: Hierarchy) -> str | None:
+    """The path in this hierarchy by the text of a ``/proc/PID/cgroup``; None where it has none there."""
+    for line in cgroups.splitlines():
+        number, _, rest = line.partition(":")
+        if number == str(hierarchy.number):
+            return rest.partition(":")[2]
+    return None
+
+
+def _below(fs: HostFS, root: Path, mounts: list[_Mount]) -> list[Hierarchy]:
     """Hierarchies at this folder, or one below it."""
     found = []
     for place in (root, root / "unified"):
-        # A file of every cgroup2 directory and of no v1 hierarchy.
-        if (place / "cgroup.controllers").exists():
+        if _is_v2(place):
             found.append(Hierarchy(place))
             break
     numbers = _v1_numbers(fs)
@@ -55,41 +89,59 @@ def _below(fs: HostFS, root: Path) -> list[Hierarchy]:
         number, together = numbers[controller]
         if number in {one.number for one in found}:
             continue  # cpu and cpuacct are one hierarchy
-        for place in (root / controller, root / together, root):  # cpuacct is at cpuacct, or at cpu,cpuacct
-            is_v1 = (place / "cgroup.procs").exists() and not (place / "cgroup.controllers").exists()
-            if is_v1 and (place.name in (controller, together) or controller in _mounted_with(fs, place)):
-                found.append(Hierarchy(place, number, controller))
-                break
+        # A hierarchy can be mounted at a folder called after its controllers (cpuacct, or cpu,cpuacct) or after one of
+        # them, or anywhere with the controller among its options.
+        named = [root / controller, root / together]
+        mounted = [one.place for one in mounts if controller in one.options and root in (one.place, one.place.parent)]
+        if root.name in (controller, together):
+            named.append(root)
+        found += [Hierarchy(place, number, controller) for place in (*named, *mounted) if _is_v1(place)][:1]
     return found
 
 
-def mounted(fs: HostFS) -> list[Path]:
-    """Folders that cgroup file systems are mounted on, as process 1 sees them (proc_pid_mountinfo(5))."""
-    return list(dict.fromkeys(place for place, _ in _mounts(fs)))
+def _is_v2(place: Path) -> bool:
+    # A file of every cgroup2 directory and of no v1 hierarchy.
+    return _exists(place / "cgroup.controllers")
 
 
-def _mounts(fs: HostFS) -> list[tuple[Path, str]]:
-    """Mount points that exist for us too, and their options."""
+def _is_v1(place: Path) -> bool:
+    return _exists(place / "cgroup.procs") and not _is_v2(place)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder that may not be searched
+        return False
+
+
+def _mounts(fs: HostFS) -> list[_Mount]:
+    """Cgroup file systems that are mounted for process 1, or else for us, v2's first (proc_pid_mountinfo(5))."""
     for process in ("1", "self"):
         try:
             lines = read_text(fs.proc / process / "mountinfo", 1 << 20).splitlines()
         except OSError:
             continue
-        found = []
+        found: dict[str, list[_Mount]] = {"cgroup2": [], "cgroup": []}
         for line in lines:
             mount, _, source = line.partition(" - ")
-            kind, *options = source.split(" ")
-            fields = mount.split(" ")
-            if kind in ("cgroup", "cgroup2") and len(fields) > 4:
-                place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
-                found.append((place, options[-1] if options else ""))
-        if found:
-            return found
+            fields, (kind, *options) = mount.split(" "), source.split(" ")
+            if kind in found and len(fields) > 4:
+                place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+                found[kind].append(_Mount(Path(place), tuple(options[-1].split(",")) if options else ()))
+        if found["cgroup2"] or found["cgroup"]:
+            return found["cgroup2"] + found["cgroup"]
     return []
 
 
-def _mounted_with(fs: HostFS, place: Path) -> tuple[str, ...]:
-    return next((tuple(options.split(",")) for at, options in _mounts(fs) if at == place), ())
+def _sees_mounts(fs: HostFS) -> bool:
+    """Whether process 1's mounts are ours: in a container the same path is another file system."""
+    try:
+        return os.readlink(fs.proc / "1/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except FileNotFoundError:
+        return True  # a folder that stands in for /proc has no namespaces
+    except OSError:
+        return False
 
 
 def _v1_numbers(fs: HostFS) -> dict[str, tuple[int, str]]:
@@ -105,12 +157,3 @@ def _v1_numbers(fs: HostFS) -> dict[str, tuple[int, str]]:
         if number.isdigit() and number != "0":
             found.update({name: (int(number), controllers) for name in controllers.split(",")})
     return found
-
-
-def path_in(cgroups: str, hierarchy: Hierarchy) -> str | None:
-    """The path in this hierarchy by the text of a ``/proc/PID/cgroup``; None where it has none there."""
-    for line in cgroups.splitlines():
-        number, _, rest = line.partition(":")
-        if number == str(hierarchy.number):
-            return rest.partition(":")[2]
-    return None

@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 _SYS_ADMIN, _BPF = 21, 39
 # What running uses: programs are run and counters read (CAP_BPF, CAP_PERFMON); cgroup ids are looked up by file handle
 # (CAP_DAC_READ_SEARCH), or by a walk without it.
-_KEPT = (2, 38, _BPF)
+RUNNING = (2, 38, _BPF)
+# What the thread keeps that asks users' engines for names: their sockets are in folders that are closed to others, and
+# root without CAP_DAC_OVERRIDE is one of the others.
+ASKING_USERS = (1, 2)
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38  # include/uapi/linux/prctl.h
 
@@ -57,8 +60,8 @@ def require() -> None:
         raise KeplerError(sentence)
 
 
-def drop() -> None:
-    """Give up every capability that running does not need, for this thread and those it will start, and for good.
+def drop(needed: tuple[int, ...] = RUNNING) -> None:
+    """Give up every capability but these, for this thread and those it will start, and for good.
 
     Linux keeps capabilities per thread, so this comes before any other thread is started. ``no_new_privs`` and the
     bounding set see to it that no program started later gets them back (prctl(2), capabilities(7)).
@@ -70,8 +73,8 @@ def drop() -> None:
     words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable of bits 0-31, then of bits 32-63
     if libc.capget(header, words) != 0:
         return
-    kept = sum(1 << bit for bit in _KEPT)
-    if not words[3] >> (_BPF - 32) & 1:
+    kept = sum(1 << bit for bit in needed)
+    if _BPF in needed and not words[3] >> (_BPF - 32) & 1:
         kept |= 1 << _SYS_ADMIN
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for bit in range(64):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
-from ..host.fs import HostFS, read_text
+from ..host.fs import read_text
 from ..host.hierarchy import Hierarchy
 
 INTERVAL_SECONDS = 5.0
@@ -15,15 +13,11 @@ _BATCH = 50
 _PAUSE_SECONDS = 0.02
 
 
-Place = tuple[Path, str, str]
-"""A root, and the names of its files of usage and of what is inactive."""
-
-
 class WorkingSets:
     """Latest working sets by container id, refreshed by a thread. Every method may be called from any thread."""
 
-    def __init__(self, fs: HostFS, hierarchy: Hierarchy | None) -> None:
-        self._places = _places(fs.cgroup, hierarchy)
+    def __init__(self, hierarchy: Hierarchy | None) -> None:
+        self._hierarchy = hierarchy
         self._changed = threading.Condition()
         self._homes: dict[str, str] = {}
         self._fresh: dict[str, str] = {}
@@ -62,7 +56,7 @@ class WorkingSets:
     def refresh(self, homes: dict[str, str], pause_seconds: float = 0.0) -> None:
         """Read these containers now, resting between batches so that the sampler is not kept waiting."""
         for number, (container_id, home) in enumerate(homes.items(), 1):
-            size = working_set_bytes(self._places, home)
+            size = working_set_bytes(self._hierarchy, home)
             with self._changed:
                 if size is not None and container_id in self._homes:
                     self._bytes[container_id] = size
@@ -87,31 +81,25 @@ class WorkingSets:
             self.refresh(everything, _PAUSE_SECONDS)
 
 
-def working_set_bytes(places: Sequence[Place], path: str) -> int | None:
+def working_set_bytes(hierarchy: Hierarchy | None, path: str) -> int | None:
     """Memory in use less inactive file pages, as the kubelet counts it; None where it cannot be read.
 
-    ``path`` is relative to the hierarchy's root. A hybrid machine keeps memory on v1, at the same path.
+    ``path`` is relative to the hierarchy's root. Where the memory controller of v1 is mounted, v2 has none, and a
+    container has the same path in all hierarchies.
     """
-    relative = path.lstrip("/")
-    for root, usage, inactive in places:
-        try:
-            used = int(read_text(root / relative / usage))
-            for line in read_text(root / relative / "memory.stat").splitlines():
-                key, _, value = line.partition(" ")
-                if key == inactive:
-                    return max(0, used - int(value))
-        except (OSError, ValueError):
-            continue
+    if hierarchy is None:
+        return None
+    if hierarchy.memory is not None:
+        home, usage, inactive = hierarchy.memory, "memory.usage_in_bytes", "total_inactive_file"
+    else:
+        home, usage, inactive = hierarchy.root, "memory.current", "inactive_file"
+    home = home / path.lstrip("/")
+    try:
+        used = int(read_text(home / usage))
+        for line in read_text(home / "memory.stat").splitlines():
+            key, _, value = line.partition(" ")
+            if key == inactive:
+                return max(0, used - int(value))
+    except (OSError, ValueError):
+        pass
     return None
-
-
-def _places(cgroup: Path, hierarchy: Hierarchy | None) -> tuple[Place, ...]:
-    """Where the memory controller can be: on v1 beside the hierarchy, or in the hierarchy itself."""
-    v1 = [hierarchy.root if hierarchy and hierarchy.controller == "memory" else cgroup / "memory"]
-    if hierarchy is not None:
-        v1 += [hierarchy.root.parent / "memory"]
-    v2 = [hierarchy.root] if hierarchy and not hierarchy.controller else [cgroup, cgroup / "unified"]
-    return (
-        *((root, "memory.usage_in_bytes", "total_inactive_file") for root in dict.fromkeys(v1)),
-        *((root, "memory.current", "inactive_file") for root in v2),
-    )

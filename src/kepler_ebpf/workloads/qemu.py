@@ -7,6 +7,9 @@ import re
 from .text import MAX_NAME
 from .workload import Workload
 
+MAX_PER_USER = 256
+"""Virtual machines of one user but root that have series; what is beyond counts as the host's."""
+_UID = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
 _QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
 
 
@@ -36,3 +39,12 @@ def workload_of(cmdline: bytes, tgid: int) -> Workload | None:
     if name is None:
         return None
     return Workload("vm", f"qemu/{tgid}", name or f"qemu-{tgid}", runtime="qemu")
+
+
+def user_of(status: str) -> int:
+    """The user who runs a process, by ``/proc/PID/status``; -1 where it does not tell.
+
+    Not by the owner of files in /proc: a process that forbids core dumps has root there (proc(5)).
+    """
+    match = _UID.search(status)
+    return int(match[1]) if match else -1

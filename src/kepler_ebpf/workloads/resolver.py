@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
 from .cgroupfs import CgroupTree
 from .fair_table import FairTable
@@ -40,7 +39,6 @@ class WorkloadResolver:
 
     def __init__(
         self,
-        fs: HostFS,
         hierarchy: Hierarchy | None,
         providers: Sequence[NameProvider] = (),
         users: NameLookup | None = None,
@@ -58,7 +56,7 @@ class WorkloadResolver:
         self._unknown: FairTable[float] = FairTable(_MAX_HINTS)  # until when it is not asked again
         self._homes = Homes()
         self._vouching: set[str] = set()
-        self._memory = WorkingSets(fs, hierarchy)
+        self._memory = WorkingSets(hierarchy)
         self._tree.scan()
         self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known_paths() if "kubepods" in path)
         self._naming.start()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
+import pytest
+
+from kepler_ebpf.config import OPTIONS
 from kepler_ebpf.workloads.names.lookup import HOLD_SECONDS, PATIENCE, UNKNOWN_SECONDS, NameLookup
 from kepler_ebpf.workloads.names.provider import ContainerName, ProviderError
+from kepler_ebpf.workloads.names.remedies import remedy
 
 POD = ContainerName("app", "web-1", "shop", "u1", 0.5)
 
@@ -130,3 +136,35 @@ def test_a_providers_own_bug_costs_its_names_only() -> None:
     world.run(2)
     assert world.naming.name("a") == POD
     assert world.naming.faults == {("kubelet", "KeyError"): 1}
+
+
+def test_each_new_reason_of_a_run_of_failures_is_said_once_with_its_remedy(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.kubelet.failing = world.cri.failing = True
+    world.naming.want("a")
+    for reason in ("refused", "certificate", "certificate", "403", "refused"):
+        world.kubelet.error = world.cri.error = ProviderError(reason)
+        world.run(65)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("kubelet")]
+    assert [line.partition("(")[2].partition(")")[0] for line in said] == ["refused", "certificate", "403"]
+    for line, word in zip(said, ("KEPLER_KUBELET_URL", "KEPLER_KUBELET_CA", "nodes-proxy")):
+        assert word in line
+        assert "docs/deployment.md" in line
+        assert "\n" not in line
+    world.kubelet.failing = world.cri.failing = False
+    world.run(65)
+    caplog.clear()
+    world.kubelet.failing = True
+    world.naming.want("b")
+    world.run(10)
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "a new run is said again"
+
+
+@pytest.mark.parametrize("provider", ["kubelet", "cri", "docker", "podman"])
+def test_where_remedies_point_to_is_there(provider: str) -> None:
+    page = (Path(__file__).parents[3] / "docs/deployment.md").read_text()
+    for reason in ("401", "403", "permission", "network", "anything"):
+        said = remedy(provider, reason)
+        assert f"### {said.rpartition('docs/deployment.md, ')[2]}\n" in page
+        for variable in re.findall(r"KEPLER_\w+", said):
+            assert variable in {option.variable for option in OPTIONS}

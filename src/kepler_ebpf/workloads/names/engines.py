@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -15,19 +16,27 @@ from .provider import MAX_NAMES, ContainerName, ProviderError
 
 DOCKER_SOCKETS = (Path("/run/docker.sock"),)
 PODMAN_SOCKETS = (Path("/run/podman/podman.sock"),)
+USERS_SOCKETS = {"docker": "docker.sock", "podman": "podman/podman.sock"}
+"""Where engines that run for one user have their sockets, below ``/run/user/<uid>`` (XDG_RUNTIME_DIR)."""
 
 
 class Engine:
     """Containers of one daemon, running or not. ``name``: ``docker`` or ``podman``.
 
     docker: Engine API ``GET /containers/json``. podman: libpod API ``GET /libpod/containers/json``, which tells pods.
+    ``owner``: the user whose socket this must be (a number). He may put anything in its place, such as a link to a
+    socket that only root may use.
     """
 
     lists_sandboxes = True
 
-    def __init__(self, name: str, address: Path, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self, name: str, address: Path, timeout_seconds: float = 5.0, *, owner: int | None = None, most: int = MAX_NAMES
+    ) -> None:
         self.name = name
-        self._address = address
+        self.address = address
+        self._owner = owner
+        self._most = most
         self._timeout = timeout_seconds
         if name == "podman":
             self._path, self._name_of = "/v4.0.0/libpod/containers/json?all=true", _podman
@@ -38,22 +47,32 @@ class Engine:
         """Every container the daemon knows."""
         deadline = time.monotonic() + self._timeout
         with reasons():
-            sock = socket.socket(socket.AF_UNIX)
-            try:
-                sock.settimeout(self._timeout)
-                sock.connect(str(self._address))
-            except BaseException:
-                sock.close()
-                raise
+            sock = self._connect()
         names: dict[str, ContainerName] = {}
         with get(sock, "localhost", self._path, {"Accept": "application/json"}, deadline) as response:
             for container in map(as_dict, elements(response.read)):
                 container_id = clip(container.get("Id"))
                 if container_id:
                     names[container_id] = self._name_of(container)
-                if len(names) > MAX_NAMES:
+                if len(names) > self._most:
                     raise ProviderError("too-large")
         return names
+
+    def _connect(self) -> socket.socket:
+        # A descriptor of the very file that was looked at; its name in /proc is short enough for an address, too.
+        at = os.open(self.address, os.O_PATH | os.O_CLOEXEC | (0 if self._owner is None else os.O_NOFOLLOW))
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            if self._owner is not None and os.fstat(at).st_uid != self._owner:
+                raise PermissionError
+            sock.settimeout(self._timeout)
+            sock.connect(f"/proc/self/fd/{at}")
+        except BaseException:
+            sock.close()
+            raise
+        finally:
+            os.close(at)
+        return sock
 
 
 def _docker(container: dict[str, Any]) -> ContainerName:

@@ -1,4 +1,4 @@
-"""Asking for names: in a thread of its own, seldom, and never in anybody's way."""
+"""Names of containers, asked for in a thread of its own: seldom, so that nobody waits for an answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable
 
 from cachetools import LRUCache, TTLCache
 
 from .provider import ContainerName, NameProvider, ProviderError
+from .remedies import remedy
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,14 @@ INTERVAL_SECONDS = 5.0
 """Shortest time between two requests to one provider."""
 MAX_BACKOFF_SECONDS = 60.0
 PATIENCE = 3
-"""Answers without a container after which a provider counts as not knowing it: a kubelet's status lags by seconds."""
+"""A provider that left a container out of so many answers does not know it. A kubelet's status lags by seconds."""
 HOLD_SECONDS = 15.0
 """How long a new container's series may wait for its name: as long as a provider takes to run out of patience."""
 UNKNOWN_SECONDS = 600.0
 _MAX_WANTED = 10_000
 _MAX_KNOWN = 20_000
-# Of a thread's time, a fiftieth goes into reading answers: 5,000 pods take half a second.
+_MAX_REASONS = 10
+# Parsing answers may use 2 % of a core: 5,000 pods cost 0.5 s, so they are asked for every 25 s.
 _REST_PER_CPU_SECOND = 50.0
 
 
@@ -44,12 +46,14 @@ class _Source:
     provider: NameProvider
     due: float = 0.0
     failures: int = 0
+    reasons: set[str] = field(default_factory=set)  # why it failed since it last answered
 
 
 class NameLookup:
     """Names by container id, from the first provider that knows it. Every method may be called from any thread.
 
-    ``faults`` counts failed requests by provider and reason; each run of failures is logged once.
+    ``faults`` counts failed requests by provider and reason. A run of failures is logged once for each new reason, with
+    what can be done about it.
     """
 
     def __init__(
@@ -98,7 +102,7 @@ class NameLookup:
             return self._pods.get(pod_uid)
 
     def pending(self, container_id: str) -> bool:
-        """Whether the name is worth waiting for. It may come later still: when a provider recovers, say."""
+        """Whether the name is worth waiting for. It may come later, as when a provider recovers."""
         with self._changed:
             wanted = self._wanted.get(container_id)
             return wanted is not None and self._clock() - wanted.since < HOLD_SECONDS
@@ -109,10 +113,10 @@ class NameLookup:
             for table in (self._wanted, self._names, self._unknown):
                 table.pop(container_id, None)
 
-    def start(self) -> None:
-        """Run :meth:`step` in a thread until :meth:`close`."""
+    def start(self, prepare: Callable[[], None] = lambda: None) -> None:
+        """Run :meth:`step` in a thread until :meth:`close`. ``prepare``: what that thread does first."""
         if self._sources:
-            self._thread = threading.Thread(target=self._run, name="names", daemon=True)
+            self._thread = threading.Thread(target=self._run, args=(prepare,), name="names", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -137,7 +141,8 @@ class NameLookup:
         dues = [source.due for number, source in enumerate(self._sources) if self._asked(number)]
         return max(0.0, min(dues) - self._clock()) if dues else None
 
-    def _run(self) -> None:
+    def _run(self, prepare: Callable[[], None]) -> None:
+        prepare()
         while not self._stopped:
             self.step()
             with self._changed:
@@ -146,12 +151,12 @@ class NameLookup:
                     self._changed.wait(delay)
 
     def _asked(self, number: int) -> list[str]:
-        """Containers to ask this provider for: those that no better one, answering at present, has a name for."""
+        """Containers to ask this provider for: those that every better provider which answers has left out once."""
         better = [n for n, source in enumerate(self._sources[:number]) if not source.failures]
         with self._changed:
             return [
-                id
-                for id, wanted in self._wanted.items()
+                container_id
+                for container_id, wanted in self._wanted.items()
                 if wanted.misses[number] < PATIENCE and all(wanted.misses[n] for n in better)
             ]
 
@@ -159,20 +164,22 @@ class NameLookup:
         name, began, cpu = source.provider.name, self._clock(), time.thread_time()
         try:
             names = source.provider.fetch()
-        except ProviderError as e:
-            reason = e.reason
-        except Exception as e:  # a provider's bug costs its names, not everybody's
-            reason = type(e).__name__
+        except ProviderError as error:
+            reason = error.reason
+        except Exception as error:  # a fault in one provider must not end the thread that asks them all
+            reason = type(error).__name__
         else:
             rest = (time.thread_time() - cpu) * _REST_PER_CPU_SECOND
             source.due = began + max(INTERVAL_SECONDS, rest)
             if source.failures:
                 log.info("%s answers again after %d failed requests", name, source.failures)
             source.failures = 0
+            source.reasons.clear()
             return names
         self.faults[name, reason] += 1
-        if not source.failures:
-            log.warning("%s: no container names (%s); trying again", name, reason)
+        if reason not in source.reasons and len(source.reasons) < _MAX_REASONS:
+            source.reasons.add(reason)
+            log.warning("%s: no names of containers (%s): %s. Trying again", name, reason, remedy(name, reason))
         backoff = min(MAX_BACKOFF_SECONDS, INTERVAL_SECONDS * 2 ** min(source.failures, 10))
         source.failures += 1
         source.due = self._clock() + backoff * (1 + 0.25 * self._jitter())
@@ -190,7 +197,7 @@ class NameLookup:
                 name = names.get(container_id)
                 wanted.misses[number] += 1
                 pod = pods.get(wanted.pod_uid)
-                # Twice, as the status of a new container lags.
+                # Left out of two answers: the kubelet's status of a new container lags behind by one.
                 if name is None and pod is not None and wanted.oldest and not everything and wanted.misses[number] > 1:
                     name = ContainerName("POD", pod.pod, pod.namespace, pod.pod_uid)
                 if name is not None:
