@@ -2,17 +2,82 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
+_PLAIN = {"→": "->", "×": "x", "µ": "u", "–": "-", "…": "..."}
+
 
 def main() -> int:
-    """Run one verb; ``serve`` where none is named. Returns the exit code."""
+    """Run one verb; ``serve`` where none is named. Returns the exit code.
+
+    The operating system may refuse anything at any time (memory, a write, a library that does not load), imports
+    included: that is one line on standard error too. With ``--log-level debug`` the log says where it happened.
+    """
     # One thread is all we use of the linear algebra library; its pool would cost memory in every process.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .cli import run
+    _have_standard_streams()
+    _write_in_any_encoding()
+    try:
+        from .cli import run
 
-    return run(sys.argv[1:], os.environ)
+        code = run(sys.argv[1:], os.environ)
+        sys.stdout.flush()  # what cannot be written is known now, not when the interpreter ends
+        return code
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as shells count
+    except BrokenPipeError:  # whoever read standard output has seen enough
+        _forget_output()
+        return 0
+    except MemoryError:
+        return _refused("not enough memory: a limit is too low (ulimit -v, of the container, of the unit)")
+    except (OSError, ImportError) as error:
+        return _refused(f"{type(error).__name__}: {error}")
+
+
+def _refused(reason: str) -> int:
+    _forget_output()
+    print(f"kepler-ebpf: {' '.join(reason.split())}", file=sys.stderr)
+    try:
+        import logging
+
+        logging.getLogger(__name__).debug("where that happened", exc_info=True)
+    except (MemoryError, OSError, ImportError):
+        pass
+    return 1
+
+
+def _forget_output() -> None:
+    """Let nothing be written at the end, when the interpreter could only show a traceback for it."""
+    sys.stdout = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115
+
+
+def _have_standard_streams() -> None:
+    """A shell may close them (``>&-``): a file of ours would become one, and Python would have none."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "r" if fd == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def _write_in_any_encoding() -> None:
+    """``LC_ALL=C`` cannot say an arrow, and UTF-8 no byte of a file name that is none: something else stands there."""
+    codecs.register_error("kepler-plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="kepler-plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    unsayable = error.object[error.start : error.end]
+    plain = "".join(_PLAIN.get(one, one) for one in unsayable)
+    return plain.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 if __name__ == "__main__":

@@ -47,5 +47,3 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     except KeplerError as error:
         print(f"kepler-ebpf: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        return 0

@@ -32,11 +32,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = from_arguments(arguments, environment)
     set_up_logging(config.log_level, config.log_format)
     allocator.give_back()
-    stop = _Stop()
-    site = Site(config.metrics_interval)
-    web = WebConfig(config.web_config) if config.web_config else None
-    endpoint = Endpoint(config.listen, site, web)
     try:
+        stop = _Stop()
+        site = Site(config.metrics_interval)
+        web = WebConfig(config.web_config) if config.web_config else None
+        endpoint = Endpoint(config.listen, site, web)
         with assemble(config) as (collector, notes):
             endpoint.start()
             try:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -50,7 +49,7 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
     Raises KeplerError with the loader's reason, and with the compiler's or verifier's own output where it said more.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, tempfile.TemporaryFile() as output:
+    with ours, open(os.memfd_create("loader"), "w+b") as output:  # no folder need be writable for it
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _START, str(theirs.fileno()), *import_path()],
@@ -100,7 +99,10 @@ def load_programs(defines: dict[str, int], hierarchy: Hierarchy | None = None) -
 
 def import_path() -> list[str]:
     """Where the loader may import from: where we do, without the folder we were started in."""
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except OSError:  # it is gone
+        here = ""
     ours = str(Path(__file__).resolve().parents[2])
     return [*(entry for entry in sys.path if os.path.isabs(entry) and os.path.realpath(entry) != here), ours]
 

@@ -115,7 +115,7 @@ def compile_programs(defines: dict[str, int]) -> Any:
     """bcc's module of our programs: compiled, its maps made, nothing loaded. Raises LoadError."""
     try:
         from bcc import BPF  # type: ignore[import-not-found,unused-ignore]
-    except ImportError as error:
+    except (ImportError, OSError, MemoryError) as error:  # a library of its compiler may not fit into memory
         raise LoadError(
             f"Python at {sys.executable} cannot import bcc ({error}): install the distribution's package "
             "(Debian and Ubuntu: apt-get install python3-bpfcc) and use a virtual environment made from "

@@ -1,0 +1,78 @@
+"""What the operating system may do to a command: one line on standard error, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "kepler_ebpf"]
+
+
+def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None = None) -> tuple[int, str, str]:
+    done = subprocess.run(
+        ["sh", "-c", shell, "sh", *COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=before,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("verb", ["--help", "doctor"])
+def test_output_that_cannot_be_written_is_one_line(verb: str) -> None:
+    code, _, error = run(verb, shell='"$@" >/dev/full')
+    assert code == 1
+    assert error == "kepler-ebpf: OSError: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_shell_closed(closed: str) -> None:
+    code, output, error = run("doctor", shell=f'"$@" {closed}')
+    assert code in (0, 1), "what doctor says of this machine"
+    assert error == ""
+    assert bool(output) == (">&-" not in closed.replace("2>&-", ""))
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    _, output, error = run("doctor", shell='"$@" | head -n 1')
+    assert output.count("\n") == 1
+    assert error == ""
+
+
+def test_a_locale_that_cannot_say_an_arrow() -> None:
+    code, output, error = run("doctor")
+    assert code in (0, 1)
+    assert output.isascii()
+    assert output
+    assert error == ""
+
+
+@pytest.mark.parametrize("mebibytes", [60, 200])
+def test_too_little_memory_is_one_line(mebibytes: int) -> None:
+    limit = mebibytes << 20
+    _, _, error = run("doctor", before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    assert "Traceback" not in error
+    assert error.count("\n") <= 1
+
+
+def test_too_few_file_descriptors_are_one_line() -> None:
+    code, _, error = run("doctor", before=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)))
+    assert code == 1
+    assert error == "kepler-ebpf: OSError: [Errno 24] Too many open files\n"
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code, output, error = run("doctor", shell=f'cd {gone} && rmdir {gone} && "$@"')
+    assert code in (0, 1)
+    assert output
+    assert "Traceback" not in error
