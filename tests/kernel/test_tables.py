@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -39,6 +40,10 @@ def of_process(books: BpfTables, pid: int) -> np.ndarray:
     return books.processes.read(used[books.processes.rows["tgid"][used] == pid])
 
 
+def process_seconds(books: BpfTables, pid: int) -> float:
+    return row_seconds(of_process(books, pid))
+
+
 def of_all(books: BpfTables) -> np.ndarray:
     """All rows of processes that have ever been used, the overflow row first."""
     books.sample()
@@ -49,6 +54,20 @@ def cgroup_seconds(books: BpfTables, path: str) -> float:
     """What has been booked to a cgroup by slices that have ended."""
     rows = np.flatnonzero(books.cgroups.rows["id"] == os.stat(path).st_ino)
     return row_seconds(books.cgroups.uses[books.cgroups.uses_of(rows)])
+
+
+def once_off_the_cpu(booked: Callable[[], float], truth: Callable[[], float], rel: float) -> tuple[float, float]:
+    """What is booked and what is true once the last slices have ended.
+
+    Its parent hears of a process's end before it leaves the CPU for good. Where the hypervisor takes the CPU just then,
+    that slice stays open for as long as it likes. What was lost stays lost: no waiting makes up for that.
+    """
+    deadline = time.monotonic() + 5.0
+    while True:
+        found, wanted = booked(), truth()
+        if abs(found - wanted) <= rel * wanted or time.monotonic() > deadline:
+            return found, wanted
+        time.sleep(0.02)
 
 
 def test_cgroups_agree_with_cpu_stat(accounting: Start, cgroup: Callable[[str], str]) -> None:
@@ -67,9 +86,9 @@ def test_cgroups_agree_with_cpu_stat(accounting: Start, cgroup: Callable[[str], 
     for process in running:
         assert process.wait() == 0
     for path in paths:
-        truth = usage_seconds(path)
+        booked, truth = once_off_the_cpu(partial(cgroup_seconds, books, path), partial(usage_seconds, path), 0.001)
         assert truth > 0.5
-        assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.001)
+        assert booked == pytest.approx(truth, rel=0.001)
 
 
 @pytest.mark.parametrize("beside", [0, 3])
@@ -80,8 +99,10 @@ def test_processes_agree_with_the_scheduler(accounting: Start, beside: int) -> N
     processes = [subprocess.Popen(spinner(1.0)) for _ in range(2)]
     for process in processes:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie: its accounts are still to be read
-        truth = scheduled_seconds(process.pid)
-        assert row_seconds(of_process(books, process.pid)) == pytest.approx(truth, rel=0.001)
+        booked, truth = once_off_the_cpu(
+            partial(process_seconds, books, process.pid), partial(scheduled_seconds, process.pid), 0.001
+        )
+        assert booked == pytest.approx(truth, rel=0.001)
         assert process.wait() == 0
     for other in others:
         other.kill()
@@ -261,7 +282,8 @@ def test_short_lives(accounting: Start, cgroup: Callable[[str], str]) -> None:
     books, path = accounting(), cgroup("short")
     seen, truth = run_forker(books, path, 10_000)
     assert seen.processes >= 9_990
-    assert cgroup_seconds(books, path) >= 0.999 * truth
+    booked, _ = once_off_the_cpu(partial(cgroup_seconds, books, path), lambda: truth, 0.001)
+    assert booked >= 0.999 * truth
     assert books.row_overflow_slices == 0
 
 
@@ -275,7 +297,8 @@ def test_a_full_table_loses_nothing(accounting: Start, cgroup: Callable[[str], s
     truth = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert books.row_overflow_slices > 100
     assert row_seconds(of_all(books)[:1]) > 0
-    assert cgroup_seconds(books, path) == pytest.approx(truth, rel=0.002)
+    booked, _ = once_off_the_cpu(partial(cgroup_seconds, books, path), lambda: truth, 0.002)
+    assert booked == pytest.approx(truth, rel=0.002)
 
 
 def test_a_reused_pid_is_somebody_else(accounting: Start) -> None:
