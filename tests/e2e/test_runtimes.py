@@ -130,7 +130,9 @@ def test_two_hundred_short_containers_each_under_its_own_id(
     assert lives.keys() <= joules.keys()
     for container_id in lives:
         assert joules[container_id] > 0
-        assert seconds[container_id] > 0.03  # two at a time on two CPUs that others use as well
+        assert seconds[container_id] > 0
+    # Two at a time on two CPUs; what others use meanwhile may leave little to one of them, not to all.
+    assert sum(seconds[container_id] for container_id in lives) > 200 * 0.03
     page = collector.samples()
     members = [(labels, value) for labels, value in page["kepler_container_joules_total"] if labels["pod"] == "batch"]
     assert lives.keys() <= {labels["container_id"] for labels, _ in members}, "gone before they were asked about"
