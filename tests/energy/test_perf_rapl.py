@@ -41,6 +41,7 @@ class Pmu:
         self.vendor = "GenuineIntel"
         self.refuse: dict[int, int] = {}
         self.fds: dict[tuple[int, int], int] = {}
+        self.opened: list[tuple[int, int]] = []
         self.now_ns = 10**9
 
     def open_event(self, event_type: int, config: int, cpu: int) -> int:
@@ -48,7 +49,8 @@ class Pmu:
         assert event_type == 21
         if config in self.refuse:
             raise OSError(self.refuse[config], "injected")
-        path = self.root / f"event-{config}-{cpu}"
+        path = self.root / f"event-{config}-{cpu}-{len(self.opened)}"
+        self.opened.append((config, cpu))
         os.mkfifo(path)
         self.fds[config, cpu] = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self.set(config, cpu, 1000)
@@ -155,3 +157,52 @@ def test_a_counter_whose_cpu_went_offline_is_opened_on_another(tmp_path: Path) -
     source.read()
     assert source.joules.tolist() == pytest.approx([3.0], abs=1e-6)
     assert len(source.domains) == 1
+
+
+def test_an_event_whose_cpu_was_taken_off_and_on_is_opened_anew(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    source = pmu.source()
+    for seconds in (1, 6):
+        pmu.now_ns += seconds * 10**9
+        source.read()  # the old event tells nothing any more
+    assert pmu.opened == [(2, 0), (2, 0)]
+    pmu.now_ns += 10**8
+    pmu.set(2, 0, 1000 + round(3 / SCALE))
+    source.read()
+    assert source.joules.tolist() == pytest.approx([3.0], abs=1e-6)
+    assert len(source.domains) == 1
+
+
+def test_a_pmu_that_appears_later_is_found(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    (pmu.power / "type").rename(pmu.power / "later")
+    source = pmu.source()
+    assert source.joules.size == 0
+    (pmu.power / "later").rename(pmu.power / "type")
+    pmu.now_ns += 6 * 10**9
+    source.read()
+    assert [domain.component for domain in source.domains] == ["package"]
+
+
+def test_an_event_that_cannot_be_understood_is_said_once(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, "0", energy_ram="garbage")
+    source = pmu.source()
+    for _ in range(3):
+        pmu.now_ns += 6 * 10**9
+        source.read()
+    assert source.faults == {"malformed": 1}
+
+
+def test_an_event_that_stays_refused_is_counted_once_and_taken_once_it_is_granted(tmp_path: Path) -> None:
+    """Powercap may well be read meanwhile: an alert about errors of sources must not fire for good."""
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    pmu.refuse[2] = errno.EACCES
+    source = pmu.source()
+    for _ in range(3):
+        pmu.now_ns += 6 * 10**9
+        source.read()
+    assert source.faults == {"EACCES": 1}
+    pmu.refuse.clear()
+    pmu.now_ns += 6 * 10**9
+    source.read()
+    assert [domain.component for domain in source.domains] == ["package"]

@@ -104,8 +104,10 @@ class Figures:
         if self._failing.pop(what, None):
             log.info("%s can be read again", what)
 
-    def note(self, text: str) -> None:
-        """Say once what is left out."""
-        if text not in self.notes:
-            self.notes += (text,)
-            log.info("%s", text)
+    def note(self, text: str) -> bool:
+        """Say once what is left out. Returns whether it is news."""
+        if text in self.notes:
+            return False
+        self.notes += (text,)
+        log.info("%s", text)
+        return True

@@ -50,6 +50,7 @@ class _Event:
     believer: Believer
     fd: int = -1
     cpu: int = -1
+    failing: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,27 +80,27 @@ class PerfRaplSource(Figures):
         self._open_event = open_event
         self._places = places or Places()
         self._events: dict[Domain, _Event] = {}
+        self._refused: dict[str, str] = {}
         self._looked_ns = clock_ns()
         self._discover()
 
     def read(self) -> None:
         """Read every counter; one that cannot be read keeps its figures until it can."""
-        lost = False
         for event in self._events.values():
             if event.fd < 0:
-                lost = True
                 continue
             try:
                 count = _COUNT.unpack(os.read(event.fd, _COUNT.size))[0]
             except (OSError, struct.error) as error:
                 self.fault(event.what, "EIO" if isinstance(error, struct.error) else reason_of(error))
-                lost = True  # its CPU may be offline: cpumask names another one then
+                event.failing = True  # its CPU may be offline: cpumask names another one then
                 continue
+            event.failing = False
             now = self._clock_ns()
             self.book(event.position, event.believer.read(count, now), now, event.what)
         now = self._clock_ns()
         self.settle(now)
-        if lost and now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
+        if now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
             self._discover()
 
     def close(self) -> None:
@@ -109,6 +110,8 @@ class PerfRaplSource(Figures):
             event.fd = -1
 
     def _discover(self) -> None:
+        """Open events that have appeared, and those that cannot be read: an event of a CPU that was taken off stays
+        silent when it is back."""
         self._looked_ns = self._clock_ns()
         root = self._fs.sys / "bus/event_source/devices/power"
         try:
@@ -118,14 +121,17 @@ class PerfRaplSource(Figures):
             return  # no such PMU on this machine
         for offer in self._offers(root, cpus):
             event = self._events.get(offer.domain)
-            if event is not None and event.fd >= 0 and event.cpu == offer.cpu:
+            if event is not None and event.fd >= 0 and event.cpu == offer.cpu and not event.failing:
                 continue
             what = f"RAPL {offer.domain.component} of package {offer.domain.zone}"
             try:
                 fd = self._open_event(event_type, offer.config, offer.cpu)
             except OSError as error:
-                self.fault(what, reason_of(error))
+                if self._refused.get(what) != reason_of(error):  # asked for again and again, and counted once
+                    self._refused[what] = reason_of(error)
+                    self.fault(what, reason_of(error))
                 continue
+            self._refused.pop(what, None)
             component = offer.domain.component
             if event is None:
                 believer = Believer(
@@ -135,7 +141,7 @@ class PerfRaplSource(Figures):
             elif event.fd >= 0:
                 with contextlib.suppress(OSError):
                     os.close(event.fd)
-            event.fd, event.cpu = fd, offer.cpu
+            event.fd, event.cpu, event.failing = fd, offer.cpu, False
             event.believer.restart()
             with contextlib.suppress(OSError, struct.error):
                 now = self._clock_ns()
@@ -152,8 +158,8 @@ class PerfRaplSource(Figures):
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
-                self.note(f"RAPL event {file_name} cannot be understood ({error}): left out")
-                self.faults["malformed"] += 1
+                if self.note(f"RAPL event {file_name} cannot be understood ({error}): left out"):
+                    self.faults["malformed"] += 1
                 continue
             if amd and component == "core":
                 self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
