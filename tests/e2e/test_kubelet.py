@@ -77,7 +77,7 @@ def watch(reason: str, collector: Running, stand: Stand, ca: Path) -> None:
     }
     assert errors.keys() == {("kubelet", reason)}
     log = collector.log.read_text()
-    assert len(re.findall(rf"kubelet: no container names \({reason}\)", log)) == 1, log
+    assert len(re.findall(rf"kubelet: no names of containers \({reason}\)", log)) == 1, log
     assert "secret" not in log
 
     stand.status, stand.body = 200, listing()
