@@ -106,19 +106,17 @@ class ProcessSeries:
         ``total``: all figures of the level since the start, float64[f]. ``watts``: mean power of all processes.
         """
         shown: dict[Key, _Series] = {}
-        by_pid = {key[0]: series for key, series in self._shown.items()}
-        ended = dict(self._shown)
+        ended = {key[0]: series for key, series in self._shown.items()}  # by pid: of each only one is shown
         for key, position in self._choose(candidates, now).items():
-            before = self._shown.get(key)
+            before, of_pid = self._shown.get(key), ended.get(key[0])
             if position is None:
                 assert before is not None  # only what is shown is held
                 before.watts = 0.0
                 shown[key] = before
             else:
-                shown[key] = self._follow(candidates, position, before, by_pid.get(key[0]), now)
-            for other_key in (key, *(k for k in ended if k[0] == key[0])):
-                if other_key in ended and ended[other_key].labels == shown[key].labels:
-                    del ended[other_key]  # it goes on
+                shown[key] = self._follow(candidates, position, before, of_pid, now)
+            if of_pid is not None and of_pid.labels == shown[key].labels:
+                del ended[key[0]]  # it goes on
         self._exited += sum((series.value for series in ended.values()), np.zeros(len(total)))
         self._shown = shown
         return self._columns(total, watts)
