@@ -17,13 +17,12 @@ from typing import Protocol
 
 from ..columns import Component
 from ..host.fs import HostFS, read_text
-from ..host.processor import read_processor
 from ..host.topology import parse_cpu_list
 from .believe import PLAUSIBLE_WATTS, Believer
 from .figures import Figures, reason_of
 from .places import Places
 from .source import ALL_PACKAGES, Domain
-from .zones import ONE_COUNTER_A_SOCKET
+from .zones import one_counter_a_socket
 
 _EVENTS: dict[str, Component] = {
     "energy-pkg": "package",
@@ -79,6 +78,7 @@ class PerfRaplSource(Figures):
         self._fs = fs
         self._open_event = open_event
         self._places = places or Places()
+        self._by_socket = one_counter_a_socket(fs)
         self._events: dict[Domain, _Event] = {}
         self._refused: dict[str, str] = {}
         self._looked_ns = clock_ns()
@@ -148,7 +148,6 @@ class PerfRaplSource(Figures):
                 event.believer.read(_COUNT.unpack(os.read(fd, _COUNT.size))[0], now)
 
     def _offers(self, root: Path, cpus: list[int]) -> Iterator[_Offer]:
-        amd = read_processor(self._fs).vendor in ONE_COUNTER_A_SOCKET
         by_rank: dict[int, list[int]] = {}
         for cpu in cpus:
             by_rank.setdefault(self._places.rank_of_cpu(cpu), []).append(cpu)
@@ -161,7 +160,7 @@ class PerfRaplSource(Figures):
                 if self.note(f"RAPL event {file_name} cannot be understood ({error}): left out"):
                     self.faults["malformed"] += 1
                 continue
-            if amd and component == "core":
+            if self._by_socket and component == "core":
                 self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
                 continue
             if component == "platform":
@@ -169,10 +168,10 @@ class PerfRaplSource(Figures):
                 continue
             for rank, of_package in by_rank.items():
                 label = self._places.label(of_package[0], rank)
-                if amd and len(of_package) > 1:
+                if self._by_socket and len(of_package) > 1:
                     self.note(f"RAPL event {file_name}: several CPUs of package {label} show its one counter")
-                for number, cpu in enumerate(of_package[:1] if amd else of_package):
-                    zone = label if len(of_package) == 1 or amd else f"{label}-die-{number}"
+                for number, cpu in enumerate(of_package[:1] if self._by_socket else of_package):
+                    zone = label if len(of_package) == 1 or self._by_socket else f"{label}-die-{number}"
                     yield _Offer(Domain(component, rank, self.name, zone), config, joules_per_count, cpu)
 
 

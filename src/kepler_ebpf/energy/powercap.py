@@ -21,7 +21,7 @@ from .figures import Figures, reason_of
 from .mirrors import Mirrors, Outcome
 from .places import Places
 from .source import ALL_PACKAGES, Domain
-from .zones import Zone, ZoneFinding, find_zones
+from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket
 
 _MICROJOULE = 1e-6
 _REDISCOVER_SECONDS = 5.0
@@ -69,6 +69,7 @@ class PowercapSource(Figures):
         super().__init__(clock_ns)
         self._fs = fs
         self._places = places or Places()
+        self._by_socket = one_counter_a_socket(fs)
         self._pread = pread
         self._virtual = virtual
         self._mirrors = Mirrors()
@@ -140,7 +141,7 @@ class PowercapSource(Figures):
     def _discover(self) -> None:
         """Take up zones that have appeared, and those that have come back."""
         self._looked_ns = self._clock_ns()
-        zones, notes = find_zones(self._fs, self._places)
+        zones, notes = find_zones(self._fs, self._places, self._by_socket)
         for note in notes:
             self.note(note)
         alike = Counter(zone.domain.component for zone in zones)
@@ -180,7 +181,7 @@ class PowercapSource(Figures):
 def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...]]:
     """Every zone there is, and whether it can be read; and what is left out."""
     findings = []
-    zones, notes = find_zones(fs, places or Places())
+    zones, notes = find_zones(fs, places or Places(), one_counter_a_socket(fs))
     for zone in zones:
         reason = ""
         try:

@@ -23,8 +23,7 @@ _PSYS = re.compile(r"psys(?:-(\d+))?")
 _INNER: dict[str, Component] = {"core": "core", "uncore": "uncore", "dram": "dram"}
 # The same counters seen through other interfaces: taken only where the first has none of that name.
 _CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
-ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
-"""Vendors whose dies all show their socket's counter."""
+_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,19 @@ class _Named:
         return self.outer, self.name
 
 
-def find_zones(fs: HostFS, places: Places) -> tuple[list[Zone], tuple[str, ...]]:
-    """Every zone that is a domain of its own, and what is left out and why."""
+def one_counter_a_socket(fs: HostFS) -> bool:
+    """Whether this vendor's dies all show their socket's counter.
+
+    To be asked once: to read /proc/cpuinfo takes a while on many CPUs, and the vendor stays the same.
+    """
+    return read_processor(fs).vendor in _ONE_COUNTER_A_SOCKET
+
+
+def find_zones(fs: HostFS, places: Places, by_socket: bool) -> tuple[list[Zone], tuple[str, ...]]:
+    """Every zone that is a domain of its own, and what is left out and why.
+
+    ``by_socket``: :func:`one_counter_a_socket`.
+    """
     named: dict[tuple[str, str], _Named] = {}
     for control_type in _CONTROL_TYPES:
         found = [
@@ -68,7 +78,6 @@ def find_zones(fs: HostFS, places: Places) -> tuple[list[Zone], tuple[str, ...]]
         ]
         for zone in found:
             named.setdefault(zone.key, zone)
-    amd = read_processor(fs).vendor in ONE_COUNTER_A_SOCKET
     packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
     zones: dict[Domain, Zone] = {}
     notes = []
@@ -76,7 +85,7 @@ def find_zones(fs: HostFS, places: Places) -> tuple[list[Zone], tuple[str, ...]]
         domain = _domain(zone, packages, places)
         if domain is None:
             notes.append(f"{zone.path} ({zone.name}): not known what it measures: left out")
-        elif amd and (reason := _left_out_on_amd(zone)):
+        elif by_socket and (reason := _left_out_on_amd(zone)):
             notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
         elif domain in zones:
             notes.append(f"{zone.path} ({zone.name}): the same as {zones[domain].path}: left out")
