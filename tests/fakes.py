@@ -128,8 +128,8 @@ class FakeTables:
         events, self.events = self.events, []
         return iter(events)
 
-    def retire_cgroup(self, index: int) -> None:
-        self._cgroup_of = {key: row for key, row in self._cgroup_of.items() if row != index}
+    def retire_cgroups(self, index: NDArray[np.intp]) -> None:
+        self._cgroup_of = {key: row for key, row in self._cgroup_of.items() if row not in index}
 
     def row_of_process(self, tgid: int) -> int | None:
         return self._row_of.get(tgid)

@@ -65,8 +65,8 @@ class Lifecycle:
         cgroups = self._tables.cgroups
         used = cgroups.used()
         rows = used[np.isin(cgroups.rows["id"][used], due)]
+        self._tables.retire_cgroups(rows)
         for row in rows.tolist():
-            self._tables.retire_cgroup(row)
             self._table.retire_row(row, now)
         cgroups.recycle(rows)
         for cgroup in due:

@@ -20,7 +20,6 @@ _BPF, _PERF_EVENT_OPEN = _NUMBERS.get(platform.machine(), (-1, -1))
 
 _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
-_MAP_DELETE_ELEM = 3
 _PROG_LOAD = 5
 _PROG_TEST_RUN = 10
 _OBJ_GET_INFO_BY_FD = 15
@@ -164,7 +163,6 @@ class Element:
         self.value = ctypes.create_string_buffer(value_bytes)
         key_address = ctypes.addressof(self.key) if key_bytes else 0
         self._attr = _MapElement(map_fd, key_address, ctypes.addressof(self.value), 0)
-        self._key_attr = _MapElement(map_fd, key_address, 0, 0)  # deleting allows no more than a key
 
     def update(self) -> None:
         """Write the value under the key, or push it. Raises OSError."""
@@ -173,10 +171,6 @@ class Element:
     def lookup(self) -> bool:
         """Read the value under the key; False where there is none. Raises OSError."""
         return self._found(_MAP_LOOKUP_ELEM, self._attr)
-
-    def delete(self) -> bool:
-        """Remove the key; False where it was not there. Raises OSError."""
-        return self._found(_MAP_DELETE_ELEM, self._key_attr)
 
     def take(self) -> bool:
         """Pop the next value; False where the queue or stack is empty. Raises OSError."""

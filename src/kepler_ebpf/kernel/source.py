@@ -83,8 +83,8 @@ class KernelTables(Protocol):
     def adopt_process(self, tgid: int) -> int | None:
         """Make a row for a process that has not run; None where it is gone or no row is free."""
 
-    def retire_cgroup(self, index: int) -> None:
-        """Let no new slice find this cgroup's row."""
+    def retire_cgroups(self, index: NDArray[np.intp]) -> None:
+        """Let no new slice find these cgroups' rows."""
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         """Cgroups that were made and removed since the last call, in order."""

@@ -170,8 +170,7 @@ class BpfTables:
         return True
 
     def _of_kernel(self, running: Running) -> NDArray[np.bool_]:
-        kernel: NDArray[np.bool_] = self.processes.rows["kernel"][running.use // self.packages].astype(np.bool_)
-        return kernel
+        return np.asarray(self.processes.rows["kernel"][running.use // self.packages], np.bool_)
 
     def _believed(self, running: Running) -> NDArray[np.bool_]:
         """Which open slices count: not those whose rows were recycled, and a kernel thread's only once looked at."""
@@ -273,17 +272,18 @@ class BpfTables:
             self.cgroups.rows["taken"][index] = 1
         return int(struct.unpack_from("=I", self._cgroup_of.value)[0])
 
-    def retire_cgroup(self, index: int) -> None:
-        """Let no new slice find this cgroup's row; recycle it later, when running slices have ended.
+    def retire_cgroups(self, index: NDArray[np.intp]) -> None:
+        """Let no new slice find these cgroups' rows; recycle them later, when running slices have ended.
 
-        Processes that point at the row look their cgroup up anew when they next run: a cgroup that was taken for gone
+        Processes that point at a row look their cgroup up anew when they next run: a cgroup that was taken for gone
         and is not gets another row, and nobody is booked to the row's next owner.
         """
-        struct.pack_into("=Q", self._cgroup_of.key, 0, int(self.cgroups.rows["id"][index]))
-        self._cgroup_of.delete()
+        if not len(index):
+            return
+        delete_keys(self.loaded.maps["cgroup_of"], self.cgroups.rows["id"][index].tobytes(), len(index))
         front = self.processes.front()
         for rows in (self.processes.rows[:front], self.processes.uses[: front * self.packages]):
-            rows["cgroup_id"][rows["cgroup_row"] == index] = 0
+            rows["cgroup_id"][np.isin(rows["cgroup_row"], index)] = 0
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         """Cgroups that were made and removed since the last call, in order."""
