@@ -54,7 +54,7 @@ def energy_delta(now: int, before: int, span: int) -> int:
     return now - before if now >= before else now - before + span
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Point:
     value: int
     time_ns: int
@@ -92,10 +92,10 @@ class Believer:
         if last is None:
             self._begin(value, time_ns)
             return NOTHING
-        if value == last.value and self._held is None:
-            return self._still(time_ns)
         if self._held is not None:
             return self._after_leap(value, time_ns, last)
+        if value == last.value:
+            return self._still(time_ns, last)
         if self.span > 0 and self._most(time_ns - self._seen_ns) >= self.span:
             self._begin(value, time_ns)
             return Verdict(fault="gap")
@@ -107,12 +107,11 @@ class Believer:
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
             if units is not None and value != candidate.value:  # it has gone on from there: that is where it is now
                 self._begin(candidate.value, candidate.time_ns)
-                return self._accept(units, value, time_ns, _Point(candidate.value, candidate.time_ns))
-        fault = "reset" if value < last.value else "jump"
-        if candidate is not None and value == candidate.value:
-            return NOTHING  # told once; it has not moved since
+                return self._accept(units, value, time_ns, candidate)
+            if value == candidate.value:
+                return NOTHING  # told once; it has not moved since
         self._candidate = _Point(value, time_ns)
-        return Verdict(fault=fault)
+        return Verdict(fault="reset" if value < last.value else "jump")
 
     # -- what is possible -------------------------------------------------------------------------------------------
 
@@ -135,9 +134,7 @@ class Believer:
     def _begin(self, value: int, time_ns: int) -> None:
         self._last, self._seen_ns, self._candidate, self._unchanged = _Point(value, time_ns), time_ns, None, False
 
-    def _still(self, time_ns: int) -> Verdict:
-        last = self._last
-        assert last is not None
+    def _still(self, time_ns: int, last: _Point) -> Verdict:
         self._candidate = None
         self._seen_ns, self._unchanged = time_ns, True
         elapsed = (time_ns - last.time_ns) * 1e-9
