@@ -63,7 +63,7 @@ def make_frame(
     shape = (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    for told, stretch in stretches.since(np.ones(clocks(rules.packages), np.bool_)):
+    for told, stretch in stretches.owed():
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {
             level: share(ran, rules.packages, rules.hyperthread_ratio, rules.by_cycles, rules.by_misses)

@@ -47,19 +47,19 @@ class Stretches:
         while len(self._kept) > 1 and (self._slices > MAX_SLICES or stretch.began - self._kept[0].began > MAX_SECONDS):
             self._drop()
 
-    def since(self, clocks: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
-        """What ran since each of these clocks was last settled; clocks with the same answer together.
+    def owed(self) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
+        """What ran since each clock was last settled; clocks with the same answer together.
 
-        ``clocks``: bool[clocks]. Each item says for which of them, bool[clocks], and the stretch.
+        Each item says for which clocks, bool[clocks], and the stretch.
         """
         if len(self._kept) == 1:
-            yield clocks, self._kept[0]  # nothing is owed but the latest sample
+            yield np.ones(len(self._since), np.bool_), self._kept[0]  # nothing is owed but the latest sample
             return
         starts = np.maximum(self._since, self._first)
-        for start in np.unique(starts[clocks]).tolist():
+        for start in np.unique(starts).tolist():
             kept = list(self._kept)[start - self._first :]
             if kept:
-                yield clocks & (starts == start), _joined(kept)
+                yield starts == start, _joined(kept)
 
     def settle(self, clocks: NDArray[np.bool_]) -> None:
         """These clocks have charged everything there is so far."""
