@@ -14,7 +14,6 @@ from .host.fs import HostFS
 from .options import (
     Option,
     Rule,
-    Said,
     all_or_number,
     choice,
     duration,
@@ -207,13 +206,9 @@ class Config:
         )
 
 
-def _options() -> Iterable[Option[Any]]:
-    for one in dataclasses.fields(Config):
-        said: Said[Any] = one.metadata["option"]
-        yield Option(one.name.replace("_", "-"), said.default, said.parse, said.help, said.group)
-
-
-OPTIONS: tuple[Option[Any], ...] = tuple(_options())
+OPTIONS: tuple[Option[Any], ...] = tuple(
+    dataclasses.replace(one.metadata["option"], name=one.name.replace("_", "-")) for one in dataclasses.fields(Config)
+)
 
 
 def add_flags(parser: argparse.ArgumentParser, groups: Iterable[str] = GROUPS) -> None:

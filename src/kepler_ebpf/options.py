@@ -54,19 +54,9 @@ class Option(Generic[T]):
             raise UsageError(f"{origin}: {text!r} will not do: expected {expected}") from None
 
 
-@dataclass(frozen=True)
-class Said(Generic[T]):
-    """What a field of the configuration says of its option; its name is the field's."""
-
-    default: str
-    parse: Callable[[str], T]
-    help: str
-    group: str
-
-
 def option(default: str, parse: Callable[[str], T], help: str, group: str) -> T:
-    """A field of the configuration, said once: default, parser, help and group. Its type is what the parser gives."""
-    return cast(T, field(metadata={"option": Said(default, parse, help, group)}))
+    """A field of the configuration, said once: default, parser, help and group. Its name is the option's, too."""
+    return cast(T, field(metadata={"option": Option("", default, parse, help, group)}))
 
 
 # -- parsers ----------------------------------------------------------------------------------------------------------
