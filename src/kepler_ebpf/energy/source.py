@@ -34,6 +34,11 @@ class Domain:
     model: str = ""
     idle_watts: float | None = None
 
+    @property
+    def label(self) -> str:
+        """Value of the ``package`` label, of a GPU of ``gpu``."""
+        return self.zone or str(self.index)
+
 
 class EnergySource(Protocol):
     """Cumulative joules per domain, refreshed in place by :meth:`read`.

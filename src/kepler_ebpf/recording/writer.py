@@ -121,7 +121,7 @@ class Recorder:
         return {
             "level": "domain",
             "row": np.arange(len(domains), dtype=np.int32),
-            "name": [domain.zone or str(domain.index) for domain in domains],
+            "name": [domain.label for domain in domains],
             "source": [domain.source for domain in domains],
             "component": [domain.component for domain in domains],
             "package": np.where(reading.payer < reading.packages, reading.payer, -1),

@@ -104,7 +104,7 @@ class Publisher:
     def _floors(self, component: str) -> dict[str, float]:
         """Idle floors of the live domains of one component, as far as they are known."""
         return {
-            domain.zone or str(domain.index): float(watts)
+            domain.label: float(watts)
             for domain, watts, live in zip(self._meter.domains, self._ledger.floor_watts, self._meter.live)
             if domain.component == component and live and not np.isnan(watts)
         }

@@ -65,3 +65,10 @@ def keyed(values: Callable[[Snapshot], dict[str, float] | dict[str, int]]) -> Ca
 def paired(values: Callable[[Snapshot], dict[tuple[str, str], int]]) -> Callable[[Snapshot], Samples]:
     """Samples of a family with two labels."""
     return lambda snapshot: [(key, float(value)) for key, value in values(snapshot).items()]
+
+
+def where(
+    is_there: Callable[[Snapshot], bool], samples: Callable[[Snapshot], Samples]
+) -> Callable[[Snapshot], Samples]:
+    """Samples of a family that is absent from snapshots in which something else is."""
+    return lambda snapshot: samples(snapshot) if is_there(snapshot) else []

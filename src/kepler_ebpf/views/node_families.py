@@ -6,15 +6,11 @@ from collections.abc import Callable
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, Floats
 from ..snapshot.types import Node, Snapshot
-from .family import Family, Samples, alone, keyed
+from .family import Family, Samples, alone, keyed, where
 
 
 def _power(component: int) -> Callable[[Snapshot], Samples]:
-    def samples(snapshot: Snapshot) -> Samples:
-        node = snapshot.node
-        return [((), float(node.component_watts[component]))] if node.has_component[component] else []
-
-    return samples
+    return where(lambda s: s.node.has_component[component], alone(lambda s: float(s.node.component_watts[component])))
 
 
 def _books(column: Callable[[Node], Floats]) -> Callable[[Snapshot], Samples]:
@@ -29,7 +25,7 @@ def _books(column: Callable[[Node], Floats]) -> Callable[[Snapshot], Samples]:
 def _zones(component: str) -> Callable[[Snapshot], Samples]:
     def samples(snapshot: Snapshot) -> Samples:
         return [
-            ((zone.domain.zone or str(zone.domain.index), zone.domain.source), zone.joules)
+            ((zone.domain.label, zone.domain.source), zone.joules)
             for zone in snapshot.zones
             if zone.domain.component == component
         ]

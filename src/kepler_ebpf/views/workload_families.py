@@ -6,45 +6,40 @@ from collections.abc import Callable
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Component, Floats
 from ..snapshot.types import Containers, Pod, Processes, Snapshot
-from .family import Family, Kind, Samples, alone
+from .family import Family, Kind, Samples, alone, where
 
 CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
 POD_LABELS = ("pod", "namespace", "pod_uid")
 PROCESS_LABELS = ("pid", "comm", "container_id")
 
 
-def _is_metered(snapshot: Snapshot, component: Component) -> bool:
-    return any(zone.domain.component == component for zone in snapshot.zones)
+def _is_metered(component: Component) -> Callable[[Snapshot], bool]:
+    return lambda snapshot: any(zone.domain.component == component for zone in snapshot.zones)
+
+
+def _counts_cycles(snapshot: Snapshot) -> bool:
+    return snapshot.counts_cycles
 
 
 # -- containers and pods ----------------------------------------------------------------------------------------------
 
 
-def _containers(column: Callable[[Containers], Floats]) -> Callable[[Snapshot], Samples]:
-    def samples(snapshot: Snapshot) -> Samples:
-        containers = snapshot.containers
-        labels = [(w.container_id, w.container, w.pod, w.namespace) for w in containers.workloads]
-        return zip(labels, column(containers).tolist())
+def _labels(containers: Containers) -> list[tuple[str, ...]]:
+    return [(w.container_id, w.container, w.pod, w.namespace) for w in containers.workloads]
 
-    return samples
+
+def _containers(column: Callable[[Containers], Floats]) -> Callable[[Snapshot], Samples]:
+    return lambda snapshot: zip(_labels(snapshot.containers), column(snapshot.containers).tolist())
 
 
 def _container_part(component: Component) -> Callable[[Snapshot], Samples]:
-    samples = _containers(lambda containers: containers.joules[WORKLOAD.index(component)])
-    return lambda snapshot: samples(snapshot) if _is_metered(snapshot, component) else []
-
-
-def _container_cycles(snapshot: Snapshot) -> Samples:
-    return _containers(lambda containers: containers.cycles)(snapshot) if snapshot.counts_cycles else []
+    position = WORKLOAD.index(component)
+    return where(_is_metered(component), _containers(lambda containers: containers.joules[position]))
 
 
 def _working_sets(snapshot: Snapshot) -> Samples:
-    containers = snapshot.containers
-    return [
-        ((w.container_id, w.container, w.pod, w.namespace), float(size))
-        for w, size in zip(containers.workloads, containers.working_set_bytes)
-        if size is not None
-    ]
+    sizes = zip(_labels(snapshot.containers), snapshot.containers.working_set_bytes)
+    return [(labels, float(size)) for labels, size in sizes if size is not None]
 
 
 def _shared(component: Component) -> str:
@@ -93,7 +88,13 @@ CONTAINERS = (
         "CPU time of the container.",
         _containers(lambda containers: containers.seconds),
     ),
-    _container("cpu_cycles", "counter", "CPU cycles of the container.", _container_cycles, "absent without a PMU"),
+    _container(
+        "cpu_cycles",
+        "counter",
+        "CPU cycles of the container.",
+        where(_counts_cycles, _containers(lambda containers: containers.cycles)),
+        "absent without a PMU",
+    ),
     _container(
         "memory_working_set_bytes",
         "gauge",
@@ -146,13 +147,8 @@ def _processes(column: Callable[[Processes], Floats]) -> Callable[[Snapshot], Sa
     return samples
 
 
-def _process_part(component: Component) -> Callable[[Snapshot], Samples]:
-    samples = _processes(lambda processes: processes.joules[NODE.index(component)])
-    return lambda snapshot: samples(snapshot) if _is_metered(snapshot, component) else []
-
-
-def _process_cycles(snapshot: Snapshot) -> Samples:
-    return _processes(lambda processes: processes.cycles)(snapshot) if snapshot.counts_cycles else []
+def _process_part(component: int) -> Callable[[Snapshot], Samples]:
+    return where(_is_metered(NODE[component]), _processes(lambda processes: processes.joules[component]))
 
 
 def _ended(value: Callable[[Floats], float]) -> Callable[[Snapshot], Samples]:
@@ -181,7 +177,7 @@ PROCESSES = (
             f"{NODE[component]}_joules",
             "counter",
             f"Energy of the process, {NODE[component]} part{_shared(NODE[component])}.",
-            _process_part(NODE[component]),
+            _process_part(component),
             "where metered",
         )
         for component in (PACKAGE, DRAM, GPU)
@@ -189,7 +185,13 @@ PROCESSES = (
     _process(
         "cpu_time_seconds", "counter", "CPU time of the process.", _processes(lambda processes: processes.seconds)
     ),
-    _process("cpu_cycles", "counter", "CPU cycles of the process.", _process_cycles, "absent without a PMU"),
+    _process(
+        "cpu_cycles",
+        "counter",
+        "CPU cycles of the process.",
+        where(_counts_cycles, _processes(lambda processes: processes.cycles)),
+        "absent without a PMU",
+    ),
     Family(
         "kepler_processes_exited_joules",
         "counter",
