@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import socketserver
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from kepler_ebpf.workloads.names import engines
 from kepler_ebpf.workloads.names.cri import Cri
 from kepler_ebpf.workloads.names.engines import Engine
 from kepler_ebpf.workloads.names.provider import ContainerName, ProviderError
+from tests.workloads.names.sockets import answering
 
 Serve = Callable[[str, bytes], Path]
 
@@ -23,31 +22,14 @@ Serve = Callable[[str, bytes], Path]
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Answers one path with a body on a UNIX socket, and 404 elsewhere."""
-    servers = []
+    with ExitStack() as stack:
 
-    def start(path: str, body: bytes) -> Path:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200 if self.path == path else 404)
-                self.end_headers()
-                self.wfile.write(body)
+        def start(path: str, body: bytes) -> Path:
+            address = tmp_path / "engine.sock"
+            stack.enter_context(answering(address, body, path))
+            return address
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(socketserver.ThreadingUnixStreamServer):
-            def get_request(self) -> tuple[Any, Any]:
-                return super().get_request()[0], ("local", 0)
-
-        server = Server(str(tmp_path / "engine.sock"), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        return tmp_path / "engine.sock"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 DOCKER: list[Any] = [

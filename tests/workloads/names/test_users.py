@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,6 +25,7 @@ from kepler_ebpf.workloads.names.provider import ContainerName, ProviderError
 from kepler_ebpf.workloads.names.users import UserEngines, find_sockets, owner_of
 from kepler_ebpf.workloads.resolver import WorkloadResolver
 from tests.needs import require
+from tests.workloads.names.sockets import answering
 
 A, B = "a" * 64, "b" * 64
 PODMAN = [{"Id": A, "Names": ["web"], "Pod": "", "PodName": ""}]
@@ -42,25 +41,7 @@ class Folders:
     def engine(self, uid: int, answer: object, name: str = "podman/podman.sock", owner: int | None = None) -> Path:
         address = self.root / str(uid) / name
         address.parent.mkdir(parents=True, exist_ok=True)
-        body = json.dumps(answer).encode()
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        class Server(socketserver.ThreadingUnixStreamServer):
-            def get_request(self) -> tuple[Any, Any]:
-                return super().get_request()[0], ("local", 0)
-
-        server = Server(str(address), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        self.stack.callback(server.server_close)
-        self.stack.callback(server.shutdown)
+        self.stack.enter_context(answering(address, json.dumps(answer).encode()))
         os.chown(address, uid if owner is None else owner, -1)
         return address
 
