@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from tests.cgroups import cgroup_root
+from tests.cgroups import cgroup_root, find_hierarchy
 from tests.fakes import FakeSource, FakeTables, sampler_over
 
 from benchmarks.footprint import collector, resident_mib, scrape
@@ -16,7 +16,6 @@ from benchmarks.report import Figure
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.schedule import Schedule
 from kepler_ebpf.snapshot.publisher import Publisher, SeriesOptions
 from kepler_ebpf.views.prometheus import Renderer

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cgroups import find_hierarchy
+
 from benchmarks.footprint import crowd
 from benchmarks.report import Figure
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.stats import program_stats
 from kepler_ebpf.kernel.tables import BpfTables

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy, folders_to_name, hierarchies, path_in
+from kepler_ebpf.host.hierarchy import Hierarchy, folders_to_name, hierarchies, path_in
+from tests.cgroups import find_hierarchy
 
 V1 = "12:pids:/init\n9:cpu,cpuacct:/init\n4:memory:/init\n1:name=systemd:/init\n"
 

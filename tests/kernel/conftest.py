@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import find_hierarchy
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.tables import BpfTables
-from tests.cgroups import cgroup_root
+from tests.cgroups import cgroup_root, find_hierarchy
 from tests.needs import require
 
 FS = HostFS()

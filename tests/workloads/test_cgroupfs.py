@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.hierarchy import Hierarchy, find_hierarchy, hierarchies
+from kepler_ebpf.host.hierarchy import Hierarchy, hierarchies
 from kepler_ebpf.workloads.cgroupfs import CgroupTree
 from kepler_ebpf.workloads.memory import working_set_bytes
+from tests.cgroups import find_hierarchy
 from tests.needs import require
 
 

@@ -55,11 +55,6 @@ def hierarchies(fs: HostFS) -> list[Hierarchy]:
     return [replace(one, memory=memory) for one in found]
 
 
-def find_hierarchy(fs: HostFS) -> Hierarchy | None:
-    """The first of all, None where there is none. :func:`..workloads.hierarchies.choose` looks at processes first."""
-    return next(iter(hierarchies(fs)), None)
-
-
 def folders_to_name(fs: HostFS) -> list[Path]:
     """What ``--cgroupfs`` could be set to, by the mount table of process 1, v2's place first."""
     places = [mount.place for mount in _mounts(fs)]
