@@ -23,7 +23,7 @@ _PSYS = re.compile(r"psys(?:-(\d+))?")
 _INNER: dict[str, Component] = {"core": "core", "uncore": "uncore", "dram": "dram"}
 # The same counters seen through other interfaces: taken only where the first has none of that name.
 _CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
-_ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
+ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def one_counter_a_socket(fs: HostFS) -> bool:
 
     To be asked once: to read /proc/cpuinfo takes a while on many CPUs, and the vendor stays the same.
     """
-    return read_processor(fs).vendor in _ONE_COUNTER_A_SOCKET
+    return read_processor(fs).vendor in ONE_COUNTER_A_SOCKET
 
 
 def find_zones(fs: HostFS, places: Places, by_socket: bool) -> tuple[list[Zone], tuple[str, ...]]:
