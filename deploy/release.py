@@ -20,6 +20,7 @@ COPIES = (
     "deploy/kustomize/components/gpu/kepler-daemonset-gpu.yaml",
     "docs/deployment.md",
     "tests/deploy/image.py",
+    "tests/views/golden.txt",
 )
 """Files that name the version."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:rc\d+)?")
