@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What changes a row besides a switch: names, and cgroups that come and go between two looks of user space. */
+/*
+ * What changes a row besides a switch: names, ends, moves, and cgroups that come and go between two looks of user space.
+ */
 
 /* task:task_rename(struct task_struct *task, const char *comm): the name is read anew at the next switch to it. */
 int on_rename(struct bpf_raw_tracepoint_args *ctx)
@@ -22,6 +24,36 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (process && row != OVERFLOW_ROW && process->tgid == half_at(task + TASK_TGID))
 		copy_comm(process, task);
+	return 0;
+}
+
+/*
+ * sched:sched_process_exit(struct task_struct *task, ...): the scheduler forgets soon after what the task had run when it
+ * was picked (sched_autogroup_exit_task() in do_exit()), so a begin that was not told is made up for now.
+ */
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cpu *cpu = this_cpu();
+
+	if (cpu && mistaken(cpu, ctx->args[0]))
+		recover_slice(cpu, ctx->args[0], cpu->since_ns, bpf_ktime_get_ns());
+	return 0;
+}
+
+/*
+ * cgroup:cgroup_attach_task(struct cgroup *to, const char *path, struct task_struct *task, ...), when it has moved: what
+ * a task that moved itself has run until now is its former cgroup's.
+ */
+int on_attach(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = ctx->args[2], now = bpf_ktime_get_ns();
+	struct cpu *cpu = this_cpu();
+
+	if (!cpu || cpu->task != task)
+		return 0;
+	*(volatile u64 *)&cpu->since_ns = 0;
+	end_slice(cpu, task, now, 1);
+	begin_slice(cpu, task, now);
 	return 0;
 }
 

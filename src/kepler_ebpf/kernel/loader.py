@@ -34,6 +34,8 @@ TRACEPOINTS = {
     "on_switch": "sched_switch",
     "on_rename": "task_rename",
     "on_exec": "sched_process_exec",
+    "on_exit": "sched_process_exit",
+    "on_attach": "cgroup_attach_task",
     "on_mkdir": "cgroup_mkdir",
     "on_rmdir": "cgroup_rmdir",
 }

@@ -159,7 +159,7 @@ class BpfTables:
     def _check_kernel_threads(self, running: Running) -> bool:
         """Look what really runs where a kernel thread seems to run for long; whether there was anything to look at.
 
-        A switch away from a CPU's stopper thread may not have been told. No slice is looked at twice.
+        A switch away from it may not have been told. No slice is looked at twice.
         """
         long = running.alone_ns + running.shared_ns > _LONG_NS
         suspect = self._of_kernel(running) & long & (self._checked[running.cpu] != running.since_ns)

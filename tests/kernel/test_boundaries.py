@@ -1,0 +1,79 @@
+"""Slices that do not begin and end where a switch was told: untold begins, and moves in the middle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from kepler_ebpf.kernel.tables import BpfTables
+from tests.kernel.test_tables import cgroup_seconds
+from tests.kernel.workloads import in_cgroup, spinner, usage_seconds
+
+pytestmark = pytest.mark.kernel
+
+Start = Callable[..., BpfTables]
+
+ELSEWHERE = 8
+"""The address of no task."""
+
+
+def test_a_slice_whose_begin_was_not_told_is_whole_also_at_the_end_of_its_process(
+    accounting: Start, cgroup: Callable[[str], str]
+) -> None:
+    """As on machines where some switches reach no program: the CPUs' rows say that another task runs.
+
+    The scheduler's note of when the task was picked is gone when it leaves for good.
+    """
+    books = accounting()
+    for number in range(5):
+        path = cgroup(f"untold-{number}")
+        process = in_cgroup(path, ["nice", "-n", "-20", *spinner(0.2)])  # seldom interrupted
+        while process.poll() is None and usage_seconds(path) < 0.17:
+            if usage_seconds(path) > 0.05:  # a change of its priority makes the scheduler forget, too
+                books.cpus["task"][books.cpus["task"] != 0] = ELSEWHERE
+            time.sleep(0.001)
+        assert process.wait() == 0
+        booked = truth = 0.0
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:  # its last switch comes after its parent has heard of it
+            booked, truth = cgroup_seconds(books, path), usage_seconds(path)
+            if booked == pytest.approx(truth, rel=0.01):
+                break
+            time.sleep(0.02)
+        assert truth > 0.2
+        assert booked == pytest.approx(truth, rel=0.01)
+
+
+def test_a_process_that_moves_itself_pays_each_cgroup_for_its_own_part(
+    accounting: Start, cgroup: Callable[[str], str]
+) -> None:
+    """It computes for 5 ms, moves, computes on: mostly without leaving the CPU, so one slice is two cgroups'."""
+    books = accounting()
+    paths = [cgroup(name) for name in ("here", "there")]
+    code = (
+        "import sys, time\n"
+        "def burn(seconds):\n"
+        "    end = time.process_time() + seconds\n"
+        "    while time.process_time() < end: pass\n"
+        "homes = [open(f'{path}/cgroup.procs', 'w') for path in sys.argv[1:]]\n"
+        "for turn in range(100):\n"
+        "    home = homes[turn % 2]\n"
+        "    home.write('0'); home.flush()\n"
+        "    burn(0.002 if turn % 2 else 0.008)\n"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code, *paths], check=True, env={**os.environ})
+    deadline = time.monotonic() + 5.0
+    booked: list[float] = []
+    truth: list[float] = []
+    while time.monotonic() < deadline:
+        booked, truth = [cgroup_seconds(books, path) for path in paths], [usage_seconds(path) for path in paths]
+        if booked == pytest.approx(truth, rel=0.02):
+            break
+        time.sleep(0.02)
+    assert truth[0] > 3 * truth[1] > 0.25
+    assert booked == pytest.approx(truth, rel=0.02)
