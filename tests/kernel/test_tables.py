@@ -200,12 +200,9 @@ def test_a_sample_interrupts_nobody(accounting: Start) -> None:
     """No function is called on another CPU, however often it is sampled while a task runs there."""
     require((os.cpu_count() or 1) > 1, "one CPU cannot interrupt another")
     books = accounting()
-    program = books.loaded.programs
     process = subprocess.Popen(["taskset", "-c", "1", *spinner(60)])
     try:
         time.sleep(0.1)
-        for name in program:
-            assert name in {"on_switch", "on_rename", "on_exec", "on_mkdir", "on_rmdir", "open_slice"}
         os.sched_setaffinity(0, {0})
         before, began = function_calls(1), time.monotonic()
         for _ in range(2000):
