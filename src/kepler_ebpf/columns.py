@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.intp]
 
+
+def set_positions(flags: NDArray[np.bool_]) -> Indexes:
+    """Where a column is set: ``np.flatnonzero`` without its layers of Python, as a sample asks a dozen times."""
+    return flags.nonzero()[0]
+
+
 Component = Literal["package", "dram", "gpu", "core", "uncore", "platform"]
 
 NODE: tuple[Component, ...] = ("package", "dram", "gpu")

@@ -17,6 +17,7 @@ from tests.needs import require
 
 UNIFIED = ()
 HYBRID = ("systemd.unified_cgroup_hierarchy=0",)
+LOCKED = ("lockdown=confidentiality",)
 LEGACY = ("systemd.unified_cgroup_hierarchy=0", "systemd.legacy_systemd_cgroup_controller=1")
 
 
@@ -39,6 +40,7 @@ def disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         pytest.param("bullseye", UNIFIED, id="5.10-v2"),
         pytest.param("bookworm", UNIFIED, id="6.1-v2"),
+        pytest.param("bookworm", LOCKED, id="6.1-lockdown"),
         pytest.param("bookworm", HYBRID, id="6.1-hybrid"),
         pytest.param("bookworm", LEGACY, id="6.1-v1"),
         pytest.param("trixie", UNIFIED, id="6.12-v2"),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes
+from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
 from ..kernel.table import Slices
 from .frame import Entry, Reading
 from .weights import Split
@@ -72,8 +72,8 @@ def charge(
     """
     by_use = bill.dynamic if idle_weights is not None else bill.dynamic + bill.idle
     components = len(ran.joules)
-    pieces = [replace(ran, joules=split.charge(by_use[:components]))]
-    unseen = np.flatnonzero(anyone & (split.total == 0))
+    pieces = [Entry(ran.index, split.charge(by_use[:components]), ran.seconds, ran.cycles)]
+    unseen = set_positions(anyone & (split.total == 0))
     if len(unseen):
         pieces.append(Entry.of_joules(overflow[unseen], by_use[:components, unseen]))
     if idle_weights is not None:
@@ -85,7 +85,7 @@ def charge(
 def ran(slices: Slices, components: int, new: bool, count_cycles: bool) -> Entry:
     """Who ran, without any energy: CPU time and cycles where these are ``new``, and nothing where they were told."""
     nothing = np.zeros(len(slices.index))
-    joules = np.broadcast_to(0.0, (components, len(nothing)))
+    joules = np.zeros((components, len(nothing)))
     if not new:
         return Entry(slices.index, joules, nothing, nothing)
     seconds = (slices.alone_ns + slices.shared_ns) * 1e-9

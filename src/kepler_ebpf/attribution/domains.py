@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..columns import GPU, PACKAGE, WORKLOAD, Floats, Indexes
+from ..columns import GPU, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
 from ..energy.meter import Interval, Meter
 from ..energy.source import Domain
 from .frame import Reading
@@ -86,7 +86,7 @@ class DomainColumns:
         self._busy += busy_seconds[self._payer]
         self._wall += wall_seconds[self._payer]
         fresh = seconds > 0
-        for domain in np.flatnonzero(fresh & (self._component >= 0) & (self._component <= GPU)).tolist():
+        for domain in set_positions(fresh & (self._component >= 0) & (self._component <= GPU)).tolist():
             self._teach(domain, float(seconds[domain]))
         self._busy[fresh] = self._wall[fresh] = 0.0
         dynamic, idle = split_idle(joules, self.floor_watts, seconds)
@@ -116,10 +116,10 @@ class DomainColumns:
 
     def _split_inside(self, joules: Floats, dynamic: Floats) -> None:
         """Core and uncore are inside the package: of what they used, as large a fraction is dynamic."""
-        inside = np.flatnonzero(self._component > GPU)
+        inside = set_positions(self._component > GPU)
         if not len(inside):
             return
-        package = np.flatnonzero(self._component == PACKAGE)
+        package = set_positions(self._component == PACKAGE)
         payers = self._packages + 1
         whole = np.bincount(self._payer[package], joules[package], payers)
         moving = np.bincount(self._payer[package], dynamic[package], payers)

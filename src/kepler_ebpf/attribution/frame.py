@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes
+from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
 from ..kernel.table import Slices
 
 CPU_COMPONENTS = (PACKAGE, DRAM)
@@ -49,13 +49,13 @@ class Reading:
     def by_component(self, column: Floats) -> Floats:
         """Sums over the domains that make up the node: float64[3]."""
         take = self.of_node
-        return np.bincount(self.component[take], column[take], len(NODE)).astype(np.float64)
+        return np.bincount(self.component[take], column[take], len(NODE)).astype(np.float64, copy=False)
 
     def by_payer(self, column: Floats) -> Floats:
         """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
         take = (self.component >= 0) & (self.component != GPU)
         place = self.component[take] * (self.packages + 1) + self.payer[take]
-        sums = np.bincount(place, column[take], len(WORKLOAD) * (self.packages + 1)).astype(np.float64)
+        sums = np.bincount(place, column[take], len(WORKLOAD) * (self.packages + 1)).astype(np.float64, copy=False)
         return sums.reshape(len(WORKLOAD), self.packages + 1)
 
     def answered(self) -> NDArray[np.bool_]:
@@ -67,7 +67,8 @@ class Reading:
 
     def gpus(self) -> list[int]:
         """Positions of the GPUs that used dynamic energy."""
-        return np.flatnonzero((self.component == GPU) & (self.dynamic > 0)).tolist()
+        found: list[int] = set_positions((self.component == GPU) & (self.dynamic > 0)).tolist()
+        return found
 
 
 @dataclass(frozen=True)

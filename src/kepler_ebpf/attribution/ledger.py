@@ -9,7 +9,7 @@ import logging
 
 import numpy as np
 
-from ..columns import NODE, Component, Floats, Indexes
+from ..columns import NODE, Component, Floats, Indexes, set_positions
 from .frame import Entry, Frame
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,11 @@ class Level:
         self.grow(last + 1)
         end = self._end = max(self._end, last + 1)
         watts = np.zeros(end)
-        for component, joules in enumerate(entry.joules):
-            if joules.any():
-                used = np.bincount(entry.index, joules, end)
-                self.joules[component, :end] += used
-                if component < len(NODE) and covered_seconds[component] > 0:
-                    watts += used / covered_seconds[component]
+        for component in np.flatnonzero(entry.joules.any(axis=1)).tolist():
+            used = np.bincount(entry.index, entry.joules[component], end)
+            self.joules[component, :end] += used
+            if component < len(NODE) and covered_seconds[component] > 0:
+                watts += used / covered_seconds[component]
         np.maximum(self.peak_watts[:end], watts, out=self.peak_watts[:end])
         for column, growth in ((self.seconds, entry.seconds), (self.cycles, entry.cycles)):
             if growth.any():
@@ -81,7 +80,7 @@ class Level:
 
         Of a component that nothing was read of the power stays what it was.
         """
-        read = np.flatnonzero(covered_seconds > 0)
+        read = set_positions(covered_seconds > 0)
         used = (self.figures[read] - self._published[read])[:, : self._end]
         self._watts[read, : self._end] = used / covered_seconds[read, np.newaxis]
 

@@ -47,6 +47,7 @@ class Lifecycle:
     def begin_publication(self) -> None:
         """From here on count what belongs to the next publication."""
         self.departed: list[Departed] = []
+        self._departed = 0  # processes in it
         self.gone_cgroups: list[int] = []
 
     def follow_cgroups(self, now: float) -> None:
@@ -78,12 +79,13 @@ class Lifecycle:
 
         Nobody's joules are lost: what has no series is in ``other``, and that is a difference of sums.
         """
-        if sum(len(gone.rows) for gone in self.departed) > 2 * MAX_DEPARTED:
+        if self._departed > 2 * MAX_DEPARTED:
             rows = np.concatenate([gone.rows for gone in self.departed])
             figures = np.concatenate([gone.figures for gone in self.departed], axis=1)
             published = np.concatenate([gone.published for gone in self.departed], axis=1)
             best = np.argsort(-figures[: len(NODE)].sum(axis=0), kind="stable")[:MAX_DEPARTED]
             self.departed = [Departed(rows[best], figures[:, best], published[:, best])]
+            self._departed = len(best)
 
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
@@ -119,6 +121,7 @@ class Lifecycle:
         if len(due):
             rows = self._tables.processes.rows[due]
             self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
+            self._departed += len(due)
             self._bound_departed()
             self._level.settle(due)
             self._vms.forget(due, now)

@@ -14,7 +14,7 @@ from ..host.fs import HostFS
 from ..host.syscalls import TestRun
 from ..host.topology import Topology, online_cpus, read_topology
 from .counters import EventCounters
-from .running import running_now
+from .running import busy_ns
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +95,16 @@ class Cpus:
 
     def per_package(self) -> NDArray[np.intp]:
         """How many CPUs are online now, intp[packages]."""
-        return np.bincount(self._package()[np.array(self.topology.online, np.intp)], minlength=self._packages)
+        return np.bincount(self._package[np.array(self.topology.online, np.intp)], minlength=self._packages)
 
     def busy_seconds(self) -> NDArray[np.float64]:
         """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
-        busy = np.bincount(self._package(), running_now(self.rows).busy_ns.astype(np.float64), self._packages)
+        busy = np.bincount(self._package, busy_ns(self.rows).astype(np.float64), self._packages)
         np.maximum(self._busy_ns, busy, out=self._busy_ns)  # an open slice may turn out to be less
         return self._busy_ns * 1e-9
 
     def _place(self) -> None:
-        self.rows["package"] = self._package()
+        ranks = np.array(self.topology.package[: len(self.rows)], np.intp)
+        self._package = np.minimum(ranks, self._packages - 1)
+        self.rows["package"] = self._package
         self.rows["sibling"] = self.topology.sibling[: len(self.rows)]
-
-    def _package(self) -> NDArray[np.intp]:
-        return np.minimum(np.array(self.topology.package[: len(self.rows)], np.intp), self._packages - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import set_positions
 from .table import Table, Words
 
 
@@ -20,8 +21,7 @@ class Running:
     """The open slices of the CPUs that run something.
 
     ``cpu``, ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of
-    their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock. ``busy_ns``: uint64[cpus], all CPU
-    time of each CPU, its open slice included.
+    their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock.
     """
 
     cpu: NDArray[np.intp]
@@ -30,7 +30,6 @@ class Running:
     cgroup_use: NDArray[np.intp]
     alone_ns: Words
     shared_ns: Words
-    busy_ns: Words
 
 
 def running_now(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> Running:
@@ -41,24 +40,37 @@ def running_now(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monot
     value after.
     """
     since = cpus["since_ns"].copy()
-    now = np.uint64(clock_ns())
     rows = cpus.copy()
-    open_ = (since != 0) & (rows["task"] != 0) & (cpus["since_ns"] == since) & (since < now)
-    elapsed = np.where(open_, now - since, np.uint64(0))
+    elapsed = _elapsed(cpus, since, rows["task"], np.uint64(clock_ns()))
+    open_ = elapsed > 0
     busy = rows["busy_ns"] + elapsed
     sibling = np.minimum(rows["sibling"], len(cpus) - 1)
     of_sibling, before = busy[sibling], rows["sibling_busy_ns"]
     shared = np.where((sibling != np.arange(len(cpus))) & (of_sibling > before), of_sibling - before, np.uint64(0))
     shared = np.minimum(shared, elapsed)[open_]
     return Running(
-        np.flatnonzero(open_),
+        set_positions(open_),
         since[open_],
         rows["use"][open_].astype(np.intp),
         rows["cgroup_use"][open_].astype(np.intp),
         elapsed[open_] - shared,
         shared,
-        busy,
     )
+
+
+def busy_ns(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> Words:
+    """All CPU time of each CPU up to now, its open slice included: uint64[cpus]."""
+    since = cpus["since_ns"].copy()
+    task, busy = cpus["task"].copy(), cpus["busy_ns"].copy()
+    total: Words = busy + _elapsed(cpus, since, task, np.uint64(clock_ns()))
+    return total
+
+
+def _elapsed(cpus: NDArray[np.void], since: Words, task: Words, now: np.uint64) -> Words:
+    """For how long the slice runs that is open on each CPU; 0 where none is. ``since`` and ``task`` are copies."""
+    open_ = (since != 0) & (task != 0) & (cpus["since_ns"] == since) & (since < now)
+    elapsed: Words = (now - since) * open_
+    return elapsed
 
 
 def figures(running: Running, processes: Table) -> Words:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import set_positions
 from ..host.syscalls import Element
 
 COUNTERS = ("alone_ns", "shared_ns", "cycles", "misses", "instructions")
@@ -102,7 +103,7 @@ class Table:
 
     def used(self) -> NDArray[np.intp]:
         """Positions of the rows in use, without the reserved ones."""
-        return np.flatnonzero(self._key[: self.front()])
+        return set_positions(self._key[: self.front()])
 
     def look(self) -> None:
         """Read what changed. Each word is read once; the kernel may be writing a slice at that moment: what is not
@@ -111,7 +112,7 @@ class Table:
         flags = self._flags[:, : self._end]
         for column, seen, changed in zip(self._columns, self._seen, flags):
             np.not_equal(column[: len(changed)], seen[: len(changed)], out=changed)
-        index = np.flatnonzero(np.logical_or(flags[0], flags[1], out=flags[0]))
+        index = set_positions(np.logical_or(flags[0], flags[1], out=flags[0]))
         for number in self._counted:
             self._seen[number][index] = self._columns[number][index]
 
@@ -130,7 +131,7 @@ class Table:
         within = positions < len(flags)
         positions, running = positions[within], running[:, within]
         flags[positions] = True
-        index = np.flatnonzero(flags)
+        index = set_positions(flags)
         at = np.searchsorted(index, positions)
         grown = np.zeros((len(COUNTERS), len(index)))
         for number in self._counted:
