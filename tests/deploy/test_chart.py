@@ -73,7 +73,7 @@ def test_the_chart_installs_what_the_overlay_does(name: str) -> None:
 def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     change: Document = {
         "profile": "least-privilege",
-        "image": {"repository": "registry.example/kepler-ebpf", "tag": "0.2.0"},
+        "image": {"repository": "registry.example/kepler-ebpf", "tag": "2024-06"},
         "env": {"KEPLER_PROCESS_METRICS": "off", "KEPLER_LOG_LEVEL": 'with "quotes"'},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "energy"}],
@@ -95,7 +95,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     pod = by_name(documents)["DaemonSet", "kepler-exporter-gpu"]["spec"]["template"]["spec"]
     assert "priorityClassName" not in pod
     (one,) = pod["containers"]
-    assert one["image"] == "registry.example/kepler-ebpf:0.2.0"
+    assert one["image"] == "registry.example/kepler-ebpf:2024-06"
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "nvidia.com/gpu.present": "true"}
     assert pod["tolerations"] == [{"key": "dedicated", "operator": "Equal", "value": "energy"}]
     assert {"name": "KEPLER_LOG_LEVEL", "value": 'with "quotes"'} in one["env"]
