@@ -76,3 +76,12 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert code in (0, 1)
     assert output
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", ["serve", "record", "doctor", "health"])
+def test_an_option_that_is_no_text_is_one_line(verb: str) -> None:
+    code, output, error = run(verb, "--procfs=\udcff\n")
+    assert code == 2
+    assert output == ""
+    assert error.startswith("kepler-ebpf: ")
+    assert error.count("\n") == 1
