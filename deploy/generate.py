@@ -99,7 +99,14 @@ def chart_rule(name: str) -> str:
     if name == "kepler-parameters":
         for example, value in CHART_PARAMETERS.items():
             text = text.replace(f"expr: {example}", f"expr: {{{{ .Values.rules.{value} | quote }}}}")
-    return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
+    return f"{{{{- if {_wanted(name)} }}}}\n{text}{{{{- end }}}}\n"
+
+
+def _wanted(name: str) -> str:
+    """The chart's condition of a rule file."""
+    if name in CHART_RULES:
+        return f".Values.{CHART_RULES[name]}"
+    return 'include "kepler.wants" (dict "root" . "setting" .Values.rules.enabled "kind" "PrometheusRule")'
 
 
 def chart_dashboard(name: str, text: str) -> str:

@@ -110,8 +110,8 @@ def import_path() -> list[str]:
 def _how_it_ended(status: int) -> str:
     if status == -signal.SIGKILL:
         return (
-            "the BPF loader was killed, most likely because it used more memory than allowed: it needs about 150 MiB "
-            "for a second at the start; raise the memory limit of the container or unit"
+            "the BPF loader was killed (SIGKILL), most likely for using more memory than its limit: it needs about "
+            "150 MiB for a second at the start; raise the memory limit of the container or unit"
         )
     if status < 0:
         return f"the BPF loader was ended by {signal.Signals(-status).name}"
