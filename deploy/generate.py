@@ -36,6 +36,7 @@ RULES = {
     "kepler-rules": "k8s",
     "kepler-0.9-compat": "kustomize/components/kepler-0.9",
     "kepler-0.10-compat": "kustomize/components/kepler-0.10",
+    "kepler-consumers": "kustomize/components/consumers",
 }
 """Rule files, and the folder of each one's PrometheusRule."""
 
@@ -70,7 +71,11 @@ def gpu_daemonset() -> str:
     return _GPU + yaml.safe_dump({name: one[name] for name in ("metadata", "spec")}, sort_keys=False)
 
 
-CHART_RULES = {"kepler-0.9-compat": "rules.kepler09", "kepler-0.10-compat": "rules.kepler010"}
+CHART_RULES = {
+    "kepler-0.9-compat": "rules.kepler09",
+    "kepler-0.10-compat": "rules.kepler010",
+    "kepler-consumers": "rules.consumers",
+}
 """The chart's switches of rule files that are not of every installation."""
 
 

@@ -38,6 +38,7 @@ ALIKE: dict[str, Document] = {
     "auth": {"auth": {"enabled": True}},
     "kepler-0.9": {"serviceMonitor": {"kepler09Labels": True}, "rules": {"kepler09": True}},
     "kepler-0.10": {"rules": {"kepler010": True}},
+    "consumers": {"rules": {"consumers": True}},
 }
 
 
