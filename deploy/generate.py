@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import yaml
+from benchmarks.levels import table as levels
 
 from deploy.grafana.dashboards import dashboards
 from kepler_ebpf.config import table as options
@@ -151,6 +152,7 @@ def generated() -> dict[Path, str]:
     made[page] = page.read_text()
     for level in get_args(Level):
         made[page] = filled(made[page], f"{level} families", families(level))
+    made[page] = filled(made[page], "levels of detail", levels())
     page = DEPLOY.parent / "docs/recording.md"
     made[page] = filled(page.read_text(), "columns", columns())
     for name, text in dashboards().items():

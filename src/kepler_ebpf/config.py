@@ -19,6 +19,8 @@ from .options import (
     duration,
     existing_file,
     folder,
+    levels,
+    names,
     number,
     option,
     optional_watts,
@@ -70,6 +72,15 @@ class Config:
     procfs: Path = option("/proc", folder, "the host's /proc", HOST)
     sysfs: Path = option("/sys", folder, "the host's /sys", HOST)
     cgroupfs: Path = option("/sys/fs/cgroup", folder, "the host's /sys/fs/cgroup", HOST)
+    metrics: frozenset[str] = option(
+        "node,pod,container,process,vm",
+        levels,
+        "levels of detail to publish, separated by commas; a scrape may ask for fewer (/metrics?collect[]=node)",
+        SERIES,
+    )
+    namespaces: frozenset[str] = option(
+        "", names, "namespaces whose pods and containers have series, separated by commas; empty: all", SERIES
+    )
     process_metrics: int | str = option(
         "100", all_or_number, "processes that get series of their own: a number, all, or off", SERIES
     )
@@ -197,7 +208,7 @@ class Config:
     @property
     def process_limit(self) -> int | None:
         """Most process series beside ``other``; None for no process families at all."""
-        if self.process_metrics == "off":
+        if self.process_metrics == "off" or "process" not in self.metrics:
             return None
         return (
             self.max_process_series

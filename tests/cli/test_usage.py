@@ -25,6 +25,8 @@ BAD = {
     "procfs": "/nowhere",
     "sysfs": "/nowhere",
     "cgroupfs": "/nowhere",
+    "metrics": "node,pods",
+    "namespaces": "shop,,bank",
     "process-metrics": "some",
     "max-process-series": "0",
     "rows": "1e3",

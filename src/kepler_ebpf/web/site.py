@@ -8,6 +8,7 @@ from .. import __version__
 from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.prometheus import Renderer
+from ..views.selection import EVERYTHING, Selection
 
 _STALE_FLOOR_SECONDS = 10.0
 
@@ -33,17 +34,17 @@ class Site:
     least: the site then says that it is neither alive nor ready, although there is something to serve.
     """
 
-    def __init__(self, metrics_interval: float) -> None:
+    def __init__(self, metrics_interval: float, selection: Selection = EVERYTHING) -> None:
         self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
         self._publisher: Publisher | None = None
-        self._renderer = Renderer(self._snapshot)
+        self._renderer = Renderer(self._snapshot, selection)
 
     def serve(self, publisher: Publisher) -> None:
         """From now on answer for this collector."""
         self._publisher = publisher
 
-    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
-        return self._renderer.metrics(accept, compressed)
+    def metrics(self, accept: str, compressed: bool, query: str = "") -> tuple[bytes, str]:
+        return self._renderer.metrics(accept, compressed, query)
 
     def alive(self) -> tuple[bool, str]:
         """Whether samples and publications have succeeded recently."""
