@@ -1,7 +1,8 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
 Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
-chart has both as templates. The DaemonSet of nodes with GPUs is that of the others, under another runtime.
+chart has both as templates. The manual page of the Debian package is made of verbs and options. The DaemonSet of nodes
+with GPUs is that of the others, under another runtime.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import get_args
 import yaml
 from benchmarks.levels import table as levels
 
+from deploy import manual
 from deploy.grafana.dashboards import dashboards
 from kepler_ebpf.config import table as options
 from kepler_ebpf.recording.schema import table as columns
@@ -146,6 +148,7 @@ def generated() -> dict[Path, str]:
     made[DEPLOY / "kustomize/components/gpu/kepler-daemonset-gpu.yaml"] = gpu_daemonset()
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
+    made[DEPLOY / "debian/kepler-ebpf.8"] = manual.page()
     page = DEPLOY.parent / "docs/configuration.md"
     made[page] = filled(page.read_text(), "options", options())
     page = DEPLOY.parent / "docs/metrics.md"
