@@ -9,6 +9,7 @@ from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.prometheus import Renderer
 from ..views.selection import EVERYTHING, Selection
+from ..workloads.names.remedies import remedy
 
 _STALE_FLOOR_SECONDS = 10.0
 
@@ -67,6 +68,8 @@ class Site:
     def landing(self) -> str:
         snapshot = self._snapshot()
         facts = dict(snapshot.info) if snapshot else {}
+        for (provider, reason), count in (snapshot.health.name_errors if snapshot else {}).items():
+            facts[f"names from {provider} ({reason})"] = f"{count} requests failed: {remedy(provider, reason)}"
         return landing_page("kepler-ebpf", __version__, facts)
 
     def _snapshot(self) -> Snapshot | None:
