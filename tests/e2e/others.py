@@ -63,6 +63,9 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
         "kepler_process_cpu_cycles_total": ("job", "pid", "command"),
         "kepler_process_bpf_cpu_time_ms_total": ("job", "pid", "command"),
     },
+    "Turbonomic's mapping of queries": {
+        "kepler_container_joules_total": ("container_id", "container_name", "pod_name", "container_namespace"),
+    },
     "compute-gardener-scheduler": {"kepler_node_component_power_watts": ("instance", "component")},
     "Intel's telemetry-aware scheduling": {"node_package_power_avg": ("node",)},
 }
