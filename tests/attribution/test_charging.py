@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from tests.attribution.test_sampler import Node
+from tests.needs import examples
 
 SAMPLES = 12
 
@@ -35,7 +36,7 @@ def machines(draw: st.DrawFn) -> tuple[int, tuple[Domain, ...]]:
     return packages, tuple(domains)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(machines(), st.data(), st.sampled_from(("none", "proportional", "equal", "requests")))
 def test_every_joule_goes_somewhere(machine: tuple[int, tuple[Domain, ...]], data: st.DataObject, policy: str) -> None:
     packages, domains = machine
