@@ -11,18 +11,20 @@ ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.installed  ## bcc from the distribution, everything else into .venv (leaves .venv/bin/kepler-ebpf)
+setup: packages-run $(VENV)/.installed  ## bcc from the distribution, everything else into .venv (leaves .venv/bin/kepler-ebpf)
+
+# Asks for root only where something is missing.
+packages-%:
+	deploy/install-packages $*
 
 # Before pip 21.3 (Debian 11, Ubuntu 20.04) nothing is editable by pyproject.toml.
-$(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
-	$(SUDO) deploy/install-packages run
+$(VENV)/.installed: setup.cfg pyproject.toml
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed deploy/install-packages
-	$(SUDO) deploy/install-packages test
+$(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,test,dev]'
 	@touch $@
 
@@ -32,23 +34,22 @@ run: setup  ## start the collector: metrics at http://localhost:9102/metrics
 doctor: setup  ## what this machine offers
 	$(ROOT_ENV) $(BIN)/kepler-ebpf doctor
 
-check: $(VENV)/.installed-dev lint  ## lint, types, and the tests that need neither root nor a kernel (a minute)
+check: $(VENV)/.installed-dev lint  ## lint, types, and the tests that need neither root nor a kernel, as any user (a minute)
 	KEPLER_TESTS=quick $(BIN)/pytest -q -m "not kernel" $(TESTS)
 
-test: $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
+test: packages-test $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q $(TESTS)
 
-test-kernels: $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
-	$(SUDO) deploy/install-packages kernels
+test-kernels: packages-kernels $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
 
-lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too
+lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too; clang-format
+	$(BIN)/clang-format --dry-run -Werror bpf/*.[ch]
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src tests benchmarks deploy
 
-bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
-	$(SUDO) deploy/install-packages bench
+bench: packages-bench $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md
 
 study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fills docs/accuracy.md
@@ -64,9 +65,9 @@ release:  ## another version everywhere: make release VERSION=1.2.3 (RELEASE.md)
 deb:  ## the Debian package, in dist/
 	deploy/debian/build dist
 
-preview: $(VENV)/.installed-dev  ## pictures of the dashboards over real data (two and a half minutes)
+preview: packages-test $(VENV)/.installed-dev  ## pictures of the dashboards over real data (two and a half minutes)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'
-	$(SUDO) $(BIN)/python -m tests.e2e.preview docs/pictures --seconds 120
+	$(SUDO) $(BIN)/python -m deploy.preview docs/pictures --seconds 120
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -24,7 +24,7 @@ _SAMPLE_SYSTEM_CALLS = 20
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def _snapshot() -> Snapshot:
+def node_of(count_processes: int, count_containers: int) -> Snapshot:
     """A node that meters its package and counts cycles: five families of processes, seven of containers."""
     random = np.random.default_rng(1)
 
@@ -50,26 +50,26 @@ def _snapshot() -> Snapshot:
         containers=Containers(
             workloads=tuple(
                 Workload("container", f"{n:064x}", f"app-{n}", f"web-{n // 4}", f"shop-{n % 20}", f"uid-{n // 4}")
-                for n in range(_CONTAINERS)
+                for n in range(count_containers)
             ),
-            joules=joules(5, _CONTAINERS),
-            watts=random.random(_CONTAINERS),
-            max_watts=random.random(_CONTAINERS),
-            seconds=random.exponential(1e3, _CONTAINERS),
-            cycles=np.floor(random.exponential(1e12, _CONTAINERS)),
-            working_set_bytes=tuple(int(size) for size in random.integers(1 << 20, 1 << 34, _CONTAINERS)),
+            joules=joules(5, count_containers),
+            watts=random.random(count_containers),
+            max_watts=random.random(count_containers),
+            seconds=random.exponential(1e3, count_containers),
+            cycles=np.floor(random.exponential(1e12, count_containers)),
+            working_set_bytes=tuple(int(size) for size in random.integers(1 << 20, 1 << 34, count_containers)),
             pending_joules=0.0,
             exited_joules=0.0,
         ),
         pods=(),
         processes=Processes(
-            pid=tuple(str(n) for n in range(_PROCESSES)),
-            comm=tuple(f"worker-{n % 500}" for n in range(_PROCESSES)),
-            container_id=tuple(f"{n % _CONTAINERS:064x}" for n in range(_PROCESSES)),
-            joules=joules(3, _PROCESSES),
-            watts=random.random(_PROCESSES),
-            seconds=random.exponential(1e3, _PROCESSES),
-            cycles=np.floor(random.exponential(1e12, _PROCESSES)),
+            pid=tuple(str(n) for n in range(count_processes)),
+            comm=tuple(f"worker-{n % 500}" for n in range(count_processes)),
+            container_id=tuple(f"{n % count_containers:064x}" for n in range(count_processes)),
+            joules=joules(3, count_processes),
+            watts=random.random(count_processes),
+            seconds=random.exponential(1e3, count_processes),
+            cycles=np.floor(random.exponential(1e12, count_processes)),
             exited=np.zeros(5),
         ),
         health=Health(),
@@ -115,7 +115,7 @@ class _Sampler:
 
 def measure() -> list[Figure]:
     """Both formats, each in a publication of its own; then pages without a break beside a sampler."""
-    snapshot = _snapshot()
+    snapshot = node_of(_PROCESSES, _CONTAINERS)
     renderer = Renderer(lambda: snapshot)
     figures = []
     for name, accept in (("Prometheus text", ""), ("OpenMetrics", _OPENMETRICS)):

@@ -1,7 +1,8 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
 Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
-chart has both as templates. The DaemonSet of nodes with GPUs is that of the others, under another runtime.
+chart has both as templates. The manual page of the Debian package is made of verbs and options. The DaemonSet of nodes
+with GPUs is that of the others, under another runtime.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import get_args
 
 import yaml
+from benchmarks.levels import table as levels
 
+from deploy import manual
 from deploy.grafana.dashboards import dashboards
 from kepler_ebpf.config import table as options
 from kepler_ebpf.recording.schema import table as columns
@@ -36,6 +39,7 @@ RULES = {
     "kepler-rules": "k8s",
     "kepler-0.9-compat": "kustomize/components/kepler-0.9",
     "kepler-0.10-compat": "kustomize/components/kepler-0.10",
+    "kepler-consumers": "kustomize/components/consumers",
 }
 """Rule files, and the folder of each one's PrometheusRule."""
 
@@ -70,7 +74,11 @@ def gpu_daemonset() -> str:
     return _GPU + yaml.safe_dump({name: one[name] for name in ("metadata", "spec")}, sort_keys=False)
 
 
-CHART_RULES = {"kepler-0.9-compat": "rules.kepler09", "kepler-0.10-compat": "rules.kepler010"}
+CHART_RULES = {
+    "kepler-0.9-compat": "rules.kepler09",
+    "kepler-0.10-compat": "rules.kepler010",
+    "kepler-consumers": "rules.consumers",
+}
 """The chart's switches of rule files that are not of every installation."""
 
 
@@ -99,7 +107,14 @@ def chart_rule(name: str) -> str:
     if name == "kepler-parameters":
         for example, value in CHART_PARAMETERS.items():
             text = text.replace(f"expr: {example}", f"expr: {{{{ .Values.rules.{value} | quote }}}}")
-    return f"{{{{- if .Values.{CHART_RULES.get(name, 'rules.enabled')} }}}}\n{text}{{{{- end }}}}\n"
+    return f"{{{{- if {_wanted(name)} }}}}\n{text}{{{{- end }}}}\n"
+
+
+def _wanted(name: str) -> str:
+    """The chart's condition of a rule file."""
+    if name in CHART_RULES:
+        return f".Values.{CHART_RULES[name]}"
+    return 'include "kepler.wants" (dict "root" . "setting" .Values.rules.enabled "kind" "PrometheusRule")'
 
 
 def chart_dashboard(name: str, text: str) -> str:
@@ -133,12 +148,14 @@ def generated() -> dict[Path, str]:
     made[DEPLOY / "kustomize/components/gpu/kepler-daemonset-gpu.yaml"] = gpu_daemonset()
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
+    made[DEPLOY / "debian/kepler-ebpf.8"] = manual.page()
     page = DEPLOY.parent / "docs/configuration.md"
     made[page] = filled(page.read_text(), "options", options())
     page = DEPLOY.parent / "docs/metrics.md"
     made[page] = page.read_text()
     for level in get_args(Level):
         made[page] = filled(made[page], f"{level} families", families(level))
+    made[page] = filled(made[page], "levels of detail", levels())
     page = DEPLOY.parent / "docs/recording.md"
     made[page] = filled(page.read_text(), "columns", columns())
     for name, text in dashboards().items():

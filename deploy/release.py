@@ -19,10 +19,11 @@ COPIES = (
     "deploy/k8s/kepler-daemonset.yaml",
     "deploy/kustomize/components/gpu/kepler-daemonset-gpu.yaml",
     "docs/deployment.md",
-    "tests/deploy/image.py",
     "tests/views/golden.txt",
 )
-"""Files that name the version."""
+"""Files that name the version, and are rewritten."""
+HISTORY = "CHANGELOG.md"
+"""Names this version and those before it."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:rc\d+)?")
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     before, version = current(), sys.argv[1]
     for path in (SOURCE, *(ROOT / name for name in COPIES)):
         path.write_text(renamed(path.read_text(), before, version))
-    page = ROOT / "CHANGELOG.md"
+    page = ROOT / HISTORY
     today = datetime.date.today().isoformat()
     page.write_text(page.read_text().replace("## [Unreleased]\n", f"## [Unreleased]\n\n## [{version}] - {today}\n", 1))
     print(f"{before} → {version}; what is next: RELEASE.md")

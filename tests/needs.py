@@ -21,3 +21,8 @@ def require(condition: object, reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must be able to run this test: {reason}")
     pytest.skip(reason)
+
+
+def examples(count: int) -> int:
+    """How many examples of a property are tried: a tenth in ``make check``, which is to take a minute."""
+    return max(count // 10, 10) if QUICK else count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,24 @@ def test_every_file_that_names_the_version_names_this_one() -> None:
             assert found == __version__, name
 
 
+def test_no_other_file_names_the_version() -> None:
+    """Bounds of dependencies may have the same number."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout: which files are ours is not known")
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    ours = {name for name in listed.stdout.split("\0") if (ROOT / name).is_file()}
+    known = {release.HISTORY, str(release.SOURCE.relative_to(ROOT)), *release.COPIES}
+    assert known < ours
+    for name in sorted(ours - known):
+        for line in (ROOT / name).read_bytes().decode(errors="replace").splitlines():
+            bound = re.search("[=><~]=", line)
+            assert bound or release.renamed(line, __version__, "") == line, f"{name} names the version: {line}"
+
+
 def test_a_release_renames_the_version_and_nothing_longer() -> None:
     assert (
-        release.renamed("a:0.1.0 b=10.1.0 c-0.1.0.2 0.1.0_all", "0.1.0", "1.2.3")
-        == "a:1.2.3 b=10.1.0 c-0.1.0.2 1.2.3_all"
+        release.renamed("a:7.1.9 b=17.1.9 c-7.1.9.2 7.1.9_all", "7.1.9", "7.2.0")
+        == "a:7.2.0 b=17.1.9 c-7.1.9.2 7.2.0_all"
     )

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import require
+
 COMMAND = [sys.executable, "-m", "kepler_ebpf"]
 
 
 def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None = None) -> tuple[int, str, str]:
+    if arguments == ("doctor",):
+        require(True, "doctor compiles and loads the programs where it may: seconds each time")
     done = subprocess.run(
         ["sh", "-c", shell, "sh", *COMMAND, *arguments],
         capture_output=True,
@@ -76,3 +80,12 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     assert code in (0, 1)
     assert output
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("verb", ["serve", "record", "doctor", "health"])
+def test_an_option_that_is_no_text_is_one_line(verb: str) -> None:
+    code, output, error = run(verb, "--procfs=\udcff\n")
+    assert code == 2
+    assert output == ""
+    assert error.startswith("kepler-ebpf: ")
+    assert error.count("\n") == 1

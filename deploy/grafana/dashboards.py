@@ -1,4 +1,4 @@
-"""The dashboards: the fleet, a node, workloads, GPUs, and the collector itself."""
+"""The dashboards: the fleet, a node, workloads, GPUs, the collector itself, and a single host."""
 
 from __future__ import annotations
 
@@ -446,8 +446,82 @@ def collector() -> Dashboard:
     return make("kepler-ebpf-collector", "Energy / Collector health", about, (NODES,), panels)
 
 
+def host() -> Dashboard:
+    """For a laptop or one server: programs by name rather than pods, and no choice of nodes."""
+    top = 'topk(8, sum by (comm) (rate(kepler_process_joules_total{pid!="other"}[$__rate_interval])))'
+    kwh = "increase(kepler_node_energy_joules_total[$__range]) / 3.6e6"
+    panels = [
+        number("Power", "Mean over the publication interval.", WATTS, "kepler_node_power_watts"),
+        number("Peak", "Highest sample of the interval.", WATTS, "kepler_node_power_max_watts"),
+        number("CPU utilisation", "0 to 100 %.", RATIO, "kepler_node_cpu_utilization"),
+        number("Energy", "In the chosen time range.", KWH, kwh, decimals=3),
+        number(
+            "Cost",
+            "Of that energy, at kepler:electricity_price:per_kwh (deploy/prometheus/kepler-parameters.yaml).",
+            PLAIN,
+            f"{kwh} * on () group_left () kepler:electricity_price:per_kwh",
+            decimals=4,
+        ),
+        number(
+            "A model's figures",
+            "1 where there is no meter that answers: read the watts as a model's.",
+            PLAIN,
+            'count(kepler_node_info{power_source=~"model.*"}) or vector(0)',
+        ),
+        lines(
+            "Power by part",
+            "Packages, DRAM and GPUs, as far as they are metered.",
+            WATTS,
+            ("kepler_node_cpu_power_watts", "processors"),
+            ("kepler_node_dram_power_watts", "DRAM"),
+            ("kepler_node_gpu_power_watts", "GPUs"),
+            stacked=True,
+        ),
+        lines(
+            "Programs that draw most", "By name, all processes of that name.", WATTS, (top, "{{comm}}"), stacked=True
+        ),
+        bars("Programs now", "By name, all processes of that name.", WATTS, (top, "{{comm}}")),
+        pie(
+            "Where the power goes",
+            "The parts sum to the whole: the books close.",
+            WATTS,
+            *((query.replace(f"{{{_N},", "{").replace(f"{{{_N}}}", ""), name) for query, name in _books("")),
+        ),
+        lines(
+            "Containers",
+            "And virtual machines; those of no runtime go by their ids.",
+            WATTS,
+            (
+                'topk(8, sum by (container) (rate(kepler_container_joules_total{container_id!=""}[$__rate_interval])))',
+                "{{container}}",
+            ),
+            stacked=True,
+        ),
+        lines(
+            "CPU time of programs",
+            "In CPUs; beside their power it shows who draws much for little time.",
+            COUNT,
+            (
+                'topk(8, sum by (comm) (rate(kepler_process_cpu_time_seconds_total{pid!="other"}[$__rate_interval])))',
+                "{{comm}}",
+            ),
+        ),
+        rows(
+            "Processes",
+            "Those that have series of their own.",
+            [
+                ("Power", WATTS, 'sum by (pid, comm) (kepler_process_power_watts{pid!="other"})'),
+                ("CPU time", SECONDS, 'sum by (pid, comm) (kepler_process_cpu_time_seconds_total{pid!="other"})'),
+            ],
+            hidden=(),
+        ),
+    ]
+    about = "One laptop or server: what it draws, and which programs draw it."
+    return make("kepler-ebpf-host", "Energy / This host", about, (), panels)
+
+
 def dashboards() -> dict[str, str]:
     """JSON of each dashboard by file name."""
-    made = {"fleet": fleet, "node": node, "workload": workload, "gpu": gpu, "collector": collector}
+    made = {"fleet": fleet, "node": node, "workload": workload, "gpu": gpu, "collector": collector, "host": host}
     encoder = JSONEncoder(sort_keys=True, indent=2)
     return {f"{name}.json": encoder.encode(function()) + "\n" for name, function in made.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from .options import (
     duration,
     existing_file,
     folder,
+    levels,
+    names,
     number,
     option,
     optional_watts,
@@ -59,7 +61,7 @@ class Config:
         "5s",
         duration(0.1, 3600, "a duration from 100ms to 1h, such as 5s"),
         "time between publications: what /metrics shows is at most this old",
-        ENDPOINT,
+        SERIES,
     )
     listen: str = option(
         ":9102",
@@ -70,6 +72,15 @@ class Config:
     procfs: Path = option("/proc", folder, "the host's /proc", HOST)
     sysfs: Path = option("/sys", folder, "the host's /sys", HOST)
     cgroupfs: Path = option("/sys/fs/cgroup", folder, "the host's /sys/fs/cgroup", HOST)
+    metrics: frozenset[str] = option(
+        "node,pod,container,process,vm",
+        levels,
+        "levels of detail to publish, separated by commas; a scrape may ask for fewer (/metrics?collect[]=node)",
+        SERIES,
+    )
+    namespaces: frozenset[str] = option(
+        "", names, "namespaces whose pods and containers have series, separated by commas; empty: all", SERIES
+    )
     process_metrics: int | str = option(
         "100", all_or_number, "processes that get series of their own: a number, all, or off", SERIES
     )
@@ -133,7 +144,7 @@ class Config:
         SAMPLING,
     )
     system_slices: bool = option(
-        "off", switch, "one workload for each systemd service instead of one for all of them", SERIES
+        "off", switch, "one workload for each systemd service instead of one for all of them", SHARING
     )
     kubelet_url: str = option(
         "auto",
@@ -197,7 +208,7 @@ class Config:
     @property
     def process_limit(self) -> int | None:
         """Most process series beside ``other``; None for no process families at all."""
-        if self.process_metrics == "off":
+        if self.process_metrics == "off" or "process" not in self.metrics:
             return None
         return (
             self.max_process_series
@@ -211,12 +222,12 @@ OPTIONS: tuple[Option[Any], ...] = tuple(
 )
 
 
-def add_flags(parser: argparse.ArgumentParser, groups: Iterable[str] = GROUPS) -> None:
-    """One flag for each option of these groups, its help naming variable and default."""
+def add_flags(parser: argparse.ArgumentParser, groups: Iterable[str] = GROUPS, leave_out: Collection[str] = ()) -> None:
+    """One flag for each option of these groups, its help naming variable and default, but what it leaves out."""
     for group in groups:
         section = parser.add_argument_group(group)
         for one in OPTIONS:
-            if one.group == group:
+            if one.group == group and one.name not in leave_out:
                 shown = f"default {one.default}" if one.default else "not set"
                 text_of = f"{one.help} ({one.variable}, {shown})".replace("%", "%%")
                 section.add_argument(f"--{one.name}", metavar="VALUE", help=text_of)
@@ -225,11 +236,12 @@ def add_flags(parser: argparse.ArgumentParser, groups: Iterable[str] = GROUPS) -
 def from_arguments(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Config:
     """Options that a verb does not offer as flags come from variables and defaults.
 
-    Raises UsageError for the first value that does not parse, and for a metrics interval below the sample's.
+    Raises UsageError for the first value that does not parse, and of a verb that publishes for a metrics interval below
+    the sample's.
     """
     values = {one.attribute: one.value(getattr(arguments, one.attribute, None), environment) for one in OPTIONS}
     config = Config(**values)
-    if config.metrics_interval < config.sample_interval:
+    if hasattr(arguments, "metrics_interval") and config.metrics_interval < config.sample_interval:
         raise UsageError(
             f"KEPLER_METRICS_INTERVAL ({config.metrics_interval:g}s) is shorter than "
             f"KEPLER_SAMPLE_INTERVAL ({config.sample_interval:g}s): it must be at least as long"

@@ -149,6 +149,26 @@ def socket_paths(value: str) -> str:
     return ",".join(paths)
 
 
+LEVELS = ("node", "pod", "container", "process", "vm")
+"""Levels of detail that may be left out of a page, by the words that users know from Kepler."""
+
+
+def levels(value: str) -> frozenset[str]:
+    """Some of :data:`LEVELS`, separated by commas."""
+    words = frozenset(word.strip() for word in value.split(","))
+    if not words <= frozenset(LEVELS):
+        raise ValueError(f"some of {', '.join(LEVELS)}, separated by commas")
+    return words
+
+
+def names(value: str) -> frozenset[str]:
+    """Names separated by commas; empty for none."""
+    found = frozenset(word.strip() for word in value.split(",")) if value else frozenset()
+    if "" in found:
+        raise ValueError("names separated by commas")
+    return found
+
+
 def optional_watts(value: str) -> float | None:
     """Watts; empty for none."""
     return number(float, 0, 1e6, "watts of the whole node, such as 95.5")(value) if value else None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from tests.attribution.test_sampler import Node
+from tests.needs import examples
 
 SAMPLES = 12
 
@@ -39,7 +40,7 @@ JOULES = st.one_of(st.just(0.0), st.floats(1e-9, 1000))
 """Of a reading: no meter counts in less than microjoules."""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(machines(), st.data(), st.sampled_from(("none", "proportional", "equal", "requests")))
 def test_every_joule_goes_somewhere(machine: tuple[int, tuple[Domain, ...]], data: st.DataObject, policy: str) -> None:
     packages, domains = machine

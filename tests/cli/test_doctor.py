@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from kepler_ebpf.cli import doctor
 from kepler_ebpf.config import from_arguments
 from tests.energy.test_choose import Machine
+from tests.needs import require
+from tests.workloads.names.kubelet import Stand, make_certificate
 
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
 
@@ -53,3 +56,37 @@ def test_a_meter_that_is_there_and_says_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0")
     assert "rapl-powercap has told no energy in 0.3 s → while it does not, a model's" in said(machine)
+
+
+def said_of_names(**options: str) -> str:
+    others = {f"{name}_socket": "off" for name in ("cri", "docker", "podman")}
+    config = from_arguments(argparse.Namespace(**{**others, **options}), {})
+    return " ".join(doctor.table([*doctor._names(config)], 10_000, colour=False).split())
+
+
+def test_what_the_kubelet_answers_and_what_to_do_about_it(tmp_path: Path) -> None:
+    require(shutil.which("openssl"), "needs the openssl command")
+    make_certificate(tmp_path)
+    stand = Stand(tmp_path)
+    asked = {"kubelet_url": stand.url, "kubelet_token": str(stand.token)}
+    try:
+        good = said_of_names(**asked, kubelet_ca=str(stand.ca))
+        assert good == "names from kubelet ok 12 containers of 3 pods"
+        assert stand.requests == 1
+        stand.status = 403
+        refused = said_of_names(**asked, kubelet_ca=str(stand.ca))
+        assert "no answer (403)" in refused
+        assert "overlay nodes-proxy" in refused
+        assert refused.endswith("see docs/deployment.md, Names of pods")
+        (tmp_path / "other").mkdir()
+        make_certificate(tmp_path / "other")
+        unknown = said_of_names(**asked, kubelet_ca=str(tmp_path / "other/ca.pem"))
+        assert "no answer (certificate)" in unknown
+        assert "serverTLSBootstrap" in unknown
+    finally:
+        stand.server.shutdown()
+        stand.server.server_close()
+
+
+def test_nobody_to_ask_for_names() -> None:
+    assert "names ok nobody to ask" in said_of_names(kubelet_url="off")

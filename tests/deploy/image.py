@@ -9,12 +9,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from kepler_ebpf import __version__
 from tests.deploy.overlays import DEPLOY
 from tests.needs import require
 from tests.runtimes import unmount_below
 
 BASE = "localhost/debian:base"
-IMAGE = "localhost/kepler-ebpf:0.1.0"
+IMAGE = f"localhost/kepler-ebpf:{__version__}"
 # How this machine reaches its package registries is its own affair; the build is told where it has to be.
 _MACHINES_OWN = ("/etc/pip.conf", "/root/.config/pip", "/etc/ssl/certs", "/usr/share/ca-certificates", "/etc/hosts")
 

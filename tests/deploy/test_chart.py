@@ -16,7 +16,7 @@ import yaml
 from kepler_ebpf import __version__
 from kepler_ebpf.options import parse_duration
 from tests.deploy.overlays import DEPLOY, Document, by_name, container, endpoint, render, unordered
-from tests.deploy.test_manifests import SUPPORTED
+from tests.deploy.test_manifests import PROBES, SUPPORTED
 
 if platform.machine() != "x86_64" or sys.version_info < (3, 10):
     pytest.skip("Helm's package is for x86-64 and Python 3.10 or later", allow_module_level=True)
@@ -26,15 +26,19 @@ CHART = DEPLOY / "helm/kepler-ebpf"
 METADATA = yaml.safe_load((CHART / "Chart.yaml").read_text())
 
 # What a user sets, and the overlay that does the same.
+OPERATOR: Document = {"serviceMonitor": {"enabled": True}, "rules": {"enabled": True}}
 ALIKE: dict[str, Document] = {
     "privileged": {},
+    "without-operator": {"serviceMonitor": {"enabled": False}, "rules": {"enabled": False}},
     "least-privilege": {"profile": "least-privilege"},
+    "sys-resource": {"profile": "least-privilege", "sysResource": True},
     "gpu": {"gpu": {"enabled": True}},
     "nodes-proxy": {"rbac": {"nodesProxy": True}},
     "network-policy": {"networkPolicy": {"enabled": True}},
     "auth": {"auth": {"enabled": True}},
     "kepler-0.9": {"serviceMonitor": {"kepler09Labels": True}, "rules": {"kepler09": True}},
     "kepler-0.10": {"rules": {"kepler010": True}},
+    "consumers": {"rules": {"consumers": True}},
 }
 
 
@@ -66,14 +70,38 @@ def merge(base: Any, change: Any) -> Any:
 @pytest.mark.parametrize("name", ALIKE)
 def test_the_chart_installs_what_the_overlay_does(name: str) -> None:
     shipped = by_name(render(DEPLOY / "kustomize" / name))
-    assert unordered(by_name(helm_template(ALIKE[name]))) == unordered(shipped)
+    assert unordered(by_name(helm_template(merge(OPERATOR, ALIKE[name])))) == unordered(shipped)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_objects_of_the_operator_are_for_clusters_that_know_them(known: bool, tmp_path: Path) -> None:
+    """What the cluster knows cannot be said to this Helm: the question is replaced by its answer."""
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    helpers = chart / "templates/_helpers.tpl"
+    question = '.root.Capabilities.APIVersions.Has (print "monitoring.coreos.com/v1/" .kind)'
+    assert question in helpers.read_text()
+    helpers.write_text(helpers.read_text().replace(question, str(known).lower()))
+    expected = by_name(render(DEPLOY / "kustomize" / ("privileged" if known else "without-operator")))
+    assert unordered(by_name(helm_template({}, chart=chart))) == unordered(expected)
+
+
+def test_a_clusters_monitors_may_look_by_another_name() -> None:
+    found = by_name(helm_template({"nameLabel": "kepler"}))
+    labels = [
+        found["Service", "kepler-exporter"]["metadata"]["labels"],
+        found["DaemonSet", "kepler-exporter"]["spec"]["template"]["metadata"]["labels"],
+    ]
+    assert [one["app.kubernetes.io/name"] for one in labels] == ["kepler", "kepler"]
+    for bad in ("", "a b", "x" * 64, "kepler: x"):
+        with pytest.raises(helm.HelmError):
+            helm_template({"nameLabel": bad})
 
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     change: Document = {
         "profile": "least-privilege",
-        "image": {"repository": "registry.example/kepler-ebpf", "tag": "0.2.0"},
+        "image": {"repository": "registry.example/kepler-ebpf", "tag": "2024-06"},
         "env": {"KEPLER_PROCESS_METRICS": "off", "KEPLER_LOG_LEVEL": 'with "quotes"'},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "energy"}],
@@ -82,7 +110,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
         "serviceMonitor": {"labels": {"release": "prometheus"}},
         "rules": {"labels": {"release": "prometheus"}},
     }
-    for change_ in ALIKE.values():
+    for change_ in (*ALIKE.values(), OPERATOR):
         change = merge(change, change_)
     documents = helm_template(change, namespace="elsewhere")
     for document in documents:
@@ -95,7 +123,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     pod = by_name(documents)["DaemonSet", "kepler-exporter-gpu"]["spec"]["template"]["spec"]
     assert "priorityClassName" not in pod
     (one,) = pod["containers"]
-    assert one["image"] == "registry.example/kepler-ebpf:0.2.0"
+    assert one["image"] == "registry.example/kepler-ebpf:2024-06"
     assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "nvidia.com/gpu.present": "true"}
     assert pod["tolerations"] == [{"key": "dedicated", "operator": "Equal", "value": "energy"}]
     assert {"name": "KEPLER_LOG_LEVEL", "value": 'with "quotes"'} in one["env"]
@@ -107,9 +135,10 @@ def test_values_that_yaml_would_take_for_something_else() -> None:
     assert pod["tolerations"] == [toleration]
     assert pod["nodeSelector"] == {"energy": "true", "rack": "7"}
     assert pod["containers"][0]["image"] == "kepler-ebpf:1.0"
-    documents = helm_template({"rules": {"labels": {"a": True}}, "serviceMonitor": {"labels": {"a": True}}})
+    labelled = {"rules": {"labels": {"a": True}}, "serviceMonitor": {"labels": {"a": True}}}
+    documents = helm_template(merge(OPERATOR, labelled))
     labels = [one["metadata"]["labels"] for one in documents if one["kind"] in ("ServiceMonitor", "PrometheusRule")]
-    assert labels == [{"app": "kepler-exporter", "a": "true"}] * len(labels)
+    assert labels == [{"app": "kepler-exporter", "a": "true"}] * 4
 
 
 def test_a_limit_may_be_left_out() -> None:
@@ -163,7 +192,7 @@ def test_nodes_proxy_is_for_clusters_that_need_it(version: str, setting: object,
 
 def test_price_and_carbon_are_values() -> None:
     change = {"electricityPricePerKwh": 0.21, "carbonGramsPerKwh": 'sum(grid_intensity{zone="DE"})'}
-    found = by_name(helm_template({"rules": change}))
+    found = by_name(helm_template({"rules": {"enabled": True, **change}}))
     (group,) = found["PrometheusRule", "kepler-parameters"]["spec"]["groups"]
     assert [rule["expr"] for rule in group["rules"]] == ["0.21", change["carbonGramsPerKwh"]]
 
@@ -185,9 +214,11 @@ def test_a_socket_and_a_registrys_secret() -> None:
 def test_probes_only_connect_where_clients_need_certificates() -> None:
     change = {"auth": {"enabled": True, "clientCertificates": True}}
     one = container_of(change)
-    for probe in ("livenessProbe", "readinessProbe"):
+    for probe in PROBES:
         assert one[probe] == {**without(container("auth")[probe], "httpGet"), "tcpSocket": {"port": "http-metrics"}}
-    (scraped,) = by_name(helm_template(change))["ServiceMonitor", "kepler-exporter"]["spec"]["endpoints"]
+    (scraped,) = by_name(helm_template(merge(OPERATOR, change)))["ServiceMonitor", "kepler-exporter"]["spec"][
+        "endpoints"
+    ]
     tls = scraped["tlsConfig"]
     assert (tls["cert"]["secret"]["key"], tls["keySecret"]["key"]) == ("tls.crt", "tls.key")
     assert without(tls, "cert", "keySecret") == endpoint("auth")["tlsConfig"]

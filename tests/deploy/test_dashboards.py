@@ -27,9 +27,9 @@ def dashboard(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def test_there_are_five_each_with_its_own_uid() -> None:
-    assert {path.stem for path in PATHS} == {"fleet", "node", "workload", "gpu", "collector"}
-    assert len({json.loads(path.read_text())["uid"] for path in PATHS}) == 5
+def test_there_are_six_each_with_its_own_uid() -> None:
+    assert {path.stem for path in PATHS} == {"fleet", "node", "workload", "gpu", "collector", "host"}
+    assert len({json.loads(path.read_text())["uid"] for path in PATHS}) == 6
 
 
 def test_the_schema_reads_it_and_writes_the_same(dashboard: dict[str, Any]) -> None:

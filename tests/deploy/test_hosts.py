@@ -60,6 +60,6 @@ def test_the_unit_bounds_the_same_capabilities() -> None:
     bound = {name.removeprefix("CAP_") for name in unit["Service"]["CapabilityBoundingSet"].split()}
     # Hardware counters on Debian's own kernels, whose packages this is for (docs/deployment.md).
     debian = {"SYS_ADMIN"}
-    assert bound == set(container("least-privilege")["securityContext"]["capabilities"]["add"]) | debian
+    assert bound == set(container("sys-resource")["securityContext"]["capabilities"]["add"]) | debian
     settings = (DEPLOY / "systemd/kepler-ebpf.default").read_text()
     assert set(re.findall(r"KEPLER_[A-Z_]+(?==)", settings)) <= VARIABLES

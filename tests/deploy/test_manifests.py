@@ -18,6 +18,9 @@ SUPPORTED = ("1.28", "1.32", "1.37")
 """The oldest Kubernetes supported, one between, the newest whose schema is to be had."""
 
 
+PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
+
+
 def documents(name: str) -> dict[str, Any]:
     return {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / "k8s" / name).read_text())}
 
@@ -69,8 +72,10 @@ def test_least_privilege_names_every_capability() -> None:
     assert security["privileged"] is False
     assert security["capabilities"] == {
         "drop": ["ALL"],
-        "add": ["BPF", "PERFMON", "SYS_RESOURCE"],
+        "add": ["BPF", "PERFMON"],
     }
+    older = container("sys-resource")["securityContext"]
+    assert older == {**security, "capabilities": {"drop": ["ALL"], "add": ["BPF", "PERFMON", "SYS_RESOURCE"]}}
 
 
 def test_a_name_costs_no_more_than_reading_pods() -> None:
@@ -89,8 +94,9 @@ def test_every_node_has_one_collector() -> None:
         "matchLabels": {"app": "kepler-exporter"},
         "matchExpressions": [{"key": "variant", "operator": "DoesNotExist"}],
     }
-    assert others["template"]["metadata"]["labels"] == {"app": "kepler-exporter"}
-    assert gpu["selector"] == {"matchLabels": gpu["template"]["metadata"]["labels"]}
+    assert "variant" not in others["template"]["metadata"]["labels"]
+    assert gpu["selector"] == {"matchLabels": {"app": "kepler-exporter", "variant": "gpu"}}
+    assert gpu["selector"]["matchLabels"].items() <= gpu["template"]["metadata"]["labels"].items()
     service = found["Service", "kepler-exporter"]["spec"]["selector"]
     assert service.items() <= gpu["template"]["metadata"]["labels"].items()
     (label, value) = next(iter(gpu["template"]["spec"]["nodeSelector"].items()))
@@ -103,7 +109,7 @@ def test_every_node_has_one_collector() -> None:
 def test_overlays_combine(tmp_path: Path) -> None:
     """As docs/deployment.md says: a kustomization of one's own that names components."""
     place = DEPLOY / "kustomize"
-    names = ["gpu", *(name for name in OVERLAYS if name not in ("gpu", "privileged"))]
+    names = ["gpu", *(name for name in OVERLAYS if name not in ("gpu", "privileged", "without-operator"))]
     (tmp_path / "kustomization.yaml").write_text(
         yaml.safe_dump(
             {
@@ -125,9 +131,46 @@ def test_overlays_combine(tmp_path: Path) -> None:
 def test_authentication_is_asked_for_and_given() -> None:
     collector = container("auth")
     assert {"name": "KEPLER_WEB_CONFIG", "value": "/etc/kepler-ebpf/web.yml"} in collector["env"]
-    assert {collector[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")} == {"HTTPS"}
+    assert {collector[probe]["httpGet"]["scheme"] for probe in PROBES} == {"HTTPS"}
     assert endpoint("auth")["scheme"] == "https"
     assert endpoint("privileged").items() <= endpoint("auth").items()
+
+
+def test_without_the_operator_nothing_else_is_left_out() -> None:
+    whole = overlay("privileged")
+    operators = {key for key, document in whole.items() if document["apiVersion"].startswith("monitoring.coreos.com")}
+    assert len(operators) == 4
+    assert overlay("without-operator") == {key: whole[key] for key in whole.keys() - operators}
+
+
+def test_selectors_written_for_kepler_find_it() -> None:
+    """Kepler 0.9's monitor asks for the name and the component, port http."""
+    asked = {"app.kubernetes.io/name": "kepler-exporter", "app.kubernetes.io/component": "exporter"}
+    for name in OVERLAYS:
+        found = overlay(name)
+        service = found["Service", "kepler-exporter"]
+        assert asked.items() <= service["metadata"]["labels"].items()
+        assert "http" in [port["name"] for port in service["spec"]["ports"]]
+        for (kind, _), document in found.items():
+            if kind == "DaemonSet":
+                assert asked.items() <= document["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_every_port_names_its_protocol() -> None:
+    """Server-side apply before Kubernetes 1.20 takes no other: it is part of a port's key."""
+    for name in OVERLAYS:
+        found = overlay(name)
+        ports = list(found["Service", "kepler-exporter"]["spec"]["ports"])
+        for kind, which in found:
+            ports += container(name, which)["ports"] if kind == "DaemonSet" else []
+        assert {port["protocol"] for port in ports} == {"TCP"}
+
+
+def test_readiness_is_not_asked_before_it_can_be() -> None:
+    startup, ready = (container("privileged")[probe] for probe in ("startupProbe", "readinessProbe"))
+    assert startup["httpGet"] == ready["httpGet"]
+    assert startup["initialDelaySeconds"] >= 10
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 60, "a machine may be slow"
 
 
 def test_no_verb_writes() -> None:
@@ -137,8 +180,10 @@ def test_no_verb_writes() -> None:
 
 def test_service_and_monitor_find_the_pods() -> None:
     service = documents("kepler-service.yaml")["Service"]
-    (port,) = service["spec"]["ports"]
+    port, other = service["spec"]["ports"]
     assert (service["metadata"]["name"], port["port"]) == ("kepler-exporter", 9102)
+    assert (other["name"], other["port"]) == ("http", 28282), "as Kepler 0.10's"
+    assert other["targetPort"] == port["targetPort"]
     monitor = documents("kepler-servicemonitor.yaml")["ServiceMonitor"]["spec"]
     (scraped,) = monitor["endpoints"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()

@@ -52,6 +52,13 @@ def test_it_has_every_file_of_the_source(package: Path) -> None:
     assert "kepler_ebpf/bpf/slices.c" in files
 
 
+def test_debians_own_checker_finds_nothing(package: Path) -> None:
+    require(shutil.which("lintian"), "lintian is not installed")
+    found = subprocess.run(["lintian", "--allow-root", package], capture_output=True, text=True)
+    assert found.stdout == ""
+    assert found.returncode == 0, found.stderr
+
+
 @pytest.mark.kernel
 def test_systemd_runs_it_with_its_hardening(package: Path, images: Images, tmp_path: Path) -> None:
     port = free_port()

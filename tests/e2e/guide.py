@@ -1,5 +1,13 @@
-"""What the setup guide asks of Prometheus, word by word."""
+"""What the setup guide runs, from its folder, and what it asks of Prometheus, word by word."""
 
+COMMANDS = (
+    "kubectl create namespace newmonitoring",
+    "kubectl apply -f k8s/kepler-daemonset.yaml",
+    "kubectl apply -f k8s/kepler-service.yaml",
+    "kubectl apply -f k8s/kepler-servicemonitor.yaml",
+    "kubectl get pods -n newmonitoring -l app=kepler-exporter",
+    "kubectl get pods -n newmonitoring -o yaml | grep -c privileged || true",
+)
 CONTAINERS = (
     "kepler_container_joules_total",
     "kepler_container_cpu_cycles_total",

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.overlays import DEPLOY
-from tests.e2e import guide
+from tests.e2e import guide, others
 from tests.e2e.conftest import Running, collectors
 from tests.e2e.site import COMMAND, METERED, Prometheus, Result, site
 
@@ -100,7 +100,7 @@ def world(
 ) -> Iterator[tuple[Prometheus, Running]]:
     place = tmp_path_factory.mktemp("site")
     with collectors(place, COMMAND) as start, site(place, start) as (server, collector):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             time.sleep(1)
             if server.query('rate(kepler_container_joules_total{container="app"}[5s]) > 0') and server.query(
@@ -131,6 +131,29 @@ def test_every_expression_returns_data(expression: Expression, answers: dict[str
         assert any(expression.labels <= series["metric"].keys() for series in answer)
         legends = [expression.legend(series["metric"]) for series in answer]
         assert len(set(legends)) == len(legends), "two lines of one name"
+
+
+@pytest.mark.parametrize(
+    ("who", "name", "labels"),
+    [(who, name, labels) for who, names in others.ASKED.items() for name, labels in names.items()],
+)
+def test_names_of_others_answer_by_the_labels_that_are_asked_for(
+    who: str, name: str, labels: tuple[str, ...], world: tuple[Prometheus, Running]
+) -> None:
+    series = [one["metric"] for one in world[0].query(f"group by ({', '.join(labels)}) ({name})")]
+    assert any(set(labels) == one.keys() for one in series), f"{who}: {series}"
+
+
+@pytest.mark.parametrize("name", others.LEFT_OUT)
+def test_what_is_left_out_is_not_there_and_the_page_says_so(name: str, world: tuple[Prometheus, Running]) -> None:
+    assert not world[0].query(name)
+    assert f"`{name}`" in (DEPLOY.parent / "docs/prometheus.md").read_text()
+
+
+def test_the_hosts_own_under_the_names_of_kepler_0_9(world: tuple[Prometheus, Running]) -> None:
+    (own,) = world[0].query('kepler_container_joules_total{container_name="system_processes",node="worker-1"}')
+    names = {"container": "system", "pod_name": "system_processes", "container_namespace": "system"}
+    assert own["metric"].items() >= names.items()
 
 
 CHOSEN = {"node": METERED, "namespace": "shop", "pod": "web-0"}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.energy.believe import Believer, PowerBeliever, energy_delta
+from tests.needs import examples
 
 SPAN = 262_143_328_851
 MICRO = 1e-6
@@ -177,7 +178,7 @@ def test_a_part_that_is_off_uses_nothing_and_a_package_that_stands_still_is_sile
 garbage = st.one_of(st.integers(-(2**63), 2**64), st.sampled_from((0, 1, SPAN - 1, SPAN, 2**32 - 1, 2**64 - 1)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.sampled_from((0, SPAN, 65_532_610_988, 2**64)),
     st.lists(st.tuples(garbage, st.floats(0.001, 900)), max_size=40),
@@ -200,7 +201,7 @@ def test_no_readings_whatever_give_more_than_can_be_drawn(
     assert joules <= 500.0 * (now + 1.0) + 1e-3 * len(readings)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.floats(0, 400), min_size=5, max_size=60),
     st.integers(0, SPAN - 1),

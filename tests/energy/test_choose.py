@@ -16,6 +16,7 @@ from kepler_ebpf.errors import UsageError
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology, read_topology
 from tests.energy.processors import proc_of
+from tests.needs import examples
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ _chips = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     ids=st.lists(st.sampled_from([0, 1, 8, 36, 136, -1]), min_size=1, max_size=6),
     vendor=st.sampled_from(["GenuineIntel", "AuthenticAMD", "HygonGenuine", ""]),

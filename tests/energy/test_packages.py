@@ -14,6 +14,7 @@ from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.packages import PackageMeter
 from kepler_ebpf.energy.source import Domain
 from tests.fakes import FakeTables
+from tests.needs import examples
 
 SPEC = PowerSpec(1.0, 11.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), "test", 0.3)
 
@@ -148,7 +149,7 @@ def test_the_stretch_before_the_next_best_steps_in_is_the_next_bests() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(1, 80)), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_whatever_falls_silent_every_second_is_booked_once(changes: list[tuple[str, bool, int]]) -> None:
     """Two meters of 50 W and a model of 50 W, which come and go: 50 W throughout."""
     world = World("a", "b")

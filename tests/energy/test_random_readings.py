@@ -26,6 +26,7 @@ from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from tests.energy.processors import proc_of
 from tests.fakes import FakeTables
+from tests.needs import examples
 
 PLACES = Places(Topology((0,), (0,), (0,), (0,)))
 MOST_WATTS = 2000.0
@@ -153,7 +154,7 @@ _texts = st.one_of(
 
 
 @pytest.mark.parametrize("make", SOURCES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(readings=st.lists(st.tuples(st.floats(0.001, 200.0), _texts), min_size=1, max_size=25))
 def test_nothing_falls_and_nothing_is_booked_that_cannot_be_drawn(
     make: Callable[[int], AbstractContextManager[World]], readings: list[tuple[float, str | None]]
@@ -198,7 +199,7 @@ def _is_number(text: str) -> bool:
 
 
 @pytest.mark.parametrize("make", COUNTERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     watts=st.lists(st.floats(1, 400), min_size=6, max_size=50),
     below=st.integers(0, 500_000_000),
@@ -233,7 +234,7 @@ def test_wraps_gaps_and_slow_refreshes_lose_nothing(
 
 
 @pytest.mark.parametrize("make", COUNTERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     watts=st.floats(5, 400),
     readings=st.integers(12, 60),
@@ -263,7 +264,7 @@ def test_the_error_is_bounded_by_the_stretches_around_nonsense(
             assert error <= watts * 0.1 + 1e-3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 100.0), st.floats(-1e6, 1e18)), max_size=25))
 def test_a_model_of_any_cpu_time_stays_between_idle_and_full(steps: list[tuple[float, float]]) -> None:
     class Clock:

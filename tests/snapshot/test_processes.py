@@ -15,6 +15,7 @@ from kepler_ebpf.snapshot.processes import Candidates, ProcessSeries
 from kepler_ebpf.snapshot.types import Processes
 from kepler_ebpf.workloads.workload import Workload
 from tests.fakes import FakeWorkloads
+from tests.needs import examples
 
 HOLD_SECONDS = 120.0
 ONE_SECOND = np.ones(len(NODE))
@@ -91,7 +92,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 6), events)
 def test_the_level_sums_and_nothing_falls_or_steps(limit: int, script: list[tuple[str, int, float]]) -> None:
     world = World(limit)

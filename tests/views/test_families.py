@@ -15,6 +15,7 @@ from kepler_ebpf.snapshot.types import Containers, Health, Loop, Node, Pod, Proc
 from kepler_ebpf.views.families import FAMILIES, families
 from kepler_ebpf.views.text import Labels, prometheus_text
 from kepler_ebpf.workloads.workload import Workload
+from tests.needs import examples
 from tests.test_collector import World
 
 GOLDEN = Path(__file__).with_name("golden.txt")
@@ -112,7 +113,7 @@ def test_what_is_not_measured_is_not_there() -> None:
         assert not [name for name in names if f"_{absent}_" in name]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4), st.sampled_from(("run", "die", "publish")))))
 def test_no_page_has_two_samples_with_one_name_and_label_set(script: list[tuple[int, int, str]]) -> None:
     world = World()

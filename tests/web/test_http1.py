@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.web.http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from kepler_ebpf.web.server import Endpoint
+from tests.needs import examples
 from tests.web.reference import read_head
 from tests.web.test_server import FakeContent, ask
 
@@ -189,7 +190,7 @@ def lenient(head: bytes) -> bool:
     )
 
 
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(1000), suppress_health_check=[HealthCheck.too_slow])
 @given(requests(), st.integers(1, 400))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", 1)
 @example(b"GET /\xa0 HTTP/1.1\r\nHost: a\r\n\r\n", 100)
@@ -211,7 +212,7 @@ def test_agrees_with_a_second_implementation(text: bytes, size: int) -> None:
         assert lenient(head)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), requests()), max_size=8))
 def test_any_bytes_give_requests_or_one_refusal(pieces: list[bytes]) -> None:
     dialogue = Dialogue()
@@ -234,7 +235,7 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint.stop()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.one_of(st.binary(max_size=5000), requests()), min_size=1, max_size=5))
 @example([b"\x16\x03\x01\x02\x00\x01\x00"])
 @example(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kepler_ebpf.errors import KeplerError, UsageError
 from kepler_ebpf.web import webconfig
 from kepler_ebpf.web.webconfig import WebConfig
+from tests.needs import examples
 from tests.web.test_webconfig import HASH, SECRET, TLS, Served, folder, made, served
 
 __all__ = ("folder", "made", "served")  # fixtures
@@ -168,7 +169,7 @@ def test_a_check_that_would_take_hours_is_refused(folder: Path, cost: str, fits:
 YAML = "abc:{}[]\"'\\-&*!<>|#? \n\t0129.,_%@`~é\0"
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(
         st.binary(max_size=200),

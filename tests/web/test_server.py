@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.errors import KeplerError, UsageError
 from kepler_ebpf.views.landing import landing_page
+from kepler_ebpf.views.selection import UnknownLevelError
 from kepler_ebpf.web.complaints import Complaints
 from kepler_ebpf.web.connection import Connection
 from kepler_ebpf.web.listen import bind, parse_listen
@@ -36,7 +37,9 @@ class FakeContent:
         self.good = True
         self.broken = False
 
-    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
+    def metrics(self, accept: str, compressed: bool, query: str) -> tuple[bytes, str]:
+        if "nothing" in query:
+            raise UnknownLevelError("there is no nothing")
         if self.broken:
             raise RuntimeError("no snapshot")
         if "openmetrics" in accept:
@@ -163,7 +166,7 @@ def test_1000_half_open_connections_delay_nobody(content: FakeContent) -> None:
 
 def test_600_clients_that_do_not_read_a_large_page_delay_nobody(content: FakeContent) -> None:
     large = b"x" * (3 << 20)
-    content.metrics = lambda accept, compressed: (large, "text/plain")  # type: ignore[method-assign]
+    content.metrics = lambda accept, compressed, query: (large, "text/plain")  # type: ignore[method-assign]
     endpoint = Endpoint("127.0.0.1:0", content)  # with a patience longer than a probe's
     endpoint.start()
     with ExitStack() as stalled:
@@ -178,7 +181,7 @@ def test_600_clients_that_do_not_read_a_large_page_delay_nobody(content: FakeCon
 
 
 def test_an_answer_not_taken_costs_the_kernel_little(content: FakeContent, endpoint: Endpoint) -> None:
-    content.metrics = lambda accept, compressed: (b"x" * (64 << 20), "text/plain")  # type: ignore[method-assign]
+    content.metrics = lambda accept, compressed, query: (b"x" * (64 << 20), "text/plain")  # type: ignore[method-assign]
     with socket.create_connection(endpoint.addresses[0], timeout=30) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(1)
@@ -200,8 +203,15 @@ def test_cuts_off_who_never_finishes_a_request(content: FakeContent, before: byt
     endpoint.stop()
 
 
+def test_a_query_that_asks_for_what_is_not_there_is_a_bad_request(endpoint: Endpoint) -> None:
+    status, body, headers = ask(endpoint, "/metrics?collect[]=nothing")
+    assert (status, body) == (400, b"there is no nothing\n")
+    assert headers["Content-Type"].startswith("text/plain")
+    assert ask(endpoint, "/metrics?collect[]=node")[0] == 200
+
+
 def test_cuts_off_who_does_not_take_the_answer(content: FakeContent) -> None:
-    content.metrics = lambda accept, compressed: (b"x" * (64 << 20), "text/plain")  # type: ignore[method-assign]
+    content.metrics = lambda accept, compressed, query: (b"x" * (64 << 20), "text/plain")  # type: ignore[method-assign]
     endpoint = Endpoint("127.0.0.1:0", content, patience_seconds=0.3)
     endpoint.start()
     with socket.create_connection(endpoint.addresses[0], timeout=30) as client:

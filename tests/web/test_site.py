@@ -55,3 +55,12 @@ def test_a_snapshot_is_stale_after_three_intervals_and_ten_seconds(interval: flo
     assert site.ready()[0]
     publisher.age = stale + 0.1
     assert not site.ready()[0]
+
+
+def test_the_landing_page_says_why_there_are_no_names(publisher: Publisher) -> None:
+    site = Site(5.0)
+    assert "nodes-proxy" not in site.landing()
+    site.serve(publisher)
+    page = site.landing()
+    assert "names from kubelet (403)</th><td>2 requests failed: " in page
+    assert "overlay nodes-proxy" in page

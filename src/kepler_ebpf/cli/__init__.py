@@ -1,10 +1,11 @@
-"""One file per verb, each with its help (the docstring), ``add_arguments`` and ``run``."""
+"""One file per verb: its help is the docstring; ``add_arguments``, ``run``, and ``OPERANDS`` if it takes some."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
@@ -14,10 +15,13 @@ _VERBS = {"serve": serve, "record": record, "doctor": doctor, "health": health}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line; help that cannot be written is an error too (argparse passes over it)."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{' '.join(message.split())} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
+        print(message, end="", file=file or sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     for name, module in _VERBS.items():
         text = (module.__doc__ or "").strip()
-        verb = verbs.add_parser(name, help=text.splitlines()[0], description=text)
+        usage = f"kepler-ebpf {name} [OPTION]... {getattr(module, 'OPERANDS', '')}".rstrip()
+        verb = verbs.add_parser(name, help=text.splitlines()[0], description=text, usage=usage)
         module.add_arguments(verb)
     return parser
 

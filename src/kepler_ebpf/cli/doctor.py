@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..config import HOST, Config, add_flags, from_arguments
+from ..config import HOST, METERS, NAMES, Config, add_flags, from_arguments
 from ..energy.choose import open_packages
 from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
@@ -26,6 +26,9 @@ from ..host.topology import read_topology
 from ..kernel import counters, privileges
 from ..kernel.tables import BpfTables
 from ..workloads.hierarchies import choose
+from ..workloads.names.choose import name_providers, user_engines
+from ..workloads.names.provider import ProviderError
+from ..workloads.names.remedies import remedy
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
 _MOMENT_SECONDS = 2.0
@@ -42,7 +45,7 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_flags(parser, (HOST,))
+    add_flags(parser, (METERS, NAMES, HOST))
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -52,6 +55,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     findings: list[Finding] = []
     for check in (_capabilities, _bpf, _counters, _powercap, _gpus, _cgroups):
         findings += check(fs)
+    findings += _names(config)
     findings += _power(config)
     print(table(findings, shutil.get_terminal_size((100, 24)).columns, sys.stdout.isatty()))
     broken = [finding.what for finding in findings if finding.state == BROKEN]
@@ -199,3 +203,21 @@ def _cgroups(fs: HostFS) -> Iterator[Finding]:
     # A collector that runs already keeps the hierarchy of its start.
     follows = "containers that start later may be elsewhere: the log of serve says so" if not chosen.is_known else ""
     yield Finding("cgroups", OK, f"{chosen.hierarchy} tells containers apart: {chosen.reason}", follows)
+
+
+def _names(config: Config) -> Iterator[Finding]:
+    """Everybody who knows names of containers is asked once, as ``serve`` would."""
+    users = user_engines(config)
+    providers = [*name_providers(config), *([users] if users else [])]
+    if not providers:
+        yield Finding("names", OK, "nobody to ask: no kubelet, no container runtime", "containers go by their ids")
+    for provider in providers:
+        try:
+            names = provider.fetch()
+        except ProviderError as error:
+            follows = f"containers go by their ids: {remedy(provider.name, error.reason)}"
+            yield Finding(f"names from {provider.name}", POORER, f"no answer ({error.reason})", follows)
+        else:
+            pods = len({name.pod_uid for name in names.values() if name.pod_uid})
+            seen = f"{len(names)} containers" + (f" of {pods} pods" if pods else "")
+            yield Finding(f"names from {provider.name}", OK, seen)

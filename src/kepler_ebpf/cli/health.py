@@ -1,6 +1,6 @@
 """Ask the running collector whether it is well; the exit code says so (health checks of containers).
 
-Asks /healthz at the address that it listens on, over TLS where a web configuration says so. Takes the same options.
+Asks /healthz at the address that it listens on, over TLS where a web configuration says so. Give it serve's options.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ..options import parse_duration
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 
+OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
 
 
@@ -31,16 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, metavar="FILE", help="file to write; one that is there is replaced"
     )
     parser.add_argument(
-        "-i", "--interval", metavar="DURATION", default="10ms", help="time between samples (default 10ms)"
+        *("-i", "--interval", "--sample-interval"),
+        metavar="DURATION",
+        default="10ms",
+        dest="sample_interval",
+        help="time between samples (default 10ms)",
     )
     parser.add_argument("--duration", metavar="DURATION", help="how long to record, such as 60s")
-    add_flags(parser, MEASURING)
+    add_flags(parser, MEASURING, leave_out=("sample-interval", "cpu-budget", "log-level"))
     parser.add_argument("command", nargs="*", metavar="COMMAND", help="record while this runs (behind --)")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns the command's exit status, 0 where there is none. Raises UsageError and KeplerError."""
-    arguments.sample_interval = arguments.sample_interval or arguments.interval
     config = from_arguments(arguments, environment)
     try:
         duration = parse_duration(arguments.duration) if arguments.duration else None

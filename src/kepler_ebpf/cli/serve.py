@@ -16,6 +16,7 @@ from ..assembly import assemble
 from ..config import add_flags, from_arguments
 from ..host import allocator
 from ..logs import set_up_logging
+from ..views.selection import Selection
 from ..web.server import Endpoint
 from ..web.site import Site
 from ..web.webconfig import WebConfig
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     allocator.give_back()
     try:
         stop = _Stop()
-        site = Site(config.metrics_interval)
+        site = Site(config.metrics_interval, Selection(config.metrics, config.namespaces))
         web = WebConfig(config.web_config) if config.web_config else None
         endpoint = Endpoint(config.listen, site, web)
         with assemble(config) as (collector, notes):

@@ -110,12 +110,29 @@ def import_path() -> list[str]:
 def _how_it_ended(status: int) -> str:
     if status == -signal.SIGKILL:
         return (
-            "the BPF loader was killed, most likely because it used more memory than allowed: it needs about 150 MiB "
-            "for a second at the start; raise the memory limit of the container or unit"
+            "the BPF loader was killed (SIGKILL), most likely for using more memory than its limit"
+            f"{_memory_limit()}: it needs about 150 MiB for a second at the start; "
+            "raise the limit of the container or unit"
         )
     if status < 0:
         return f"the BPF loader was ended by {signal.Signals(-status).name}"
     return f"the BPF loader ended with status {status}"
+
+
+def _memory_limit(mounts: Path = Path("/sys/fs/cgroup"), cgroups: Path = Path("/proc/self/cgroup")) -> str:
+    """The lowest memory limit of our own cgroup and those above it, as " of 64 MiB"; empty where none can be read."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in cgroups.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            root, name = (mounts / "memory", "memory.limit_in_bytes") if controllers else (mounts, "memory.max")
+            place = root / path.lstrip("/")
+            for folder in (place, *[*place.parents][: len(place.parts) - len(root.parts)]):
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                    found.append(int((folder / name).read_text()))
+    return f" of {min(found) >> 20} MiB" if found and min(found) < 1 << 50 else ""
 
 
 def _receive(channel: socket.socket, count: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..snapshot.types import Snapshot
 from . import health_families, node_families, workload_families
@@ -17,9 +17,9 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def families(snapshot: Snapshot) -> Iterator[Filled]:
-    """The families of this snapshot. What is not metered is not there, rather than 0."""
-    for family in FAMILIES:
+def families(snapshot: Snapshot, wanted: Callable[[Family], bool] = lambda _: True) -> Iterator[Filled]:
+    """The ``wanted`` families of this snapshot. What is not metered is not there, rather than 0."""
+    for family in filter(wanted, FAMILIES):
         samples = list(family.samples(snapshot))
         if samples:
             yield Filled(family, samples)

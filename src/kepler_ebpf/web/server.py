@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from ..views.selection import UnknownLevelError
 from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
@@ -43,10 +44,11 @@ _OPEN_PATHS = ("/healthz", "/readyz")
 class Content(Protocol):
     """What the endpoint serves. All but :meth:`metrics` are called in the event loop: they must not block."""
 
-    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
+    def metrics(self, accept: str, compressed: bool, query: str) -> tuple[bytes, str]:
         """Body, gzipped if so asked, and content type for an ``Accept`` header, whatever stands there.
 
-        The same object while the snapshot is the same. Called from one thread at a time.
+        The same object while the snapshot is the same. Called from one thread at a time. Raises UnknownLevelError for a
+        query that asks for what is not there.
         """
 
     def alive(self) -> tuple[bool, str]:
@@ -243,9 +245,12 @@ class Endpoint:
         if request.path == "/metrics":
             compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
             accept = request.headers.get("accept", "")
-            body, content_type = await self._loop.run_in_executor(
-                self._render, self._content.metrics, accept, compressed
-            )
+            try:
+                body, content_type = await self._loop.run_in_executor(
+                    self._render, self._content.metrics, accept, compressed, request.query
+                )
+            except UnknownLevelError as error:
+                return Response(400, f"{error}\n".encode())
             vary = ("Vary", "Accept, Accept-Encoding")
             return Response(200, body, content_type, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
         if request.path == "/":

@@ -8,6 +8,8 @@ from .. import __version__
 from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.prometheus import Renderer
+from ..views.selection import EVERYTHING, Selection
+from ..workloads.names.remedies import remedy
 
 _STALE_FLOOR_SECONDS = 10.0
 
@@ -33,17 +35,17 @@ class Site:
     least: the site then says that it is neither alive nor ready, although there is something to serve.
     """
 
-    def __init__(self, metrics_interval: float) -> None:
+    def __init__(self, metrics_interval: float, selection: Selection = EVERYTHING) -> None:
         self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
         self._publisher: Publisher | None = None
-        self._renderer = Renderer(self._snapshot)
+        self._renderer = Renderer(self._snapshot, selection)
 
     def serve(self, publisher: Publisher) -> None:
         """From now on answer for this collector."""
         self._publisher = publisher
 
-    def metrics(self, accept: str, compressed: bool) -> tuple[bytes, str]:
-        return self._renderer.metrics(accept, compressed)
+    def metrics(self, accept: str, compressed: bool, query: str = "") -> tuple[bytes, str]:
+        return self._renderer.metrics(accept, compressed, query)
 
     def alive(self) -> tuple[bool, str]:
         """Whether samples and publications have succeeded recently."""
@@ -66,6 +68,8 @@ class Site:
     def landing(self) -> str:
         snapshot = self._snapshot()
         facts = dict(snapshot.info) if snapshot else {}
+        for (provider, reason), count in (snapshot.health.name_errors if snapshot else {}).items():
+            facts[f"names from {provider} ({reason})"] = f"{count} requests failed: {remedy(provider, reason)}"
         return landing_page("kepler-ebpf", __version__, facts)
 
     def _snapshot(self) -> Snapshot | None:

@@ -1,12 +1,10 @@
 """Pictures of the dashboards with data, without Grafana: layout, units, legends and queries as the JSON has them.
 
-A likeness for looking at while working on them, and for the documentation; Grafana's own drawing differs in detail.
-Needs the extra ``study``:  python -m deploy.grafana.preview http://localhost:9090 FOLDER --seconds 120
+A likeness; Grafana's own drawing differs in detail. Needs the extra ``study``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -25,7 +23,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-DASHBOARDS = Path(__file__).with_name("dashboards")
+DASHBOARDS = Path(__file__).parents[1] / "grafana/dashboards"
 _CELL_INCHES = (0.68, 0.42)
 _COLOURS = plt.get_cmap("tab20")([n % 20 for n in (*range(0, 20, 2), *range(1, 20, 2))])
 Panel = dict[str, Any]
@@ -278,17 +276,3 @@ def draw_all(address: str, folder: Path, seconds: int) -> list[Path]:
         pictures.append(folder / f"{path.stem}.png")
         draw(server, path, pictures[-1])
     return pictures
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("prometheus")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seconds", type=int, default=3600)
-    arguments = parser.parse_args()
-    for picture in draw_all(arguments.prometheus, arguments.folder, arguments.seconds):
-        print(picture)
-
-
-if __name__ == "__main__":
-    main()
