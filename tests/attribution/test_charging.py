@@ -13,6 +13,8 @@ from tests.attribution.test_sampler import Node
 from tests.needs import examples
 
 SAMPLES = 12
+READINGS = st.just(0.0) | st.floats(1e-6, 1000)
+"""Joules of one reading: no meter counts in less than a microjoule."""
 
 
 @st.composite
@@ -36,10 +38,6 @@ def machines(draw: st.DrawFn) -> tuple[int, tuple[Domain, ...]]:
     return packages, tuple(domains)
 
 
-JOULES = st.one_of(st.just(0.0), st.floats(1e-9, 1000))
-"""Of a reading: no meter counts in less than microjoules."""
-
-
 @settings(max_examples=examples(200), deadline=None)
 @given(machines(), st.data(), st.sampled_from(("none", "proportional", "equal", "requests")))
 def test_every_joule_goes_somewhere(machine: tuple[int, tuple[Domain, ...]], data: st.DataObject, policy: str) -> None:
@@ -52,7 +50,7 @@ def test_every_joule_goes_somewhere(machine: tuple[int, tuple[Domain, ...]], dat
             node.kernel.run(tgid, tgid, package, data.draw(st.integers(1, 10**8)))
         for domain in data.draw(st.sets(st.integers(0, len(domains) - 1), max_size=2)):
             node.source.fail(domain)
-        joules = np.array([data.draw(JOULES) for _ in domains])
+        joules = np.array([data.draw(READINGS) for _ in domains])
         before = {name: level.total().copy() for name, level in node.ledger.levels.items()}
         frame = node.tick(joules)
         reading = frame.reading
