@@ -21,6 +21,7 @@ from .options import (
     folder,
     number,
     option,
+    optional_folder,
     optional_watts,
     per_cent,
     sensor_rules,
@@ -179,6 +180,13 @@ class Config:
         "2m",
         duration(0, 86400, "a duration of at most 24h, such as 2m"),
         "how long series stay after their process or container has died: two scrape intervals",
+        SERIES,
+    )
+    state_directory: Path | None = option(
+        "",
+        optional_folder,
+        "folder for a small file by which the node's counters go on after a restart within one boot (deployment.md); "
+        "not set: they begin at 0",
         SERIES,
     )
     web_config: Path | None = option(

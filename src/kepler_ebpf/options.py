@@ -134,6 +134,11 @@ def folder(value: str) -> Path:
     return path
 
 
+def optional_folder(value: str) -> Path | None:
+    """An existing folder; empty for none."""
+    return folder(value) if value else None
+
+
 def existing_file(value: str) -> Path | None:
     """An existing file; empty for none."""
     if value and not Path(value).is_file():
