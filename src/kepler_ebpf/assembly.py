@@ -20,6 +20,8 @@ from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
 from .energy.packages import PackageMeter
+from .host import pids
+from .host.fs import HostFS
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -28,7 +30,7 @@ from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.publisher import Publisher, SeriesOptions
 from .state import StateFile, Unusable, boot_id
-from .workloads.hierarchies import HierarchyWatch, choose
+from .workloads.hierarchies import HierarchyChoice, HierarchyWatch, choose
 from .workloads.names.choose import name_providers, user_engines
 from .workloads.names.lookup import NameLookup
 from .workloads.resolver import WorkloadResolver
@@ -88,11 +90,25 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         options = SamplerOptions(
             FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
         )
-        notes = (
-            choice.notes if cgroups.hierarchy else (*choice.notes, f"{cgroups.reason}: containers cannot be told apart")
-        )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
-        yield Session(sampler, tables, meter, choice.packages, workloads, _info(config, tables, choice), notes)
+        yield Session(
+            sampler,
+            tables,
+            meter,
+            choice.packages,
+            workloads,
+            _info(config, tables, choice),
+            _notes(fs, choice, cgroups),
+        )
+
+
+def _notes(fs: HostFS, choice: Choice, cgroups: HierarchyChoice) -> tuple[str, ...]:
+    found = [*choice.notes]
+    if cgroups.hierarchy is None:
+        found.append(f"{cgroups.reason}: containers cannot be told apart")
+    if not pids.are_the_kernels(fs):
+        found.append(f"{fs.proc} is of another PID namespace than the kernel counts by; {pids.OTHERWISE}")
+    return tuple(found)
 
 
 def _names_from_users(config: Config) -> NameLookup:

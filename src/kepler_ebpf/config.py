@@ -18,7 +18,8 @@ from .options import (
     choice,
     duration,
     existing_file,
-    folder,
+    host_folder,
+    host_folder_or_auto,
     number,
     option,
     optional_folder,
@@ -68,9 +69,14 @@ class Config:
         "address to serve on: :9102 is every address, IPv4 and IPv6; 127.0.0.1:9102; [::1]:9102",
         ENDPOINT,
     )
-    procfs: Path = option("/proc", folder, "the host's /proc", HOST)
-    sysfs: Path = option("/sys", folder, "the host's /sys", HOST)
-    cgroupfs: Path = option("/sys/fs/cgroup", folder, "the host's /sys/fs/cgroup", HOST)
+    procfs: Path = option("/proc", host_folder, "the host's /proc", HOST)
+    sysfs: Path = option("/sys", host_folder, "the host's /sys", HOST)
+    cgroupfs: Path | None = option(
+        "auto",
+        host_folder_or_auto,
+        "the host's /sys/fs/cgroup; auto: that of this machine, or wherever else its cgroups are mounted",
+        HOST,
+    )
     process_metrics: int | str = option(
         "100", all_or_number, "processes that get series of their own: a number, all, or off", SERIES
     )
@@ -200,7 +206,9 @@ class Config:
 
     @property
     def fs(self) -> HostFS:
-        return HostFS(self.procfs, self.sysfs, self.cgroupfs)
+        if self.cgroupfs is None:
+            return HostFS(self.procfs, self.sysfs)
+        return HostFS(self.procfs, self.sysfs, self.cgroupfs, anywhere=False)
 
     @property
     def process_limit(self) -> int | None:

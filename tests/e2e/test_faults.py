@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, Running, free_port
+from tests.e2e.conftest import COMMAND, Running, collectors, free_port
+from tests.kernel.workloads import spinner
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
@@ -49,6 +50,27 @@ def test_a_meter_that_never_answers_does_not_hold_up_a_signal_at_the_start(tmp_p
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_pid_namespace_of_its_own_is_said_and_costs_no_process_its_row(tmp_path: Path) -> None:
+    private = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    with subprocess.Popen(spinner(60)) as busy:
+        try:
+            with collectors(tmp_path, [*private, *COMMAND]) as serve:
+                collector = serve()
+                log = collector.log.read_text()
+                assert log.count("/proc is of another PID namespace than the kernel counts by") == 1
+                deadline = time.monotonic() + 30
+                while str(busy.pid) not in {
+                    labels["pid"] for labels, _ in collector.samples().get("kepler_process_joules_total", ())
+                }:
+                    assert time.monotonic() < deadline, "rows have the kernel's numbers"
+                    time.sleep(0.2)
+        finally:
+            busy.kill()
+    doctor = subprocess.run([*private, *COMMAND, "doctor"], capture_output=True, text=True, timeout=60)
+    assert doctor.returncode == 0
+    assert "another PID namespace" in " ".join(doctor.stdout.split())
 
 
 def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve: Callable[..., Running]) -> None:
