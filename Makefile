@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels lint bench study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels lint fuzz soak bench study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,15 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src tests benchmarks deploy
+
+FUZZ_SECONDS := 120
+fuzz: $(VENV)/.installed-dev  ## every parser of outside data under inputs by coverage, FUZZ_SECONDS in all (two minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+SOAK_MINUTES := 30
+soak: $(VENV)/.installed-dev  ## a collector beside what wears it out, for SOAK_MINUTES (30): memory, rows, books, as a table
+	$(SUDO) $(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
 bench: $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) deploy/install-packages bench
