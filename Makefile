@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels lint fuzz soak bench study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels test-endurance lint fuzz soak bench study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs r
 test-kernels: $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
 	$(SUDO) deploy/install-packages kernels
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
+
+test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads, thousands of cgroups a second (five minutes)
+	$(SUDO) env CI=$(CI) $(BIN)/pytest -q -s tests/endurance
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too
 	$(BIN)/ruff check .

@@ -81,6 +81,7 @@ def test_flag_over_variable_over_default() -> None:
         ("IDLE_POLICY", "fair"),
         ("ROWS", "1e3"),
         ("ROWS", "10"),
+        ("ROWS", "4194304"),
         ("HYPERTHREAD_RATIO", "nan"),
         ("CPU_BUDGET", "much"),
         ("WEB_CONFIG", "/nowhere/web.yml"),
