@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kepler_ebpf.attribution.carry import BrokenOff, Carry, resume, take
+from kepler_ebpf.attribution.carry import BrokenOff, Carry, ZoneState, resume, take
 from kepler_ebpf.attribution.ledger import Ledger
 from kepler_ebpf.attribution.sampler import Sampler
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
@@ -280,3 +280,31 @@ def test_counts_of_perf_go_on_by_the_zones_counter() -> None:
         assert (domain.source, domain.component) == ("rapl-perf", "package")
         assert mark == next(mark for zone, mark in life.powercap.marks().items() if zone.component == "package")
         perf.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 2**64),
+    st.integers(0, 2**64),
+    st.sampled_from((RANGE + 1, RANGE + 1, 0, 5, 2**64)),
+    st.floats(0, 1.7e308),
+    st.floats(0, 1.7e308) | st.just(float("nan")),
+)
+def test_a_state_that_lies_is_refused_or_bounded(
+    value: int, time_ns: int, span: int, joules: float, floor: float
+) -> None:
+    """It cannot stop a collector from starting, nor give it more than can have been drawn since the boot."""
+    with machine() as box:
+        first = Life(box)
+        for _ in range(3):
+            first.sample(0.1, 50.0)
+        carry = first.take()
+        life = Life(box)
+        try:
+            life.resume(replace(carry, zones={"package/0": ZoneState(value, time_ns, span, joules, floor)}))
+        except BrokenOff:
+            assert not life.ledger.measured.any()
+        else:
+            assert 0 <= life.between.joules <= 2000.0 * box.now_ns * 1e-9
+        life.sample(0.1, 50.0)
+        assert life.ledger.relative_gap("process") < 1e-9
