@@ -92,7 +92,7 @@ def resume(ledger: Ledger, meter: Meter, packages: PackageMeter, before: Carry) 
     longest = 0.0
     for name, zone in before.zones.items():
         if name not in places:
-            raise BrokenOff(f"the counter of {name} is not there")
+            raise BrokenOff(f"the counter of {name} is not there, or not known to be its own")
         domain = meter.domains[places[name]]
         now = marks[domain]
         verdict = between(Mark(zone.value, zone.time_ns, zone.span, now.unit_joules, now.most_watts), now)
