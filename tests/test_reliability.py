@@ -25,6 +25,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_fault_has_a_test() -> None:
-    rows = re.findall(r"^\| (?!fault|---)(.+?) \|.*\| (.*) \|$", PAGE, re.MULTILINE)
+    faults = PAGE.partition("## Not tested")[0]
+    rows = re.findall(r"^\| (?!fault|---)(.+?) \|.*\| (.*) \|$", faults, re.MULTILINE)
     assert len(rows) > 40
     assert [fault for fault, test in rows if "::" not in test] == []
