@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels lint bench study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels test-endurance lint fuzz soak bench study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,11 +43,23 @@ test: packages-test $(VENV)/.installed-dev  ## the whole test suite (the kernel'
 test-kernels: packages-kernels $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
 
+test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads, thousands of cgroups a second (five minutes)
+	$(SUDO) env CI=$(CI) $(BIN)/pytest -q -s tests/endurance
+
 lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too; clang-format
 	$(BIN)/clang-format --dry-run -Werror bpf/*.[ch]
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src tests benchmarks deploy
+
+FUZZ_SECONDS := 120
+fuzz: $(VENV)/.installed-dev  ## every parser of outside data under inputs by coverage, FUZZ_SECONDS in all (two minutes)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+SOAK_MINUTES := 30
+soak: $(VENV)/.installed-dev  ## a collector beside what wears it out, for SOAK_MINUTES (30): memory, rows, books, as a table
+	$(SUDO) $(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
 bench: packages-bench $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md

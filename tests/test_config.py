@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.config import GROUPS, HOST, OPTIONS, Config, add_flags, from_arguments
 from kepler_ebpf.errors import UsageError
+from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.options import parse_duration
 
 
@@ -67,6 +69,11 @@ def test_flag_over_variable_over_default() -> None:
         ("SAMPLE_INTERVAL", "61s"),
         ("METRICS_INTERVAL", "fast"),
         ("PROCFS", "/nowhere"),
+        ("PROCFS", ""),
+        ("SYSFS", ""),
+        ("CGROUPFS", ""),
+        ("CGROUPFS", "/nowhere"),
+        ("STATE_DIRECTORY", "/nowhere"),
         ("PROCESS_METRICS", "-3"),
         ("PROCESS_METRICS", "some"),
         ("LOG_LEVEL", "loud"),
@@ -74,6 +81,7 @@ def test_flag_over_variable_over_default() -> None:
         ("IDLE_POLICY", "fair"),
         ("ROWS", "1e3"),
         ("ROWS", "10"),
+        ("ROWS", "4194304"),
         ("HYPERTHREAD_RATIO", "nan"),
         ("CPU_BUDGET", "much"),
         ("WEB_CONFIG", "/nowhere/web.yml"),
@@ -124,6 +132,20 @@ def test_how_many_processes_are_shown(text: str, limit: int | None) -> None:
 def test_switches_are_booleans() -> None:
     config = parse(["--system-slices", "on"], {"KEPLER_KUBELET_VERIFY": "off"})
     assert (config.system_slices, config.kubelet_verify) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["PROCFS", "SYSFS", "CGROUPFS"])
+def test_a_folder_where_nothing_is_mounted_is_refused(name: str, tmp_path: Path) -> None:
+    for flags, environment in (([f"--{name.lower()}", str(tmp_path)], {}), ([], {f"KEPLER_{name}": str(tmp_path)})):
+        with pytest.raises(UsageError, match="a folder that is not empty: nothing is mounted there"):
+            parse(flags, environment)
+
+
+def test_a_cgroupfs_that_is_named_is_the_only_one_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
+    assert parse([], {}).fs == HostFS()
+    assert parse([], {"KEPLER_CGROUPFS": "auto"}).fs.anywhere
+    assert parse(["--cgroupfs", str(tmp_path)], {}).fs == HostFS(cgroup=tmp_path, anywhere=False)
 
 
 @pytest.mark.parametrize("name", ["PROCFS", "WEB_CONFIG", "KUBELET_CA"])

@@ -14,7 +14,7 @@ LAYERS = (
     ("config", "options"),
     ("kernel", "energy", "workloads"),
     ("attribution",),
-    ("snapshot", "recording"),
+    ("snapshot", "recording", "state"),
     ("schedule", "collector"),
     ("views",),
     ("web",),

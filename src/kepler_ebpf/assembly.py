@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from .attribution import carry
 from .attribution.domains import FloorOptions
 from .attribution.sampler import Sampler, SamplerOptions
 from .attribution.vms import VirtualMachines
@@ -17,6 +19,9 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
+from .energy.packages import PackageMeter
+from .host import pids
+from .host.fs import HostFS
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -24,11 +29,14 @@ from .kernel.source import KernelTables
 from .kernel.tables import BpfTables
 from .schedule import Schedule
 from .snapshot.publisher import Publisher, SeriesOptions
-from .workloads.hierarchies import HierarchyWatch, choose
+from .state import StateFile, Unusable, boot_id
+from .workloads.hierarchies import HierarchyChoice, HierarchyWatch, choose
 from .workloads.names.choose import name_providers, user_engines
 from .workloads.names.lookup import NameLookup
 from .workloads.resolver import WorkloadResolver
 from .workloads.source import Workloads
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Session:
     sampler: Sampler
     tables: KernelTables
     meter: Meter
+    packages: PackageMeter
     workloads: Workloads
     info: dict[str, str]
     notes: tuple[str, ...]
@@ -81,11 +90,25 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         options = SamplerOptions(
             FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
         )
-        notes = (
-            choice.notes if cgroups.hierarchy else (*choice.notes, f"{cgroups.reason}: containers cannot be told apart")
-        )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
-        yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), notes)
+        yield Session(
+            sampler,
+            tables,
+            meter,
+            choice.packages,
+            workloads,
+            _info(config, tables, choice),
+            _notes(fs, choice, cgroups),
+        )
+
+
+def _notes(fs: HostFS, choice: Choice, cgroups: HierarchyChoice) -> tuple[str, ...]:
+    found = [*choice.notes]
+    if cgroups.hierarchy is None:
+        found.append(f"{cgroups.reason}: containers cannot be told apart")
+    if not pids.are_the_kernels(fs):
+        found.append(f"{fs.proc} is of another PID namespace than the kernel counts by; {pids.OTHERWISE}")
+    return tuple(found)
 
 
 def _names_from_users(config: Config) -> NameLookup:
@@ -105,11 +128,41 @@ def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
 
     Raises KeplerError.
     """
-    with open_session(config) as session:
+    with open_session(config) as session, _books_kept(config, session) as keep:
         series = SeriesOptions(config.process_limit, config.exit_hold)
         publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
         schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
-        yield Collector(session.sampler, publisher, schedule, config.metrics_interval), session.notes
+        yield Collector(session.sampler, publisher, schedule, config.metrics_interval, keep=keep), session.notes
+
+
+@contextmanager
+def _books_kept(config: Config, session: Session) -> Iterator[Callable[[], None]]:
+    """Go on from the books of the collector before, where they are known; yields what keeps ours for the next one."""
+    if config.state_directory is None:
+        yield lambda: None
+        return
+    books = session.sampler.ledger, session.meter, session.packages
+    try:
+        file = StateFile(config.state_directory, boot_id(config.fs))
+    except Unusable as reason:
+        log.warning("no state is kept: %s", reason)
+        yield lambda: None
+        return
+    try:
+        before = file.read()
+        if before is not None:
+            gap = carry.resume(*books, before)
+            log.info(
+                "the node's counters go on: in %.1f s without a collector it used %.1f J, of which %.1f J idle",
+                *(gap.seconds, gap.joules, gap.idle_joules),
+            )
+    except (Unusable, carry.BrokenOff) as reason:
+        log.warning("the node's counters begin at 0: %s", reason)
+    file.start()
+    try:
+        yield lambda: file.put(carry.take(*books))
+    finally:
+        file.close()
 
 
 def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str]:

@@ -47,14 +47,16 @@ class Collector:
         schedule: Schedule,
         metrics_interval: float,
         clock: Callable[[], float] = time.monotonic,
+        keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """``metrics_interval``: seconds between publications."""
+        """``metrics_interval``: seconds between publications. ``keep``: keeps the books, at each of them."""
         self.snapshot: Snapshot | None = None
         self._sampler = sampler
         self._publisher = publisher
         self._schedule = schedule
         self._metrics_interval = metrics_interval
         self._clock = clock
+        self._keep = keep
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -124,6 +126,7 @@ class Collector:
         self.snapshot = self._publisher.publish(self._loop(), now, self._sampler.owed_since)
         self._sampler.begin_publication()
         self._published_at = now
+        self._keep()
 
     def _loop(self) -> Loop:
         return Loop(

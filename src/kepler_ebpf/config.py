@@ -18,11 +18,13 @@ from .options import (
     choice,
     duration,
     existing_file,
-    folder,
+    host_folder,
+    host_folder_or_auto,
     levels,
     names,
     number,
     option,
+    optional_folder,
     optional_watts,
     per_cent,
     sensor_rules,
@@ -69,9 +71,14 @@ class Config:
         "address to serve on: :9102 is every address, IPv4 and IPv6; 127.0.0.1:9102; [::1]:9102",
         ENDPOINT,
     )
-    procfs: Path = option("/proc", folder, "the host's /proc", HOST)
-    sysfs: Path = option("/sys", folder, "the host's /sys", HOST)
-    cgroupfs: Path = option("/sys/fs/cgroup", folder, "the host's /sys/fs/cgroup", HOST)
+    procfs: Path = option("/proc", host_folder, "the host's /proc", HOST)
+    sysfs: Path = option("/sys", host_folder, "the host's /sys", HOST)
+    cgroupfs: Path | None = option(
+        "auto",
+        host_folder_or_auto,
+        "the host's /sys/fs/cgroup; auto: that of this machine, or wherever else its cgroups are mounted",
+        HOST,
+    )
     metrics: frozenset[str] = option(
         "node,pod,container,process,vm",
         levels,
@@ -192,6 +199,13 @@ class Config:
         "how long series stay after their process or container has died: two scrape intervals",
         SERIES,
     )
+    state_directory: Path | None = option(
+        "",
+        optional_folder,
+        "folder for a small file by which the node's counters go on after a restart within one boot (deployment.md); "
+        "not set: they begin at 0",
+        SERIES,
+    )
     web_config: Path | None = option(
         "",
         existing_file,
@@ -203,7 +217,9 @@ class Config:
 
     @property
     def fs(self) -> HostFS:
-        return HostFS(self.procfs, self.sysfs, self.cgroupfs)
+        if self.cgroupfs is None:
+            return HostFS(self.procfs, self.sysfs)
+        return HostFS(self.procfs, self.sysfs, self.cgroupfs, anywhere=False)
 
     @property
     def process_limit(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -129,9 +130,28 @@ def text_or_auto(value: str) -> str:
 def folder(value: str) -> Path:
     """An existing folder."""
     path = Path(value)
-    if not path.is_dir():
+    if not value or not path.is_dir():
         raise ValueError("an existing folder")
     return path
+
+
+def host_folder(value: str) -> Path:
+    """A folder where something is mounted, or may be: it is not empty."""
+    path = folder(value)
+    with os.scandir(path) as entries:
+        if next(entries, None) is None:
+            raise ValueError("a folder that is not empty: nothing is mounted there")
+    return path
+
+
+def host_folder_or_auto(value: str) -> Path | None:
+    """A folder where something is mounted; None for ``auto``."""
+    return None if value == "auto" else host_folder(value)
+
+
+def optional_folder(value: str) -> Path | None:
+    """An existing folder; empty for none."""
+    return folder(value) if value else None
 
 
 def existing_file(value: str) -> Path | None:

@@ -31,9 +31,10 @@ def test_compose_grants_what_the_least_privileged_pod_has() -> None:
     assert "privileged" not in collector
     assert collector["read_only"] is True
     host = {volume["name"]: volume["hostPath"]["path"] for volume in volumes("least-privilege") if "hostPath" in volume}
-    mounted = {host.get(mount["name"]): mount["mountPath"] for mount in pod["volumeMounts"]}
-    assert mounted.pop(None) == collector["tmpfs"][0].split(":")[0]
-    assert sorted(collector["volumes"]) == sorted(f"{path}:{target}:ro" for path, target in mounted.items())
+    mounted = {host.get(mount["name"], mount["name"]): mount["mountPath"] for mount in pod["volumeMounts"]}
+    assert mounted.pop("tmp") == collector["tmpfs"][0].split(":")[0]
+    kept = f"state:{mounted.pop('state')}"
+    assert sorted(collector["volumes"]) == sorted([kept, *(f"{path}:{target}:ro" for path, target in mounted.items())])
     assert collector["environment"].keys() <= VARIABLES
 
 
@@ -51,6 +52,20 @@ def test_nothing_of_compose_listens_beyond_this_host() -> None:
     assert "--web.listen-address=127.0.0.1:9090" in service("prometheus")["command"]
     assert service("grafana")["environment"]["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     assert not any("ports" in service(name) for name in ("collector", "prometheus", "grafana"))
+
+
+def test_the_state_is_kept_where_only_the_collector_writes() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "systemd/kepler-ebpf.service")
+    service_of = unit["Service"]
+    assert service_of["Environment"] == f"KEPLER_STATE_DIRECTORY=%S/{service_of['StateDirectory']}"
+    assert service_of["StateDirectoryMode"] == "0700"
+    pod = container("privileged")
+    (place,) = (mount["mountPath"] for mount in pod["volumeMounts"] if mount["name"] == "state")
+    assert {"name": "KEPLER_STATE_DIRECTORY", "value": place} in pod["env"]
+    (volume,) = (volume for volume in volumes("privileged") if volume["name"] == "state")
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}
 
 
 def test_the_unit_bounds_the_same_capabilities() -> None:

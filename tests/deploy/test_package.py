@@ -90,6 +90,8 @@ def test_systemd_runs_it_with_its_hardening(package: Path, images: Images, tmp_p
         held = 1 << 38 | 1 << 39  # PERFMON, BPF
         assert int(status["CapPrm"], 16) == held
         assert int(status["CapBnd"], 16) & ~(held | 1 << 24 | 1 << 21) == 0, "and little else could ever be had"
+        assert inside("stat", "--format=%a %U", "/var/lib/kepler-ebpf").strip() == "700 root"
+        assert "no state is kept" not in inside("journalctl", "--unit=kepler-ebpf", "--no-pager")
         level = inside("systemd-analyze", "security", "--no-pager", "kepler-ebpf").splitlines()[-1]
         assert "OK" in level
         # What was disabled stays so; the same package once more is an upgrade for its scripts.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, Running, free_port
+from tests.cgroups import cgroup_root
+from tests.e2e.conftest import COMMAND, ROOT, Running, collectors, free_port
+from tests.e2e.powercap import Counter, see, ticking
+from tests.kernel.workloads import spinner
 from tests.needs import require
 
 pytestmark = pytest.mark.kernel
@@ -51,6 +56,27 @@ def test_a_meter_that_never_answers_does_not_hold_up_a_signal_at_the_start(tmp_p
         process.wait()
 
 
+def test_a_pid_namespace_of_its_own_is_said_and_costs_no_process_its_row(tmp_path: Path) -> None:
+    private = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    with subprocess.Popen(spinner(60)) as busy:
+        try:
+            with collectors(tmp_path, [*private, *COMMAND]) as serve:
+                collector = serve()
+                log = collector.log.read_text()
+                assert log.count("/proc is of another PID namespace than the kernel counts by") == 1
+                deadline = time.monotonic() + 30
+                while str(busy.pid) not in {
+                    labels["pid"] for labels, _ in collector.samples().get("kepler_process_joules_total", ())
+                }:
+                    assert time.monotonic() < deadline, "rows have the kernel's numbers"
+                    time.sleep(0.2)
+        finally:
+            busy.kill()
+    doctor = subprocess.run([*private, *COMMAND, "doctor"], capture_output=True, text=True, timeout=60)
+    assert doctor.returncode == 0
+    assert "another PID namespace" in " ".join(doctor.stdout.split())
+
+
 def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve: Callable[..., Running]) -> None:
     collector = serve()
     kept = 1 << 2 | 1 << 38 | 1 << 39  # DAC_READ_SEARCH, PERFMON, BPF
@@ -61,3 +87,88 @@ def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve
         for name in ("CapPrm", "CapEff", "CapBnd"):
             assert int(status[name], 16) & ~kept == 0, (task.name, name, status[name])
         assert status["NoNewPrivs"] == "1"
+
+
+def cpu_seconds(collector: Running, pid: int) -> float:
+    page = collector.samples().get("kepler_process_cpu_time_seconds_total", ())
+    return next((value for labels, value in page if labels["pid"] == str(pid)), 0.0)
+
+
+def test_two_instances_count_the_same_and_one_outlives_the_other(serve: Callable[..., Running]) -> None:
+    collectors = [serve(), serve()]
+    for alive in (collectors, collectors[1:]):
+        with subprocess.Popen(spinner(1.0)) as busy:
+            pass
+        for collector in alive:
+            deadline = time.monotonic() + 30
+            while cpu_seconds(collector, busy.pid) < 0.95:
+                assert time.monotonic() < deadline, collector.log.read_text()
+                time.sleep(0.2)
+            assert cpu_seconds(collector, busy.pid) < 1.2
+        collectors[0].process.kill()
+        collectors[0].process.wait()
+
+
+def hold(collector: Running, counter: Counter, seconds: float) -> None:
+    """SIGSTOP for so long: no energy is lost, no power shows it, and late samples are counted."""
+    before = see(collector, counter)
+    collector.process.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    collector.process.send_signal(signal.SIGCONT)
+    after = see(collector, counter)
+    assert after.least - before.most <= after.joules - before.joules <= after.most - before.least
+    assert after.page["kepler_node_power_max_watts"][0][1] < 100
+    for name in ("samples", "late_samples"):
+        ((_, now),), ((_, then),) = (seen.page[f"kepler_ebpf_{name}_total"] for seen in (after, before))
+        assert now > then, name
+    assert after.page["kepler_ebpf_failed_samples_total"][0][1] == 0
+    assert all(gap < 1e-9 for _, gap in after.page["kepler_ebpf_books_gap_ratio"])
+
+
+def test_stopped_and_continued_it_has_lost_nothing(serve: Callable[..., Running], tmp_path: Path) -> None:
+    with ticking(tmp_path / "sys") as counter:
+        hold(serve("--sysfs", str(counter.sysfs)), counter, 3.0)
+
+
+@contextmanager
+def memory_limit(mebibytes: int) -> Iterator[list[str]]:
+    """A command that puts what follows it into a cgroup with so much memory."""
+    name, limit = f"kepler-test-{os.getpid()}", mebibytes << 20
+    v1, root = Path("/sys/fs/cgroup/memory"), cgroup_root()
+    place = (v1 if v1.exists() else root) / name
+    place.mkdir()
+    try:
+        files = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max")
+        found = [place / file for file in files if (place / file).exists()]
+        require(found, "needs the memory controller")
+        for file in found:
+            file.write_text(str(0 if file.name == "memory.swap.max" else limit))
+        yield ["/bin/sh", "-c", f'echo $$ > {place}/cgroup.procs; exec "$@"', "sh"]
+    finally:
+        deadline = time.monotonic() + 10
+        while place.exists() and time.monotonic() < deadline:
+            with suppress(OSError):
+                place.rmdir()
+            time.sleep(0.05)
+
+
+def test_the_units_memory_limit_is_enough(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "making cgroups needs root")
+    unit = (ROOT / "deploy/systemd/kepler-ebpf.service").read_text()
+    (most,) = re.findall(r"^MemoryMax=(\d+)M$", unit, re.MULTILINE)
+    with memory_limit(int(most)) as within, collectors(tmp_path, [*within, *COMMAND]) as serve:
+        collector = serve()
+        for _ in range(20):
+            assert collector.get("/metrics", "application/openmetrics-text;version=1.0.0")
+            time.sleep(0.1)
+        assert collector.process.poll() is None
+
+
+def test_too_little_memory_for_the_loader_is_one_line() -> None:
+    require(os.geteuid() == 0, "making cgroups needs root")
+    with memory_limit(70) as within:
+        command = [*within, *COMMAND, "serve", "--listen", f"127.0.0.1:{free_port()}"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 1
+    assert "raise the memory limit" in answer.stderr
+    assert "Traceback" not in answer.stderr

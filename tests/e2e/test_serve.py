@@ -217,6 +217,9 @@ def test_doctor_says_what_there_is(serve: Serve) -> None:
 
 def test_without_cgroups_all_is_the_hosts(serve: Serve, tmp_path: Path) -> None:
     answer = run(["doctor", "--cgroupfs", str(tmp_path)])
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1), "an empty folder is a mistake"
+    (tmp_path / "not-empty").touch()
+    answer = run(["doctor", "--cgroupfs", str(tmp_path)])
     assert answer.returncode == 0, answer.stdout
     assert "everything counts as the host's" in " ".join(answer.stdout.split())
     collector = serve("--cgroupfs", str(tmp_path))

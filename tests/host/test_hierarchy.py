@@ -80,6 +80,8 @@ def test_cgroups_mounted_elsewhere_are_found(
     ]
     memory = {one.memory for one in found}
     assert memory == {next((tmp_path / place for place, _, options in mounts if "memory" in options), None)}
+    # Not where another folder was named: only what is below it.
+    assert all(fs.cgroup in one.root.parents for one in hierarchies(replace(fs, anywhere=False)))
     # The folder that is said to users is one that works.
     assert hierarchies(replace(fs, cgroup=folders_to_name(fs)[0]))[0] == found[0]
 

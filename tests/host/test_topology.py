@@ -8,7 +8,7 @@ import pytest
 
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.host.fs import HostFS
-from kepler_ebpf.host.topology import read_topology
+from kepler_ebpf.host.topology import parse_cpu_list, read_topology
 
 
 def machine(root: Path, online: dict[int, tuple[int, str]], possible: str) -> HostFS:
@@ -56,3 +56,9 @@ def test_what_comes_later_is_appended(tmp_path: Path) -> None:
 def test_no_cpu_is_a_line(tmp_path: Path) -> None:
     with pytest.raises(KeplerError, match="lists no CPU"):
         read_topology(machine(tmp_path, {}, ""))
+
+
+@pytest.mark.parametrize("text", ["0-99999999999", "5-3", "-1", "0-65535,0-65535", "1-2-3", "x", "0-65536"])
+def test_what_is_no_list_of_cpus_costs_no_memory(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_cpu_list(text)

@@ -67,3 +67,17 @@ def test_what_is_no_btf_is_refused(data: bytes) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         Types(blob(data))
+
+
+@pytest.mark.parametrize(
+    ("types", "ask"),
+    [
+        (type_(b"outer", 4, 1, 24, member(b"", 1, 0)), "a structure inside of itself"),
+        (type_(b"outer", 4, 1, 24, member(b"", 99, 0)), "a type that is not there"),
+        (type_(b"outer", 4, 500, 24, member(b"first", 0, 0)), "members that are not there"),
+        (type_(b"outer", 4, 1, 24, struct.pack("=III", 5000, 0, 0)), "a name that is not there"),
+    ],
+)
+def test_what_cannot_be_followed_is_a_value_error(types: bytes, ask: str) -> None:
+    with pytest.raises(ValueError):
+        Types(blob(types)).offset("outer", "absent")

@@ -120,6 +120,38 @@ def test_a_loader_that_is_killed_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\n" not in str(caught.value)
 
 
+STEPS = ("may_read_strings", "types_of_kernel", "compile_programs", "load_typed", "attach_program")
+LAST = ("resource.getrusage", "socket.send_fds")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", [*STEPS, *LAST])
+def test_a_loader_killed_at_any_step_is_said_and_leaves_nothing(
+    step: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL before and after each of them; what was sent whole before it died counts."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    where, _, name = f"loader.{step}".rpartition(".")
+    kill = "os.kill(os.getpid(), 9)"
+    call = f"[{kill}, real(*a, **k)]" if moment == "before" else f"[real(*a, **k), {kill}]"
+    replaced = f"real = {where}.{name}; {where}.{name} = lambda *a, **k: {call}"
+    start = launch._START.replace(
+        "from kepler_ebpf.kernel.loader import main; main()",
+        f"import os; from kepler_ebpf.kernel import loader; {replaced}; loader.main()",
+    )
+    assert start != launch._START
+    monkeypatch.setattr(launch, "_START", start)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    if (step, moment) == (LAST[-1], "after"):
+        load_programs(SIZES).close()
+    else:
+        with pytest.raises(KeplerError, match="the BPF loader") as caught:
+            load_programs(SIZES)
+        assert "Traceback" not in str(caught.value)
+    # Programs, maps and links live as long as somebody has a descriptor of theirs: the loader is gone.
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 def test_closing_detaches(accounting: Callable[..., BpfTables]) -> None:
     books = accounting()
     fds = [*books.loaded.links.values(), *books.loaded.programs.values()]

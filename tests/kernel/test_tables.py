@@ -11,10 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel import counters
 from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW
 from kepler_ebpf.kernel.tables import BpfTables
@@ -429,3 +432,20 @@ def test_hyperthreads_share(accounting: Start) -> None:
     assert float(alone["shared_ns"].sum()) * 1e-9 < 0.3 * row_seconds(alone) + others
     for row in burn([0, 1]):
         assert float(row["shared_ns"].sum()) > 0.7 * row_seconds(row) * 1e9
+
+
+def test_a_proc_of_another_pid_namespace_ends_no_process(tmp_path: Path) -> None:
+    """What it does not list may live all the same."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/stat").write_text("2 (sh) S 1 1 1 0 -1 4194304 95 0 0 0 0 0 0 0 20 0 1 0 99 0 0\n")
+    books = BpfTables(HostFS(proc=tmp_path), read_topology(HostFS()), None, 1024, 64)
+    try:
+        time.sleep(0.1)
+        books.sample()
+        ours = books.row_of_process(os.getpid())
+        assert ours is not None
+        books.sweep()
+        assert books.processes.rows["dead"][ours] == 0
+    finally:
+        books.close()

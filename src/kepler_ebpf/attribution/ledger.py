@@ -6,6 +6,7 @@ At each level (processes, containers) ``Σ rows + exited + idle + unattributed =
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -183,6 +184,24 @@ class Ledger:
         """Fraction of the time of this many hardware threads that was not idle, since the publication began."""
         whole = self._seconds * threads
         return min((self.busy_seconds - self._published_busy) / whole, 1.0) if whole > 0 else 0.0
+
+    def resume(
+        self,
+        measured: Floats,
+        idle: Floats,
+        unattributed: Floats,
+        exited: Mapping[str, Floats],
+        domains: Floats,
+    ) -> None:
+        """Go on from the books of a collector that was here before; nothing has been booked yet.
+
+        All cumulative; ``exited``: by level, all figures of its rows, none of which are ours.
+        """
+        self.measured, self.idle, self.unattributed = measured.copy(), idle.copy(), unattributed.copy()
+        self.domains = domains.copy()
+        for name, level in self.levels.items():
+            level.exited = exited[name].copy()
+        self._begin()
 
     def relative_gap(self, level: str) -> float:
         """How far a level's books are from what was measured since the start, relative to it."""

@@ -8,6 +8,7 @@ from collections import Counter, deque
 import numpy as np
 
 from ..columns import Floats, Indexes
+from ..host import pids
 from ..host.fs import HostFS, read_text
 from ..kernel.source import KernelTables
 from ..kernel.table import COUNTERS, Slices
@@ -28,6 +29,7 @@ class VirtualMachines:
 
     def __init__(self, fs: HostFS, tables: KernelTables, table: WorkloadTable) -> None:
         self._fs = fs
+        self._asks = pids.are_the_kernels(fs)
         self._processes = tables.processes
         self._table = table
         self._packages = tables.packages
@@ -59,7 +61,7 @@ class VirtualMachines:
                     self._owed[row] = np.zeros((len(COUNTERS), self._packages))
                     self._table.assign(self._offset + row, workload)
         self._readers = [thread for thread in self._readers if thread.is_alive()]
-        if len(self._readers) == _MAX_READERS:
+        if len(self._readers) == _MAX_READERS or not self._asks:
             return
         used = self._processes.used()
         comms = self._processes.rows["comm"][used]

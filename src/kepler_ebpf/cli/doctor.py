@@ -20,6 +20,7 @@ from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..errors import KeplerError
+from ..host import pids
 from ..host.fs import HostFS
 from ..host.processor import is_x86
 from ..host.topology import read_topology
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = from_arguments(arguments, environment)
     fs = config.fs
     findings: list[Finding] = []
-    for check in (_capabilities, _bpf, _counters, _powercap, _gpus, _cgroups):
+    for check in (_capabilities, _bpf, _processes, _counters, _powercap, _gpus, _cgroups):
         findings += check(fs)
     findings += _names(config)
     findings += _power(config)
@@ -115,6 +116,16 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
         f"{len(topology.online)} online, {topology.packages} package(s), "
         + ("hyperthreads share cores" if threads else "no hyperthreads"),
     )
+
+
+def _processes(fs: HostFS) -> Iterator[Finding]:
+    if not pids.are_the_kernels(fs):
+        yield Finding(
+            "processes",
+            POORER,
+            f"{fs.proc} is of another PID namespace than the kernel counts by",
+            pids.OTHERWISE,
+        )
 
 
 def _counters(fs: HostFS) -> Iterator[Finding]:

@@ -80,6 +80,11 @@ class Believer:
         self._unchanged = False
         self._recent_watts = 0.0
 
+    @property
+    def believed(self) -> tuple[int, int] | None:
+        """The latest value believed, and when it was first seen (ns): all up to it has been told."""
+        return None if self._last is None else (self._last.value, self._last.time_ns)
+
     def restart(self) -> None:
         """Forget the value: what the counter does until the next reading is not ours."""
         self._last = self._candidate = self._held = None

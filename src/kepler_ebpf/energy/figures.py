@@ -7,11 +7,12 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from .believe import Verdict
+from .marks import Mark
 from .source import Domain, EnergySource
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,10 @@ class Figures:
     def longest_seconds(self) -> float:
         """For how long it may be left unread: for ever, where counters do not wrap."""
         return math.inf
+
+    def marks(self) -> Mapping[Domain, Mark]:
+        """None: its counters begin with us."""
+        return {}
 
     def fault(self, what: str, reason: str) -> None:
         """Count a reading that was not believed, and log it where it is another fault than before."""

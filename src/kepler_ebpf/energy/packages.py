@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .figures import LIVE_SECONDS, read_safely
+from .marks import Mark
 from .model import ModelSource
 from .source import Domain, EnergySource, PackageSource
 
@@ -122,6 +123,24 @@ class PackageMeter:
                 longest_ns = max(longest_ns, round(covered_ns))
         return longest_ns
 
+    def marks(self) -> dict[Domain, Mark]:
+        """Where the counters stand of the domains that count now, as far as they run on whoever reads them.
+
+        Counts of perf events begin with whoever opens them: the same zone's counter in the powercap tree stands in.
+        """
+        same = _RAPL if self._active.name in _RAPL else (self._active.name,)
+        zones = {
+            (domain.component, domain.zone): mark
+            for source in self._candidates
+            for domain, mark in source.marks().items()
+            if source.name in same
+        }
+        return {
+            domain: zones[domain.component, domain.zone]
+            for domain in self._active.domains
+            if (domain.component, domain.zone) in zones
+        }
+
     def close(self) -> None:
         for source in self._sources:
             source.close()
@@ -158,5 +177,7 @@ def _answers(source: PackageSource) -> bool:
     return packages and not any(reason not in _OF_ENERGY for reason in source.faults)
 
 
+_RAPL = ("rapl-perf", "rapl-powercap")
+"""Two ways to the same counters."""
 _OF_ENERGY = ("reset", "jump", "gap", "leap", "malformed")
 """Faults of what a counter says; all others are of a counter that could not be read."""

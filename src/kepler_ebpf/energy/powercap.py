@@ -18,6 +18,7 @@ from pathlib import Path
 from ..host.fs import HostFS, read_text, same_file
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
 from .figures import Figures, reason_of
+from .marks import Mark
 from .mirrors import Mirrors, Outcome
 from .places import Places
 from .source import ALL_PACKAGES, Domain
@@ -114,6 +115,15 @@ class PowercapSource(Figures):
         """For how long the zones may be left unread: after that one may have wrapped unseen."""
         believers = [counter.believer for counter in self._counters.values() if counter.believer.span]
         return min((one.span * _MICROJOULE / one.most_watts for one in believers), default=math.inf)
+
+    def marks(self) -> dict[Domain, Mark]:
+        """Where the counters stand: they run from boot to boot."""
+        found = {}
+        for counter in self._counters.values():
+            one, believed = counter.believer, counter.believer.believed
+            if counter.position is not None and believed is not None:
+                found[self.domains[counter.position]] = Mark(*believed, one.span, _MICROJOULE, one.most_watts)
+        return found
 
     def close(self) -> None:
         for counter in self._counters.values():

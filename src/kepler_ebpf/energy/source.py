@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import Component
+from .marks import Mark
 
 ALL_PACKAGES = -1
 """Index of a domain that all CPUs pay for: a counter of the whole machine."""
@@ -96,6 +98,9 @@ class PackageSource(EnergySource, Protocol):
 
     @property
     def expected(self) -> tuple[Domain, ...]: ...
+
+    def marks(self) -> Mapping[Domain, Mark]:
+        """Where the counters of its domains stand, as far as they run on whoever reads them."""
 
 
 @runtime_checkable

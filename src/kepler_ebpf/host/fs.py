@@ -13,11 +13,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class HostFS:
-    """Roots of the host's ``/proc``, ``/sys`` and ``/sys/fs/cgroup``."""
+    """Roots of the host's ``/proc``, ``/sys`` and ``/sys/fs/cgroup``.
+
+    ``anywhere``: whether cgroups are looked for wherever they are mounted where ``cgroup`` has none: not where the user
+    has said which to take.
+    """
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     cgroup: Path = Path("/sys/fs/cgroup")
+    anywhere: bool = True
 
 
 def read_text(path: Path | str, limit: int = 65536) -> str:

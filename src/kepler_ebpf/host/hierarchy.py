@@ -42,11 +42,11 @@ class _Mount:
 def hierarchies(fs: HostFS) -> list[Hierarchy]:
     """All that could tell containers apart: v2 first, alone or beside v1 (hybrid), then those of v1.
 
-    They are looked for below ``fs.cgroup``, and where that has none, wherever they are mounted.
+    They are looked for below ``fs.cgroup``, and where that has none, wherever they are mounted (``fs.anywhere``).
     """
     mounts = _mounts(fs)
     found = _below(fs, fs.cgroup, mounts)
-    if not found and _sees_mounts(fs):
+    if not found and fs.anywhere and _sees_mounts(fs):
         for mount in mounts:
             known = {one.number for one in found}
             found += [one for one in _below(fs, mount.place, mounts) if one.number not in known]

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from ..errors import KeplerError
 from .fs import HostFS, read_text
 
+_MOST_CPUS = 1 << 16
+"""More than any kernel is built for (CONFIG_NR_CPUS)."""
+
 
 def parse_cpu_list(text: str) -> list[int]:
     """``"0-2,8"`` → ``[0, 1, 2, 8]`` (the kernel's cpulist format). Raises ValueError."""
     cpus: list[int] = []
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
+        start, end = int(first), int(last or first) + 1
+        if not 0 <= start <= end <= _MOST_CPUS or len(cpus) + end - start > _MOST_CPUS:
+            raise ValueError(f"no list of CPUs: {text[:80]!r}")
+        cpus.extend(range(start, end))
     return cpus
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 KERNEL = Path("/sys/kernel/btf/vmlinux")
@@ -28,14 +29,22 @@ _TRAILERS = {
 }
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"cut short: {error}") from error
+    except RecursionError:  # a structure that is inside of itself
+        raise ValueError("nested without end") from None
+
+
 class Types:
-    """The types in one blob of BTF. Raises ValueError where it is none, or has kinds we know nothing of."""
+    """The types in one blob of BTF. All raise ValueError where it is none, or has kinds we know nothing of."""
 
     def __init__(self, data: bytes) -> None:
-        try:
+        with _understood():
             self._index(data)
-        except (struct.error, IndexError) as error:
-            raise ValueError(f"cut short: {error}") from error
 
     def _index(self, data: bytes) -> None:
         magic, _, _, header, types, length, strings, _ = _HEADER.unpack_from(data)
@@ -59,17 +68,19 @@ class Types:
 
     def offset(self, structure: str, member: str) -> int:
         """Bytes from the start of ``struct structure`` to its member, also inside anonymous parts. Raises KeyError."""
-        for name, bits in self._members(self._find(_STRUCT, structure)):
-            if name == member:
-                return bits // 8
+        with _understood():
+            for name, bits in self._members(self._find(_STRUCT, structure)):
+                if name == member:
+                    return bits // 8
         raise KeyError(f"struct {structure} has no member {member}")
 
     def enumerator(self, enum: str, name: str) -> int:
         """The value of a name of ``enum enum``. Raises KeyError."""
         at = self._at[self._find(_ENUM, enum)]
-        for text, value in self._parts(at, _ENUMERATOR):
-            if self._text(text) == name:
-                return int(value)
+        with _understood():
+            for text, value in self._parts(at, _ENUMERATOR):
+                if self._text(text) == name:
+                    return int(value)
         raise KeyError(f"enum {enum} has no {name}")
 
     def typedef(self, name: str) -> int:

@@ -94,7 +94,7 @@ def load(defines: dict[str, int], hierarchy: int = 0, controller: str = "", stri
     try:
         defines = {**defines, **offsets(types, hierarchy, controller), **({"STRINGS": 1} if strings else {})}
         numbers = {program: types.typedef(f"btf_trace_{event}") for program, event in TRACEPOINTS.items()}
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise LoadError(f"this kernel is not one we know how to read: {error.args[0]}") from error
     bpf = compile_programs(defines)
 

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from ..host.fs import HostFS, read_text
 from ..host.hierarchy import Hierarchy, path_in
+from ..host.pids import are_the_kernels
 
 
-def is_gone(fs: HostFS, tgid: int) -> bool:
-    """Whether no process has this number."""
-    return not (fs.proc / str(tgid)).exists()
+@dataclass(frozen=True)
+class Told:
+    """A process by ``/proc``. ``start_ns``: since the boot, as far as ticks tell. ``cgroup_id``: 0 in no hierarchy."""
+
+    comm: bytes
+    start_ns: int
+    cgroup_id: int
 
 
-def start_ns_of(fs: HostFS, tgid: int) -> int:
-    """When a process started, in ns since the boot as far as ticks tell (proc_pid_stat(5), field 22).
+class Processes:
+    """Asks ``/proc``, unless that is of another PID namespace: then nothing is known of anybody."""
 
-    Raises OSError and ValueError.
-    """
-    fields = read_text(fs.proc / str(tgid) / "stat").rpartition(")")[2].split()
-    return int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK"))
+    def __init__(self, fs: HostFS) -> None:
+        self._proc = fs.proc
+        self._known = are_the_kernels(fs)
 
+    def is_gone(self, tgid: int) -> bool:
+        """Whether no process has this number."""
+        return self._known and not (self._proc / str(tgid)).exists()
 
-def cgroup_id_of(fs: HostFS, hierarchy: Hierarchy, tgid: int) -> int:
-    """The id of a process's cgroup: the inode number of its directory. Raises OSError, and ValueError outside of it."""
-    path = path_in(read_text(fs.proc / str(tgid) / "cgroup"), hierarchy)
-    if path is None:
-        raise ValueError(f"process {tgid} is in no cgroup below {hierarchy.root}")
-    return os.stat(hierarchy.root / path.lstrip("/")).st_ino
+    def look(self, tgid: int, hierarchy: Hierarchy | None) -> Told | None:
+        """A process, or None where that is not known."""
+        if not self._known:
+            return None
+        place = self._proc / str(tgid)
+        try:
+            fields = read_text(place / "stat").rpartition(")")[2].split()
+            start_ns = int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK"))  # proc_pid_stat(5), field 22
+            path = path_in(read_text(place / "cgroup"), hierarchy) if hierarchy else None
+            if hierarchy and path is None:
+                return None
+            # The id of a cgroup is the inode number of its directory.
+            cgroup_id = os.stat(hierarchy.root / path.lstrip("/")).st_ino if hierarchy and path is not None else 0
+            return Told(read_text(place / "comm").encode()[:15], start_ns, cgroup_id)
+        except (OSError, ValueError, IndexError):
+            return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import KeplerError
-from ..host.fs import HostFS, read_text
+from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
 from ..host.syscalls import Element, delete_keys
 from ..host.topology import Topology
@@ -52,7 +52,7 @@ class BpfTables:
         self.packages = packages_told_apart(topology, rows) if by_package else 1
         self._known_dead = 0
         self._checked = np.zeros(topology.cpus, np.uint64)  # since when a slice ran that was looked at, by CPU
-        self._fs = fs
+        self._proc = procfs.Processes(fs)
         self._hierarchy = hierarchy
         every_cpu = range(topology.cpus)
         wanted = {"cycle": cycles, "miss": misses, "instruction": instructions}
@@ -215,20 +215,13 @@ class BpfTables:
 
         None where it is gone or no row is free.
         """
-        try:
-            comm = read_text(self._fs.proc / str(tgid) / "comm").encode()[:15]
-            start_ns = procfs.start_ns_of(self._fs, tgid)
-            cgroup_id = procfs.cgroup_id_of(self._fs, self._hierarchy, tgid) if self._hierarchy else 0
-        except (OSError, ValueError, IndexError):
-            return None
-        if not self._free_rows.take():
+        told = self._proc.look(tgid, self._hierarchy)
+        if told is None or not self._free_rows.take():
             return None
         index = int(struct.unpack_from("=I", self._free_rows.value)[0])
         row = self.processes.rows
-        row["start_ns"][index] = start_ns
-        row["comm"][index] = comm
-        row["cgroup_id"][index] = cgroup_id
-        row["cgroup_row"][index] = self._cgroup_row(cgroup_id)
+        row["start_ns"][index], row["comm"][index] = told.start_ns, told.comm
+        row["cgroup_id"][index], row["cgroup_row"][index] = told.cgroup_id, self._cgroup_row(told.cgroup_id)
         struct.pack_into("=QQ", self._row_of.key, 0, 0, tgid)
         struct.pack_into("=I", self._row_of.value, 0, index)
         self._row_of.update()
@@ -251,7 +244,7 @@ class BpfTables:
                 self._mark_dead(earlier)
             latest[tgid] = index
         for tgid, index in latest.items():
-            if procfs.is_gone(self._fs, tgid):
+            if self._proc.is_gone(tgid):
                 self._mark_dead(index)
 
     def _mark_dead(self, index: int) -> None:

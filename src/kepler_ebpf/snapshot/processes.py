@@ -92,13 +92,14 @@ class ProcessSeries:
     ``hold_seconds``: how long the dead stay.
     """
 
-    def __init__(self, limit: int, hold_seconds: float, workloads: Workloads, figures: int = len(NODE) + 2) -> None:
+    def __init__(self, limit: int, hold_seconds: float, workloads: Workloads, exited: Floats | None = None) -> None:
+        """``exited``: float64[f], what series had come to that ended before us."""
         self._limit = limit
         self._hold_seconds = hold_seconds
         self._workloads = workloads
         self._shown: dict[Key, _Series] = {}
-        self._exited = np.zeros(figures)
-        self._other = np.zeros(figures)
+        self._exited = np.zeros(len(NODE) + 2) if exited is None else exited.copy()
+        self._other = np.zeros(len(self._exited))
 
     def publish(self, candidates: Candidates, total: Floats, watts: float, now: float) -> Processes:
         """The series of this publication.

@@ -47,7 +47,11 @@ class Publisher:
             self._ledger.levels["container"], sampler.table, workloads, options.hold_seconds
         )
         self._processes = (
-            None if options.processes is None else ProcessSeries(options.processes, options.hold_seconds, workloads)
+            None
+            if options.processes is None
+            else ProcessSeries(
+                options.processes, options.hold_seconds, workloads, self._ledger.levels["process"].exited
+            )
         )
 
     def publish(self, loop: Loop, now: float, owed_since: float) -> Snapshot:

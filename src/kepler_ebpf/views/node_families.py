@@ -73,7 +73,7 @@ FAMILIES = (
         "counter",
         "node",
         (),
-        "Energy of the node since the collector started: packages, DRAM and GPUs.",
+        "Energy of the node since the collector started, or longer (--state-directory): packages, DRAM and GPUs.",
         alone(lambda s: float(s.node.joules.sum())),
     ),
     *(

@@ -1,0 +1,139 @@
+"""What takes a minute, or a machine of one's own: ``make test-endurance``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cgroups import cgroup_root
+from tests.e2e.conftest import Running, collectors
+from tests.e2e.powercap import ticking
+from tests.e2e.test_faults import hold
+from tests.kernel.workloads import in_cgroup, usage_seconds
+from tests.needs import require
+
+pytestmark = pytest.mark.kernel
+
+THREADS = """
+import sys, threading, time
+threading.stack_size(64 << 10)
+hold = threading.Event()
+def nap():
+    while not hold.wait(5.0):
+        pass
+for _ in range(int(sys.argv[1])):
+    threading.Thread(target=nap, daemon=True).start()
+print("started", flush=True)
+time.sleep(600)
+"""
+STORM = """
+import os, sys, time
+made, root, first, end = 0, sys.argv[1], int(sys.argv[2]) << 32, time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    place = f"{root}/{first + made:064x}"
+    os.mkdir(place)
+    os.rmdir(place)
+    made += 1
+print(made)
+"""
+OFTEN = "while :; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 0.02; done"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    with collectors(tmp_path) as start:
+        yield start
+
+
+def healthy(collector: Running) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """A page on which no sample has failed and all books close."""
+    page = collector.samples()
+    assert page["kepler_ebpf_failed_samples_total"][0][1] == 0
+    assert all(gap < 1e-9 for _, gap in page["kepler_ebpf_books_gap_ratio"])
+    assert collector.get("/healthz")
+    return page
+
+
+def goes_on(collector: Running, samples: int = 20) -> None:
+    """So many further samples are taken and published."""
+    began, deadline = collector.value("kepler_ebpf_samples_total"), time.monotonic() + 120
+    while collector.value("kepler_ebpf_samples_total") < began + samples:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def storm(root: Path, seconds: float) -> int:
+    """Make and remove cgroups as fast as all CPUs can; how many."""
+    command = [sys.executable, "-S", "-c", STORM, str(root)]
+    workers = [
+        subprocess.Popen([*command, str(number), str(seconds)], stdout=subprocess.PIPE, text=True)
+        for number in range(os.cpu_count() or 1)
+    ]
+    return sum(int(worker.communicate()[0]) for worker in workers)
+
+
+def test_stopped_for_a_minute(serve: Callable[..., Running], tmp_path: Path) -> None:
+    with ticking(tmp_path / "sys") as counter:
+        hold(serve("--sysfs", str(counter.sysfs)), counter, 60.0)
+
+
+def test_twenty_thousand_threads_are_one_row(serve: Callable[..., Running]) -> None:
+    collector = serve()
+    goes_on(collector)
+    before = healthy(collector)
+    with subprocess.Popen([sys.executable, "-S", "-c", THREADS, "20000"], stdout=subprocess.PIPE) as crowd:
+        assert crowd.stdout is not None
+        try:
+            require(crowd.stdout.readline() == b"started\n", "this machine has no room for 20,000 threads")
+            goes_on(collector)
+            during = healthy(collector)
+        finally:
+            crowd.kill()
+    rows = [
+        {labels["table"]: value for labels, value in page["kepler_ebpf_rows_used"]}["process"]
+        for page in (before, during)
+    ]
+    assert rows[1] - rows[0] < 1000
+    goes_on(collector)
+    after = healthy(collector)
+    assert sum(value for _, value in after["kepler_ebpf_overflow_slices_total"]) == 0
+
+
+def test_a_storm_of_cgroups_costs_the_container_beside_it_nothing(serve: Callable[..., Running]) -> None:
+    root = cgroup_root() / "docker"
+    ours = not root.exists()
+    root.mkdir(exist_ok=True)
+    name = secrets.token_hex(32)
+    (root / name).mkdir()
+    try:
+        collector = serve()
+        with in_cgroup(str(root / name), ["/bin/sh", "-c", OFTEN]) as busy:
+            try:
+                made = storm(root, 10.0)
+                goes_on(collector)
+                page = healthy(collector)
+            finally:
+                busy.kill()
+        print(f"{made / 10.0:.0f} cgroups a second")
+        used = {table["table"]: value for table, value in page["kepler_ebpf_rows_used"]}
+        assert used["cgroup"] < 1000, "what never ran takes no row"
+        truth, deadline = usage_seconds(str(root / name)), time.monotonic() + 60
+        while abs(collector.by_id("kepler_container_cpu_time_seconds_total").get(name, 0.0) / truth - 1) > 0.05:
+            assert time.monotonic() < deadline, (collector.by_id("kepler_container_cpu_time_seconds_total"), truth)
+            time.sleep(0.5)
+    finally:
+        for _ in range(100):
+            try:
+                os.rmdir(root / name)
+                break
+            except OSError:
+                time.sleep(0.1)
+        if ours:
+            os.rmdir(root)
