@@ -17,6 +17,7 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
+from .host.hierarchy import Hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -28,20 +29,20 @@ from .workloads.hierarchies import HierarchyWatch, choose
 from .workloads.names.choose import name_providers, user_engines
 from .workloads.names.lookup import NameLookup
 from .workloads.resolver import WorkloadResolver
-from .workloads.source import Workloads
 
 
 @dataclass(frozen=True)
 class Session:
     """Everything that samples, ready to: what ``serve`` publishes, and other verbs show or record.
 
-    ``info``: facts of the machine. ``notes``: what a user should know.
+    ``hierarchy``: whose cgroups are told apart. ``info``: facts of the machine. ``notes``: what a user should know.
     """
 
     sampler: Sampler
     tables: KernelTables
     meter: Meter
-    workloads: Workloads
+    workloads: WorkloadResolver
+    hierarchy: Hierarchy | None
     info: dict[str, str]
     notes: tuple[str, ...]
 
@@ -85,7 +86,7 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
             choice.notes if cgroups.hierarchy else (*choice.notes, f"{cgroups.reason}: containers cannot be told apart")
         )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
-        yield Session(sampler, tables, meter, workloads, _info(config, tables, choice), notes)
+        yield Session(sampler, tables, meter, workloads, cgroups.hierarchy, _info(config, tables, choice), notes)
 
 
 def _names_from_users(config: Config) -> NameLookup:

@@ -106,6 +106,10 @@ class Sampler:
         self.lifecycle.settle_processes(now, self.owed_since - linger)
         return frame
 
+    def hold_floors(self) -> None:
+        """Learn no more of idle floors, so that runs can be compared: a floor that is not known stays unknown."""
+        self._domains.hold_floors()
+
     def begin_publication(self) -> None:
         """Start a new publication interval: peaks and means are taken since this moment."""
         self.ledger.begin_publication()

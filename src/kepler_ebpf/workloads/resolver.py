@@ -55,6 +55,7 @@ class WorkloadResolver:
         self._known: FairTable[Workload] = FairTable(_MAX_KNOWN)
         self._unknown: FairTable[float] = FairTable(_MAX_HINTS)  # until when it is not asked again
         self._homes = Homes()
+        self._single: dict[int, tuple[str, Workload]] = {}
         self._vouching: set[str] = set()
         self._memory = WorkingSets(hierarchy)
         self._tree.scan()
@@ -66,6 +67,13 @@ class WorkloadResolver:
     def faults(self) -> Mapping[tuple[str, str], int]:
         """Failed requests for names, by provider and reason."""
         return {**self._naming.faults, **self._users.faults}
+
+    def single_out(self, cgroup_id: int, path: str, workload: Workload) -> None:
+        """Count a cgroup and all below it for this workload, whatever their names say, from its first slice on.
+
+        To be called before a slice of it has been looked up.
+        """
+        self._single[cgroup_id] = (path, workload)
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks.
@@ -89,6 +97,8 @@ class WorkloadResolver:
             return known
         if self._tree.root is None or not cgroup_id:
             return SYSTEM
+        if cgroup_id in self._single:
+            return self._single[cgroup_id][1]
         until = self._unknown.get(cgroup_id)
         if until is not None and self._clock() < until:
             return None
@@ -175,6 +185,9 @@ class WorkloadResolver:
 
     def _workload(self, path: str) -> Workload | None:
         """The workload behind a path, as far as the path can be believed; None where that is not known yet."""
+        for above, workload in self._single.values():
+            if path.startswith(f"{above}/"):
+                return workload
         told = parse(path)
         identity = told.outer or told
         owner = identity.owner or (self._tree.owner_above(identity.home) if identity.home else "")
