@@ -13,7 +13,7 @@ import pytest
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.syscalls import object_info
 from kepler_ebpf.kernel import layout
-from kepler_ebpf.kernel.procfs import start_ns_of
+from kepler_ebpf.kernel.procfs import start_of
 from kepler_ebpf.kernel.tables import BpfTables
 
 
@@ -62,7 +62,9 @@ def test_fields_hold_what_their_names_say(accounting: Callable[..., BpfTables]) 
     assert mine["dead"] == 0
     assert mine["kernel"] == 0
     tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
-    assert 0 <= int(mine["start_ns"]) - start_ns_of(HostFS(), os.getpid()) < tick_ns
+    start_ns, parent = start_of(HostFS(), os.getpid())
+    assert 0 <= int(mine["start_ns"]) - start_ns < tick_ns
+    assert mine["parent"] == parent == os.getppid()
     cgroup = books.cgroups.rows[mine["cgroup_row"]]
     assert cgroup["id"] == mine["cgroup_id"]
     assert cgroup["taken"] == 1

@@ -13,13 +13,13 @@ def is_gone(fs: HostFS, tgid: int) -> bool:
     return not (fs.proc / str(tgid)).exists()
 
 
-def start_ns_of(fs: HostFS, tgid: int) -> int:
-    """When a process started, in ns since the boot as far as ticks tell (proc_pid_stat(5), field 22).
+def start_of(fs: HostFS, tgid: int) -> tuple[int, int]:
+    """When a process started, in ns since the boot as far as ticks tell, and whose child it is (proc_pid_stat(5)).
 
-    Raises OSError and ValueError.
+    Raises OSError, ValueError and IndexError.
     """
     fields = read_text(fs.proc / str(tgid) / "stat").rpartition(")")[2].split()
-    return int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK"))
+    return int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK")), int(fields[1])
 
 
 def cgroup_id_of(fs: HostFS, hierarchy: Hierarchy, tgid: int) -> int:

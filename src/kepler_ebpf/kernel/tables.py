@@ -217,7 +217,7 @@ class BpfTables:
         """
         try:
             comm = read_text(self._fs.proc / str(tgid) / "comm").encode()[:15]
-            start_ns = procfs.start_ns_of(self._fs, tgid)
+            start_ns, parent = procfs.start_of(self._fs, tgid)
             cgroup_id = procfs.cgroup_id_of(self._fs, self._hierarchy, tgid) if self._hierarchy else 0
         except (OSError, ValueError, IndexError):
             return None
@@ -225,7 +225,7 @@ class BpfTables:
             return None
         index = int(struct.unpack_from("=I", self._free_rows.value)[0])
         row = self.processes.rows
-        row["start_ns"][index] = start_ns
+        row["start_ns"][index], row["parent"][index] = start_ns, parent
         row["comm"][index] = comm
         row["cgroup_id"][index] = cgroup_id
         row["cgroup_row"][index] = self._cgroup_row(cgroup_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import pwd
 import subprocess
@@ -11,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KeplerError
+from ..host.fs import HostFS, read_text
 from . import launcher
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes as env(1) and shells have them."""
+
+
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 
 
 class StartError(KeplerError):
@@ -104,6 +110,29 @@ class Child:
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         self._process.send_signal(number)
+
+
+def adopt_orphans() -> None:
+    """From now on processes whose parents have ended are ours, so that a daemon is known by its parent (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans(child: int) -> None:
+    """Let go of adopted processes that have ended; the child itself is left to whoever waits for it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid == child:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+
+def is_alive(fs: HostFS, pid: int) -> bool:
+    """Whether there is such a process, and not only what is left of it."""
+    try:
+        return read_text(fs.proc / str(pid) / "stat").rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
 
 
 def _environment() -> dict[bytes, bytes]:

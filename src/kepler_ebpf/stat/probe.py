@@ -59,13 +59,13 @@ class Probe:
         self._frame: Frame | None = None
         self.floor_known = False
 
-    def learn_floors(self, longest_seconds: float = _LONGEST_FLOOR_SECONDS) -> None:
-        """Look at the machine until its idle power is known, at most so long; it then stays what it is.
+    def learn_floors(self, longest_seconds: float | None = None) -> None:
+        """Look at the machine until its idle power is known, at most so long (3 s); it then stays what it is.
 
         Otherwise it would become known at some time during the runs, and these could not be compared.
         """
         schedule = self._schedule()
-        until = self._clock() + longest_seconds
+        until = self._clock() + (_LONGEST_FLOOR_SECONDS if longest_seconds is None else longest_seconds)
         self._sample()
         while not self._knows_floors() and not self._waiting.told and self._clock() < until:
             self._waiting.wait(schedule.next(self._clock()) - self._clock())

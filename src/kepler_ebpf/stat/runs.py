@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +14,14 @@ from ..attribution.workload_rows import WorkloadTable
 from ..errors import KeplerError
 from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
+from ..kernel.table import Table
 from ..workloads.resolver import WorkloadResolver
 from ..workloads.workload import Workload
 from .cgroup import OwnCgroup, make_cgroup
-from .child import Child, User
+from .child import Child, User, adopt_orphans, is_alive, reap_orphans
 from .probe import Probe
 from .signals import Signals, from_terminal
-from .target import Target, WorkloadTarget
+from .target import Lineage, Target, WorkloadTarget
 from .usage import Usage
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Runner:
-    """Runs commands, each in a cgroup of its own. ``user``: whom they run as, None for ourselves.
+    """Runs commands, each in a cgroup of its own; where none can be made, by ancestry.
+
+    ``processes``: their table in the kernel. ``user``: whom they run as, None for ourselves.
 
     ``notes``: what a user should know of how they were told apart.
     """
@@ -35,21 +39,23 @@ class Runner:
     probe: Probe
     signals: Signals
     table: WorkloadTable
+    processes: Table
     resolver: WorkloadResolver
     fs: HostFS
     hierarchy: Hierarchy | None
     user: User | None = None
     notes: list[str] = field(default_factory=list)
     _count: int = 0
+    _by_ancestry: bool = False
 
     def run(self, command: Sequence[str]) -> Usage:
         """Run a command once. Raises KeplerError."""
         child = Child(command, self.user)
-        with self._told_apart(child.pid) as (target, members):
+        with self._told_apart(child.pid) as (target, alive):
             self.probe.begin()
             child.release()
             ending = _Ending(child, self.signals)
-            return self.probe.watch(target, ending.is_here, lambda: (ending.status, len(members())))
+            return self.probe.watch(target, ending.is_here, lambda: (ending.status, alive()))
 
     def prepare(self, script: str) -> None:
         """Run a line of shell, unmeasured. Raises KeplerError where it fails."""
@@ -62,28 +68,40 @@ class Runner:
             raise KeplerError(f"--prepare: {script!r} ended with status {exit_code(ending.status)}")
 
     @contextlib.contextmanager
-    def _told_apart(self, pid: int) -> Iterator[tuple[Target, Callable[[], list[int]]]]:
-        """The target that this process, and all that come of it, are; and what tells the processes that live."""
-        own = self._cgroup()
+    def _told_apart(self, pid: int) -> Iterator[tuple[Target, Callable[[], int]]]:
+        """The target that this process, and all that come of it, are; and what counts those that live."""
+        own = None if self._by_ancestry else self._cgroup_with(pid)
+        if own is None:
+            lineage = Lineage(self.processes, [pid], newcomers_only=True, adopter=os.getpid())
+            yield lineage, lambda: sum(is_alive(self.fs, member) for member in lineage.members())
+            return
         try:
-            own.enter(pid)
             workload = Workload("container", f"stat/{own.id}")
             self.resolver.single_out(own.id, own.path, workload)
-            yield WorkloadTarget(self.table, workload), own.members
+            yield WorkloadTarget(self.table, workload), lambda: len(own.members())
         finally:
             try:
                 own.remove()
             except OSError as error:
                 log.warning("%s stays: %s", own.folder, error.strerror)
 
-    def _cgroup(self) -> OwnCgroup:
-        if self.hierarchy is None:
-            raise KeplerError("no cgroup file system is mounted: a command cannot be told apart")
-        self._count += 1
+    def _cgroup_with(self, pid: int) -> OwnCgroup | None:
+        """A new cgroup with this process in it; None where that cannot be had, and then never again."""
+        own, reason = None, "none is mounted"
         try:
-            return make_cgroup(self.fs, self.hierarchy, str(self._count))
+            if self.hierarchy is not None:
+                self._count += 1
+                own = make_cgroup(self.fs, self.hierarchy, str(self._count))
+                own.enter(pid)
+                return own
         except OSError as error:
-            raise KeplerError(f"cannot make a cgroup below {self.hierarchy.root}: {error.strerror}") from error
+            reason = str(error.strerror)
+            if own is not None:
+                own.remove()
+        adopt_orphans()
+        self._by_ancestry = True
+        self.notes.append(f"No cgroup could be made ({reason}): processes are told apart by who started them.")
+        return None
 
 
 class _Ending:
@@ -101,6 +119,7 @@ class _Ending:
                 self._child.signal(number)
         self._passed = len(self._signals.told)
         self.status = self._child.status()
+        reap_orphans(self._child.pid)
         return self.status is not None
 
 

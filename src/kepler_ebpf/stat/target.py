@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..attribution.frame import Entry, Frame
 from ..attribution.workload_rows import WorkloadTable
 from ..columns import NODE, Floats, Indexes
+from ..kernel.table import Table
 from ..workloads.workload import Workload
 
 
@@ -51,3 +53,52 @@ class WorkloadTarget:
         if number is None:  # nothing of it has run yet
             return Part(np.zeros(len(NODE)), 0.0, 0.0)
         return Part.of(frame.container, np.flatnonzero(frame.container.index == number))
+
+
+class Lineage:
+    """Processes and all that descend from them, at the level of processes: by who was whose parent at its first slice.
+
+    ``roots``: process ids. ``newcomers_only``: whether nobody else who has run already can be one of them.
+    ``adopter``: to whom their orphans go, where that is told: a process that is his child is one of them.
+    """
+
+    def __init__(
+        self, table: Table, roots: Iterable[int], *, newcomers_only: bool = False, adopter: int | None = None
+    ) -> None:
+        self._table = table
+        self._adopter = adopter
+        self._start_ns = np.zeros(table.capacity, np.uint64)  # whose verdict `mine` is, as a row has several owners
+        self._mine = np.zeros(table.capacity, np.bool_)
+        self._family: dict[int, int] = dict.fromkeys(roots, 0)  # by process id: when it started, 0 where not known
+        used = table.used()
+        if newcomers_only:
+            self._start_ns[used] = table.rows["start_ns"][used]
+        else:
+            self._look_at(used)
+
+    def part(self, frame: Frame) -> Part:
+        """See :class:`Target`."""
+        index = frame.process.index
+        self._look_at(index)
+        return Part.of(frame.process, np.flatnonzero(self._mine[index]))
+
+    def members(self) -> list[int]:
+        """Process ids of all who were ever one of them."""
+        return list(self._family)
+
+    def _look_at(self, index: Indexes) -> None:
+        """Decide of rows that have a new owner, the older first: parents before their children."""
+        start_ns = self._table.rows["start_ns"][index]
+        fresh = np.unique(index[start_ns != self._start_ns[index]])
+        for row in fresh[np.argsort(self._table.rows["start_ns"][fresh], kind="stable")].tolist():
+            self._decide(row)
+
+    def _decide(self, row: int) -> None:
+        tgid, parent, start_ns = (int(self._table.rows[name][row]) for name in ("tgid", "parent", "start_ns"))
+        is_root = self._family.get(tgid) == 0
+        mine = is_root or parent in self._family or parent == self._adopter
+        if mine:
+            self._family[tgid] = start_ns
+        else:
+            self._family.pop(tgid, None)  # the number of one that has ended
+        self._mine[row], self._start_ns[row] = mine, start_ns

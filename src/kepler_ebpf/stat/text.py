@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,8 +38,8 @@ class Measured:
 
 
 def shown(command: Sequence[str], most: int = 60) -> str:
-    """A command as a shell would take it, cut where it is long."""
-    text = " ".join(shlex.join(command).split())
+    """A command on one line, cut where it is long."""
+    text = " ".join(" ".join(command).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -54,21 +53,21 @@ def amount(value: float, unit: str) -> str:
     return f"{scaled:.{digits}f} {prefix}{unit}"
 
 
-def report(measured: Measured, target: str) -> list[str]:
-    """One target's runs. ``target``: how its row is called."""
+def report(measured: Measured) -> list[str]:
+    """One target's runs."""
     count = len(measured.usages)
     runs = f" ({count} runs, mean ± σ)" if count > 1 else ""
-    return ["", f" Energy of '{measured.title}'{runs}:", "", *_table(measured, target), "", *_figures(measured), ""]
+    return ["", f" Energy of '{measured.title}'{runs}:", "", *_table(measured), "", *_figures(measured), ""]
 
 
-def _table(measured: Measured, target: str) -> list[str]:
+def _table(measured: Measured) -> list[str]:
     """Who used the energy, by component: the rows sum to what the meter told."""
     whole = measured.mean_of("whole")
     told = [number for number in range(len(NODE)) if math.isfinite(whole[number])]
     if not told:
-        return [f"  {target:<16}{NOT_COUNTED:>14}   no meter told any energy while it ran"]
+        return [f"  {'this':<16}{NOT_COUNTED:>13}   # no meter told any energy meanwhile"]
     rows = [
-        (target, "joules"),
+        ("this", "joules"),
         ("others", "others"),
         ("unattributed", "unattributed"),
         ("idle", "idle"),

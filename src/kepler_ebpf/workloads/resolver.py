@@ -59,7 +59,7 @@ class WorkloadResolver:
         self._vouching: set[str] = set()
         self._memory = WorkingSets(hierarchy)
         self._tree.scan()
-        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known_paths() if "kubepods" in path)
+        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known().values() if "kubepods" in path)
         self._naming.start()
         self._memory.start()
 
@@ -74,6 +74,15 @@ class WorkloadResolver:
         To be called before a slice of it has been looked up.
         """
         self._single[cgroup_id] = (path, workload)
+
+    def containers(self) -> dict[str, Workload]:
+        """Containers that were there at the start, by the path of their cgroup, without the names still to come."""
+        found = {}
+        for cgroup_id, path in list(self._tree.known().items()):
+            workload = self.identify(cgroup_id)
+            if workload is not None and workload.container_id:
+                found[parse(path).home or path] = workload
+        return found
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks.
