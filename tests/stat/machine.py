@@ -110,7 +110,7 @@ class Machine:
         if program is self.program:
             self.truth += np.array(program.watts) * STEP_SECONDS
             self.cpu_seconds += STEP_SECONDS
-            if program.children:
+            if program.children and self.chance.random() < 0.9:  # and the rest is their parent's
                 self._pid += 1
                 pid = self._pid
         # Cycles are as many as joules, so that the meter's truth is what cycles tell.

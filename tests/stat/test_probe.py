@@ -8,7 +8,7 @@ import pytest
 from kepler_ebpf.stat.runs import order
 from kepler_ebpf.stat.statistics import ratio
 from kepler_ebpf.stat.usage import Usage
-from tests.stat.machine import COMMAND, Machine, Program
+from tests.stat.machine import COMMAND, OTHER, Machine, Program
 
 
 def assert_closes(usage: Usage) -> None:
@@ -41,6 +41,8 @@ def test_short_children_are_all_in(ancestry: bool) -> None:
     """A thousand processes, each of which lives for a tenth of a sample."""
     machine = Machine()
     machine.probe.learn_floors()
+    machine.kernel.run(100, OTHER, 0, 10**6)  # what becomes the command is there before, elsewhere
+    machine.probe.begin()
     target = machine.by_ancestry() if ancestry else machine.by_cgroup()
     usage = machine.measure(Program(COMMAND, (40.0, 2.0), 1.0, children=True), target)
     assert_closes(usage)

@@ -27,7 +27,7 @@ from ..stat.request import Request, checked
 from ..stat.runs import Runner, describe_status, exit_code, order, repeat
 from ..stat.signals import Signals, die_of
 from ..stat.text import Measured
-from ..stat.usage import Usage
+from ..stat.usage import ENERGY, Usage
 
 OVER_BUDGET = 121
 """Exit code of a command that used more than ``--max-joules``: none that shells, env, timeout or xargs have."""
@@ -160,9 +160,7 @@ def _progress(whole: int) -> Callable[[int, Sequence[Sequence[Usage]]], None]:
     """Where runs are repeated at a terminal: which one runs now. The command's own words may take the line's place."""
 
     def show(done: int, usages: Sequence[Sequence[Usage]]) -> None:
-        so_far = ", ".join(
-            text.amount(Measured("", found).summary("total_joules").mean, "J") for found in usages if found
-        )
+        so_far = ", ".join(text.amount(Measured("", found).summary(ENERGY).mean, "J") for found in usages if found)
         said = f" (so far {so_far})" if so_far else ""
         print(f"\r\033[K run {done + 1} of {whole}{said}\r", end="", file=sys.stderr, flush=True)
 
@@ -204,7 +202,7 @@ def _budgeted(usages: Sequence[Sequence[Usage]], request: Request) -> int:
     """Raises KeplerError where nobody can say whether the budget was kept."""
     if request.most_joules is None:
         return 0
-    used = Measured("", usages[0]).summary("total_joules").mean
+    used = Measured("", usages[0]).summary(ENERGY).mean
     if used != used:
         raise KeplerError("--max-joules: no meter told any energy meanwhile")
     if used <= request.most_joules:

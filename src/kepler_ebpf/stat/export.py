@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..columns import NODE
-from .statistics import ratio, summarize
+from .statistics import ratio
 from .text import Measured, amount
 from .usage import FIGURES, Usage
 
 VERSION = 1
 _PARTS = {"joules": "", "others": "others_", "idle": "idle_", "unattributed": "unattributed_", "whole": "whole_"}
 """Parts of a usage, and what stands before their components' names in files."""
-_UNITS = {"joules": "J", "watts": "W", "seconds": "s", "second": "J/s", "cycles": ""}
 
 
 def as_json(measured: Sequence[Measured], facts: Mapping[str, Any]) -> str:
@@ -27,8 +26,8 @@ def as_json(measured: Sequence[Measured], facts: Mapping[str, Any]) -> str:
     document: dict[str, Any] = {"version": VERSION, **facts, "targets": [_target(one) for one in measured]}
     if len(measured) == 2:
         document["ratio_of_second_to_first"] = {
-            name: vars(found) | {"is_significant": found.is_significant} if found else None
-            for figure, name in FIGURES
+            figure.name: {**vars(found), "is_significant": found.is_significant} if found else None
+            for figure in FIGURES
             for found in [ratio(measured[1].values(figure), measured[0].values(figure))]
         }
     return json.dumps(_plain(document), indent=1, ensure_ascii=False) + "\n"
@@ -39,11 +38,11 @@ def as_csv(measured: Sequence[Measured]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     joules = [f"{prefix}{component}_joules" for prefix in _PARTS.values() for component in NODE]
-    writer.writerow(["target", "run", "status", *(name for _, name in FIGURES), *joules])
+    writer.writerow(["target", "run", "status", *(figure.name for figure in FIGURES), *joules])
     for one in measured:
         for number, usage in enumerate(one.usages, 1):
             status = "" if usage.status is None else usage.status
-            cells = [getattr(usage, figure) for figure, _ in FIGURES]
+            cells = [figure.of(usage) for figure in FIGURES]
             cells += [value for part in _PARTS for value in getattr(usage, part).tolist()]
             told = (repr(cell) if math.isfinite(cell) else "" for cell in cells)
             writer.writerow([one.title, number, status, *told])
@@ -52,15 +51,15 @@ def as_csv(measured: Sequence[Measured]) -> str:
 
 def as_markdown(measured: Sequence[Measured]) -> str:
     """A table with one row a target, to be pasted into an issue."""
-    names = [(figure, name) for figure, name in FIGURES if np.isfinite(measured[0].values(figure)).all()]
-    heads = ["", *(name.replace("_", " ") for _, name in names)]
+    told = [figure for figure in FIGURES if np.isfinite(measured[0].values(figure)).all()]
+    heads = ["", *(figure.title for figure in told)]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for one in measured:
         cells = []
-        for figure, name in names:
+        for figure in told:
             summary = one.summary(figure)
-            spread = f" ± {amount(summary.deviation, '').strip()}" if math.isfinite(summary.deviation) else ""
-            cells.append(f"{amount(summary.mean, _UNITS.get(name.split('_')[-1], ''))}{spread}")
+            spread = f" ± {amount(summary.deviation, figure.unit)}" if math.isfinite(summary.deviation) else ""
+            cells.append(f"{amount(summary.mean, figure.unit)}{spread}")
         lines.append(f"| `{one.title}` | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -69,13 +68,13 @@ def _target(one: Measured) -> dict[str, Any]:
     return {
         "title": one.title,
         "runs": [_run(usage) for usage in one.usages],
-        "summary": {name: vars(summarize(one.values(figure))) for figure, name in FIGURES},
+        "summary": {figure.name: vars(one.summary(figure)) for figure in FIGURES},
     }
 
 
 def _run(usage: Usage) -> dict[str, Any]:
     return {
-        **{name: getattr(usage, figure) for figure, name in FIGURES},
+        **{figure.name: figure.of(usage) for figure in FIGURES},
         **{
             f"{prefix}{component}_joules": value
             for part, prefix in _PARTS.items()

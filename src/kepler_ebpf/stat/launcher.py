@@ -6,6 +6,7 @@ A fork of the collector would take milliseconds to become the command, as all of
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ def main(gate: int, told: int, user: str, command: list[str]) -> None:
             os.setresuid(int(uid), int(uid), int(uid))
         os.write(told, b"r")
         if os.read(gate, 1):
+            if not command[0]:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.execvpe(command[0], command, environment)
     except OSError as error:
         os.write(told, str(error.errno).encode())

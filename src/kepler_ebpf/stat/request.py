@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,6 @@ def _words(line: str) -> list[str]:
 
 def _pids(line: str) -> tuple[int, ...]:
     numbers = line.split(",")
-    if not all(one.isascii() and one.isdigit() and 0 < int(one) < 1 << 31 for one in numbers if len(one) < 20):
+    if not all(re.fullmatch("[1-9][0-9]{0,9}", one) for one in numbers):
         raise ValueError("process ids with commas between, such as 1234 or 1234,1240")
     return tuple(map(int, numbers))

@@ -72,9 +72,9 @@ class Lineage:
         self._family: dict[int, int] = dict.fromkeys(roots, 0)  # by process id: when it started, 0 where not known
         used = table.used()
         if newcomers_only:
-            self._start_ns[used] = table.rows["start_ns"][used]
-        else:
-            self._look_at(used)
+            others = used[~np.isin(table.rows["tgid"][used], list(self._family))]
+            self._start_ns[others] = table.rows["start_ns"][others]
+        self._look_at(used)
 
     def part(self, frame: Frame) -> Part:
         """See :class:`Target`."""

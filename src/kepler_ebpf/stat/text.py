@@ -10,7 +10,7 @@ import numpy as np
 
 from ..columns import NODE, Floats
 from .statistics import FEWEST_PAIRS, Ratio, Summary, ratio, summarize
-from .usage import Usage
+from .usage import CPU_TIME, CYCLES, ELAPSED, ENERGY, FIGURES, PEAK, Figure, Usage
 
 NOT_COUNTED = "<not counted>"
 _TITLES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
@@ -24,11 +24,11 @@ class Measured:
     title: str
     usages: Sequence[Usage]
 
-    def values(self, figure: str) -> list[float]:
+    def values(self, figure: Figure) -> list[float]:
         """A figure of every run."""
-        return [float(getattr(usage, figure)) for usage in self.usages]
+        return [figure.of(usage) for usage in self.usages]
 
-    def summary(self, figure: str) -> Summary:
+    def summary(self, figure: Figure) -> Summary:
         return summarize(self.values(figure))
 
     def mean_of(self, part: str) -> Floats:
@@ -86,29 +86,26 @@ def _table(measured: Measured) -> list[str]:
 
 
 def _figures(measured: Measured) -> Iterable[str]:
-    usages = measured.usages
-    samples = sum(usage.samples for usage in usages)
-    late = sum(usage.late for usage in usages)
-    cpus = measured.summary("cpu_seconds").mean / max(measured.summary("elapsed_seconds").mean, 1e-9)
-    cycles, seconds = measured.summary("cycles").mean, measured.summary("cpu_seconds").mean
-    rate = f"{cycles / seconds / 1e9:.2f} GHz" if math.isfinite(cycles) and seconds > 0 else ""
-    lines: tuple[tuple[str, str, str, str], ...] = (
-        ("total_joules", "J", "energy", ""),
-        ("mean_watts", "W", "mean power", ""),
-        ("peak_watts", "W", "peak power", f"highest of {samples} samples, {late} of them late"),
-        ("cpu_seconds", "s", "CPU time", f"{cpus:.3f} CPUs in use"),
-        ("cycles", "", "cycles", rate),
-        ("joules_per_cpu_second", "J/s", "joules per CPU second", ""),
-        ("energy_delay", "J·s", "energy-delay product", ""),
-        ("elapsed_seconds", "s", "elapsed", ""),
-    )
-    for figure, unit, title, remark in lines:
+    remarks = _comments(measured)
+    for figure in FIGURES:
         summary = measured.summary(figure)
-        text = f"{amount(summary.mean, unit):>15}"
-        if len(usages) > 1:
+        text = f"{amount(summary.mean, figure.unit):>15}"
+        if len(measured.usages) > 1:
             text += f"  {_deviation(summary):>9}"
-        yield f"{text}  {title}" + (f"   # {remark}" if remark and math.isfinite(summary.mean) else "")
+        remark = remarks.get(figure, "")
+        yield f"{text}  {figure.title}" + (f"   # {remark}" if remark and math.isfinite(summary.mean) else "")
     yield from _oddities(measured)
+
+
+def _comments(measured: Measured) -> dict[Figure, str]:
+    """What stands behind a figure."""
+    samples, late = (sum(getattr(usage, name) for usage in measured.usages) for name in ("samples", "late"))
+    seconds, cycles = measured.summary(CPU_TIME).mean, measured.summary(CYCLES).mean
+    return {
+        PEAK: f"highest of {samples} samples, {late} of them late",
+        CPU_TIME: f"{seconds / max(measured.summary(ELAPSED).mean, 1e-9):.3f} CPUs in use",
+        CYCLES: f"{cycles / seconds / 1e9:.2f} GHz" if seconds > 0 else "",
+    }
 
 
 def _deviation(summary: Summary) -> str:
@@ -118,11 +115,11 @@ def _deviation(summary: Summary) -> str:
 
 
 def _oddities(measured: Measured) -> Iterable[str]:
-    for figure, unit in (("total_joules", "J"), ("elapsed_seconds", "s")):
+    for figure in (ENERGY, ELAPSED):
         values = measured.values(figure)
         odd = summarize(values).outliers
         if odd:
-            runs = ", ".join(f"run {number + 1} with {amount(values[number], unit)}" for number in odd[:5])
+            runs = ", ".join(f"run {number + 1} with {amount(values[number], figure.unit)}" for number in odd[:5])
             more = f" and {len(odd) - 5} more" if len(odd) > 5 else ""
             yield f" Outliers: {runs}{more}. Something else may have disturbed them; they are in the mean."
 
@@ -130,16 +127,15 @@ def _oddities(measured: Measured) -> Iterable[str]:
 def compare(first: Measured, second: Measured) -> list[str]:
     """How the second command stands against the first."""
     lines = [f" '{second.title}' against '{first.title}', in pairs of runs:", ""]
-    told: dict[str, Ratio | None] = {}
-    for figure, title in (("total_joules", "energy"), ("elapsed_seconds", "time"), ("cpu_seconds", "CPU time")):
+    told: dict[Figure, Ratio | None] = {}
+    for figure in (ENERGY, ELAPSED, CPU_TIME):
         found = told[figure] = ratio(second.values(figure), first.values(figure))
         if found is None:
-            lines.append(f"  {title:<10} {'-':>8}")
+            lines.append(f"  {figure.title:<10} {'-':>8}")
         else:
-            lines.append(
-                f"  {title:<10} {found.estimate:8.4f} times   (95 % confidence: {found.low:.4f} to {found.high:.4f})"
-            )
-    return [*lines, "", f" {_verdict(first, second, told['total_joules'])}", ""]
+            bounds = f"{found.low:.4f} to {found.high:.4f}"
+            lines.append(f"  {figure.title:<10} {found.estimate:8.4f} times   (95 % confidence: {bounds})")
+    return [*lines, "", f" {_verdict(first, second, told[ENERGY])}", ""]
 
 
 def _verdict(first: Measured, second: Measured, found: Ratio | None) -> str:

@@ -59,17 +59,35 @@ class Usage:
         return self.total_joules * self.elapsed_seconds
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One of a run's. ``attribute``: of :class:`Usage`; ``name``: in files; ``title``: for people."""
+
+    attribute: str
+    name: str
+    unit: str
+    title: str
+
+    def of(self, usage: Usage) -> float:
+        """This figure of a run."""
+        return float(getattr(usage, self.attribute))
+
+
+ENERGY = Figure("total_joules", "joules", "J", "energy")
+PEAK = Figure("peak_watts", "peak_watts", "W", "peak power")
+CPU_TIME = Figure("cpu_seconds", "cpu_seconds", "s", "CPU time")
+CYCLES = Figure("cycles", "cycles", "", "cycles")
+ELAPSED = Figure("elapsed_seconds", "elapsed_seconds", "s", "elapsed")
 FIGURES = (
-    ("total_joules", "joules"),
-    ("elapsed_seconds", "seconds"),
-    ("cpu_seconds", "cpu_seconds"),
-    ("mean_watts", "mean_watts"),
-    ("peak_watts", "peak_watts"),
-    ("cycles", "cycles"),
-    ("joules_per_cpu_second", "joules_per_cpu_second"),
-    ("energy_delay", "energy_delay_joule_seconds"),
+    ENERGY,
+    Figure("mean_watts", "mean_watts", "W", "mean power"),
+    PEAK,
+    CPU_TIME,
+    CYCLES,
+    Figure("joules_per_cpu_second", "joules_per_cpu_second", "J/s", "joules per CPU second"),
+    Figure("energy_delay", "energy_delay_joule_seconds", "J·s", "energy-delay product"),
+    ELAPSED,
 )
-"""Figures of a run, by attribute, and their names in files."""
 
 
 class Tally:
