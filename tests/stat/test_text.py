@@ -46,7 +46,7 @@ def test_the_table_sums_and_says_what_was_used() -> None:
 
         14.00 J  energy
         7.000 W  mean power
-        9.000 W  peak power   # highest of 200 samples, 3 of them late
+        9.000 W  peak power   # highest of 200 samples, 3 missed
         1.500 s  CPU time   # 0.750 CPUs in use
         4.500 G  cycles   # 3.00 GHz
       9.333 J/s  joules per CPU second
@@ -74,7 +74,7 @@ def test_repeated_runs_show_their_spread_and_what_is_odd() -> None:
     runs = [usage(12.0 + 0.01 * number) for number in range(9)] + [usage(20.0)]
     said = "\n".join(text.report(Measured("x", runs)))
     assert "(10 runs, mean ± σ):" in said
-    assert "12.84 J  ± 19.63 %  energy" in said
+    assert "12.84 J  ± 19.61 %  energy" in said
     assert " Outliers: run 10 with 20.00 J." in said
 
 

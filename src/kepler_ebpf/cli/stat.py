@@ -181,6 +181,10 @@ def _printed(arguments: argparse.Namespace, measured: Sequence[Measured], remark
 def _remarks(session: Session, probe: Probe, measured: Sequence[Measured]) -> Iterable[str]:
     """What else a user should know, in sentences."""
     yield f"Meter: {session.meter.label}."
+    if "model" in session.meter.label.split("+"):
+        error = session.info["power_model_error_ratio"]
+        off = f"off by about {float(error):.0%}" if error != "unknown" else "off by nobody knows how much"
+        yield f"Power is a model's, not measured: it follows CPU time alone, and is {off}."
     yield from (f"{note[0].upper()}{note[1:]}." for note in session.notes)
     if not probe.floor_known:
         yield "Idle power is not known, so it is in what everybody used: wait for a quiet second, or say --idle-watts."
