@@ -11,10 +11,17 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import containers, footprint, page, sample, switch
+from benchmarks import containers, footprint, page, sample, stat, switch
 from benchmarks.report import fill, table
 
-_PARTS = {"switch": switch, "sample": sample, "footprint": footprint, "containers": containers, "page": page}
+_PARTS = {
+    "switch": switch,
+    "sample": sample,
+    "footprint": footprint,
+    "containers": containers,
+    "page": page,
+    "stat": stat,
+}
 
 
 def main() -> int:

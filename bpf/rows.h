@@ -35,7 +35,8 @@ struct process {
 	__u32 dead;	  /* the process is gone: user space books what is left, then recycles the row */
 	__u32 kernel;	  /* a kernel thread: it lives in the root cgroup but is nobody's container */
 	char comm[16];
-	__u64 pad;
+	__u32 parent; /* tgid of the process that it was a child of when its row was made */
+	__u32 pad;
 };
 
 /* One cgroup. Exact even when process rows run out. */

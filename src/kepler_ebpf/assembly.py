@@ -22,6 +22,7 @@ from .energy.meter import Meter
 from .energy.packages import PackageMeter
 from .host import pids
 from .host.fs import HostFS
+from .host.hierarchy import Hierarchy
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -34,7 +35,6 @@ from .workloads.hierarchies import HierarchyChoice, HierarchyWatch, choose
 from .workloads.names.choose import name_providers, user_engines
 from .workloads.names.lookup import NameLookup
 from .workloads.resolver import WorkloadResolver
-from .workloads.source import Workloads
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +43,15 @@ log = logging.getLogger(__name__)
 class Session:
     """Everything that samples, ready to: what ``serve`` publishes, and other verbs show or record.
 
-    ``info``: facts of the machine. ``notes``: what a user should know.
+    ``hierarchy``: whose cgroups are told apart. ``info``: facts of the machine. ``notes``: what a user should know.
     """
 
     sampler: Sampler
     tables: KernelTables
     meter: Meter
     packages: PackageMeter
-    workloads: Workloads
+    workloads: WorkloadResolver
+    hierarchy: Hierarchy | None
     info: dict[str, str]
     notes: tuple[str, ...]
 
@@ -97,6 +98,7 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
             meter,
             choice.packages,
             workloads,
+            cgroups.hierarchy,
             _info(config, tables, choice),
             _notes(fs, choice, cgroups),
         )

@@ -65,6 +65,7 @@ def test_fields_hold_what_their_names_say(accounting: Callable[..., BpfTables]) 
     told = Processes(HostFS()).look(os.getpid(), None)
     assert told is not None
     assert 0 <= int(mine["start_ns"]) - told.start_ns < tick_ns
+    assert mine["parent"] == told.parent == os.getppid()
     cgroup = books.cgroups.rows[mine["cgroup_row"]]
     assert cgroup["id"] == mine["cgroup_id"]
     assert cgroup["taken"] == 1

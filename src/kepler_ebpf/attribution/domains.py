@@ -73,6 +73,11 @@ class DomainColumns:
         self._busy, self._wall, self.watts = (np.pad(column, pad) for column in (self._busy, self._wall, self.watts))
         self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
 
+    def hold_floors(self) -> None:
+        """Leave the idle floors of the domains there are as they are from here on."""
+        for floor in self._floors:
+            floor.hold()
+
     def read(self, interval: Interval, busy_seconds: Floats, wall_seconds: Floats) -> Reading:
         """Teach the idle floors, and split the joules of every domain into dynamic and idle.
 

@@ -33,6 +33,10 @@ class IdleFloor:
         """The floor, NaN until anything is known of it."""
         return self._watts
 
+    def hold(self) -> None:
+        """Learn no more: the floor stays what it is."""
+        self._fixed = True
+
     def update(self, power_watts: float, utilization: float, seconds: float) -> None:
         """One sample: mean power, mean utilisation (0 to 1) and its length."""
         if self._fixed or seconds <= 0:

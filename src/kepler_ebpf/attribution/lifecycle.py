@@ -115,7 +115,7 @@ class Lifecycle:
     def settle_processes(self, now: float, owed_since: float) -> None:
         """Settle the rows that died before ``owed_since``: nothing that ran before is still to be charged.
 
-        Rows found dead now wait at least for the next sample, in which their last slice is booked.
+        Rows found dead wait at least for the sample after, in which their last slice is booked.
         """
         due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
         if len(due):
@@ -128,5 +128,8 @@ class Lifecycle:
             self._tables.recycle_processes(due)
             for row in due.tolist():
                 del self._dying[row]
+
+    def find_dead(self, now: float) -> None:
+        """Take the processes that have ended."""
         for row in self._tables.dead().tolist():
             self._dying.setdefault(row, now)

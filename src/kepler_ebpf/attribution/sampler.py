@@ -73,7 +73,7 @@ class Sampler:
         )
         self._stretches = Stretches(clocks(self._packages))
         self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
-        self._last = clock()
+        self._last = self._charged_until = clock()
         self._busy = tables.busy_seconds()
         tables.sample()
 
@@ -86,6 +86,8 @@ class Sampler:
     def sample(self) -> Frame:
         """Take one sample and book it."""
         now = self._clock()
+        # Not at the end: until the next sample, the rows that a frame names are still those of who ran.
+        self.lifecycle.settle_processes(now, self._charged_until)
         self.lifecycle.follow_cgroups(now)
         processes, cgroups = self._tables.sample()
         cgroups = self._vms.split(processes, cgroups)
@@ -103,8 +105,13 @@ class Sampler:
         self._stretches.settle(settled(reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
         linger = _GPU_LINGER_SECONDS if (frame.reading.component == GPU).any() else 0.0
-        self.lifecycle.settle_processes(now, self.owed_since - linger)
+        self._charged_until = self.owed_since - linger
+        self.lifecycle.find_dead(now)
         return frame
+
+    def hold_floors(self) -> None:
+        """Learn no more of idle floors, so that runs can be compared: a floor that is not known stays unknown."""
+        self._domains.hold_floors()
 
     def begin_publication(self) -> None:
         """Start a new publication interval: peaks and means are taken since this moment."""

@@ -67,6 +67,10 @@ class WorkloadTable:
                 numbers[position] = self.assign(kernel_row, workload)
         return numbers
 
+    def number_of(self, workload: Workload) -> int | None:
+        """The row of a workload; None where it has none yet."""
+        return self._number_of_key.get(workload.key)
+
     def assign(self, kernel_row: int, workload: Workload) -> int:
         """Count a kernel row for this workload; the number of its row."""
         number = self._number(workload)

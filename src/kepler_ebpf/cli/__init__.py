@@ -9,9 +9,9 @@ from typing import IO
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
-from . import doctor, health, record, serve
+from . import doctor, health, record, serve, stat
 
-_VERBS = {"serve": serve, "record": record, "doctor": doctor, "health": health}
+_VERBS = {"serve": serve, "record": record, "stat": stat, "doctor": doctor, "health": health}
 
 
 class _Parser(argparse.ArgumentParser):

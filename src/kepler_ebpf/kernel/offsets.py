@@ -12,6 +12,7 @@ _MEMBERS = {
     "TASK_TGID": ("task_struct", "tgid"),
     "TASK_FLAGS": ("task_struct", "flags"),
     "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
+    "TASK_REAL_PARENT": ("task_struct", "real_parent"),
     "TASK_START": ("task_struct", "start_boottime"),
     "TASK_COMM": ("task_struct", "comm"),
     "TASK_SIGNAL": ("task_struct", "signal"),

@@ -12,10 +12,12 @@ from ..host.pids import are_the_kernels
 
 @dataclass(frozen=True)
 class Told:
-    """A process by ``/proc``. ``start_ns``: since the boot, as far as ticks tell. ``cgroup_id``: 0 in no hierarchy."""
+    """A process by ``/proc``. ``start_ns``: since the boot, as far as ticks tell. ``parent``: whose child it is.
+    ``cgroup_id``: 0 in no hierarchy."""
 
     comm: bytes
     start_ns: int
+    parent: int
     cgroup_id: int
 
 
@@ -37,12 +39,13 @@ class Processes:
         place = self._proc / str(tgid)
         try:
             fields = read_text(place / "stat").rpartition(")")[2].split()
-            start_ns = int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK"))  # proc_pid_stat(5), field 22
+            # proc_pid_stat(5), fields 22 and 4.
+            start_ns, parent = int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK")), int(fields[1])
             path = path_in(read_text(place / "cgroup"), hierarchy) if hierarchy else None
             if hierarchy and path is None:
                 return None
             # The id of a cgroup is the inode number of its directory.
             cgroup_id = os.stat(hierarchy.root / path.lstrip("/")).st_ino if hierarchy and path is not None else 0
-            return Told(read_text(place / "comm").encode()[:15], start_ns, cgroup_id)
+            return Told(read_text(place / "comm").encode()[:15], start_ns, parent, cgroup_id)
         except (OSError, ValueError, IndexError):
             return None

@@ -220,7 +220,8 @@ class BpfTables:
             return None
         index = int(struct.unpack_from("=I", self._free_rows.value)[0])
         row = self.processes.rows
-        row["start_ns"][index], row["comm"][index] = told.start_ns, told.comm
+        row["start_ns"][index], row["parent"][index] = told.start_ns, told.parent
+        row["comm"][index] = told.comm
         row["cgroup_id"][index], row["cgroup_row"][index] = told.cgroup_id, self._cgroup_row(told.cgroup_id)
         struct.pack_into("=QQ", self._row_of.key, 0, 0, tgid)
         struct.pack_into("=I", self._row_of.value, 0, index)

@@ -9,7 +9,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..host.hierarchy import Hierarchy
@@ -60,9 +60,9 @@ class CgroupTree:
         found = self._by_handle(cgroup_id) if self.has_handles else None
         return found or self._scanned.get(cgroup_id)
 
-    def known_paths(self) -> Iterable[str]:
-        """Every path that the latest scan found."""
-        return self._scanned.values()
+    def known(self) -> Mapping[int, str]:
+        """Every path that the latest scan found, by id."""
+        return self._scanned
 
     def forget(self, cgroup_id: int) -> None:
         """Drop what a scan found."""

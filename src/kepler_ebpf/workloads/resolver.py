@@ -55,10 +55,11 @@ class WorkloadResolver:
         self._known: FairTable[Workload] = FairTable(_MAX_KNOWN)
         self._unknown: FairTable[float] = FairTable(_MAX_HINTS)  # until when it is not asked again
         self._homes = Homes()
+        self._single: dict[int, tuple[str, Workload]] = {}
         self._vouching: set[str] = set()
         self._memory = WorkingSets(hierarchy)
         self._tree.scan()
-        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known_paths() if "kubepods" in path)
+        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known().values() if "kubepods" in path)
         self._naming.start()
         self._memory.start()
 
@@ -66,6 +67,22 @@ class WorkloadResolver:
     def faults(self) -> Mapping[tuple[str, str], int]:
         """Failed requests for names, by provider and reason."""
         return {**self._naming.faults, **self._users.faults}
+
+    def single_out(self, cgroup_id: int, path: str, workload: Workload) -> None:
+        """Count a cgroup and all below it for this workload, whatever their names say, from its first slice on.
+
+        To be called before a slice of it has been looked up.
+        """
+        self._single[cgroup_id] = (path, workload)
+
+    def containers(self) -> dict[str, Workload]:
+        """Containers that were there at the start, by the path of their cgroup, without the names still to come."""
+        found = {}
+        for cgroup_id, path in list(self._tree.known().items()):
+            workload = self.identify(cgroup_id)
+            if workload is not None and workload.container_id:
+                found[parse(path).home or path] = workload
+        return found
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks.
@@ -89,6 +106,8 @@ class WorkloadResolver:
             return known
         if self._tree.root is None or not cgroup_id:
             return SYSTEM
+        if cgroup_id in self._single:
+            return self._single[cgroup_id][1]
         until = self._unknown.get(cgroup_id)
         if until is not None and self._clock() < until:
             return None
@@ -175,6 +194,9 @@ class WorkloadResolver:
 
     def _workload(self, path: str) -> Workload | None:
         """The workload behind a path, as far as the path can be believed; None where that is not known yet."""
+        for above, workload in self._single.values():
+            if path.startswith(f"{above}/"):
+                return workload
         told = parse(path)
         identity = told.outer or told
         owner = identity.owner or (self._tree.owner_above(identity.home) if identity.home else "")

@@ -1,0 +1,85 @@
+"""What ``stat`` adds to the CPU time of the command that it measures, and what it uses itself meanwhile.
+
+The command runs bare and measured in turn. Bare is without any of our programs in the kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.report import Figure
+from kepler_ebpf.assembly import open_session
+from kepler_ebpf.config import from_arguments
+from kepler_ebpf.stat.probe import Probe
+from kepler_ebpf.stat.runs import Runner
+from kepler_ebpf.stat.signals import Signals
+
+_ROUNDS = 9
+_GOAL_PER_CENT = 2.0
+_NOBODY = {f"KEPLER_{name}": "off" for name in ("KUBELET_URL", "CRI_SOCKET", "DOCKER_SOCKET", "PODMAN_SOCKET")}
+_COMPUTES = [sys.executable, "-S", "-c", "n = 0\nfor i in range(8_000_000): n += i * i"]
+_FORKS = ["/bin/sh", "-c", "i=0; while [ $i -lt 1000 ]; do /bin/true; i=$((i+1)); done"]
+_SWITCHES = ["perf", "bench", "sched", "pipe", "-l", "100000"]
+
+
+@contextmanager
+def _runner() -> Iterator[Runner]:
+    config = from_arguments(argparse.Namespace(), _NOBODY)
+    with open_session(config, drop_privileges=False) as session:
+        signals = Signals()
+        probe = Probe(session.sampler, signals, 0.01)
+        probe.learn_floors(0.0)
+        try:
+            yield Runner(
+                probe,
+                signals,
+                session.sampler.table,
+                session.tables.processes,
+                session.workloads,
+                config.fs,
+                session.hierarchy,
+            )
+        finally:
+            signals.close()
+
+
+def _bare_seconds(command: Sequence[str]) -> float:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return used.ru_utime + used.ru_stime
+
+
+def _measured(command: Sequence[str]) -> tuple[float, float]:
+    """CPU seconds of the command while it is measured, and of the measuring, sampling every 10 ms."""
+    with _runner() as runner:
+        began = time.process_time()
+        usage = runner.run(command)
+        return usage.cpu_seconds, time.process_time() - began
+
+
+def measure() -> list[Figure]:
+    """Medians of pairs."""
+    figures = []
+    for name, command, goal in (
+        ("computes", _COMPUTES, _GOAL_PER_CENT),
+        ("starts 1,000 children", _FORKS, _GOAL_PER_CENT),
+        ("switches all the time", _SWITCHES, None),
+    ):
+        added, own = [], []
+        quiet = ["sh", "-c", '"$0" "$@" > /dev/null', *command]
+        for _ in range(_ROUNDS):
+            bare, (with_stat, mine) = _bare_seconds(quiet), _measured(quiet)
+            added.append(100 * (with_stat / bare - 1))
+            own.append(100 * mine / with_stat)
+        note = f"median of {_ROUNDS} pairs, {min(added):.1f} to {max(added):.1f} %"
+        figures.append(Figure(f"stat: added to a command that {name}", statistics.median(added), "%", goal, note))
+        figures.append(Figure("stat: its own CPU time beside that", statistics.median(own), "%", None, "10 ms samples"))
+    return figures

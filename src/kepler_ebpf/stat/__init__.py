@@ -1,0 +1,1 @@
+"""How much energy a command used, or what runs already: one target, its frames added up, repeated and compared."""

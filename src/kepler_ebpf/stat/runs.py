@@ -1,0 +1,174 @@
+"""Runs of commands: one in a cgroup of its own, and several in an order that favours none of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..attribution.workload_rows import WorkloadTable
+from ..errors import KeplerError
+from ..host.fs import HostFS
+from ..host.hierarchy import Hierarchy
+from ..kernel.table import Table
+from ..workloads.resolver import WorkloadResolver
+from ..workloads.workload import Workload
+from .cgroup import OwnCgroup, make_cgroup
+from .child import Child, User, adopt_orphans, is_alive, reap_orphans
+from .probe import Probe
+from .signals import Signals, from_terminal
+from .target import Lineage, Target, WorkloadTarget
+from .usage import Usage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Runner:
+    """Runs commands, each in a cgroup of its own; where none can be made, by ancestry.
+
+    ``processes``: their table in the kernel. ``user``: whom they run as, None for ourselves.
+
+    ``notes``: what a user should know of how they were told apart.
+    """
+
+    probe: Probe
+    signals: Signals
+    table: WorkloadTable
+    processes: Table
+    resolver: WorkloadResolver
+    fs: HostFS
+    hierarchy: Hierarchy | None
+    user: User | None = None
+    notes: list[str] = field(default_factory=list)
+    _count: int = 0
+    _by_ancestry: bool = False
+
+    def run(self, command: Sequence[str]) -> Usage:
+        """Run a command once. Raises KeplerError."""
+        child = Child(command, self.user)
+        with self._told_apart(child.pid) as (target, alive):
+            self.probe.begin()
+            child.release()
+            ending = _Ending(child, self.signals)
+            return self.probe.watch(target, ending.is_here, lambda: (ending.status, alive()))
+
+    def prepare(self, script: str) -> None:
+        """Run a line of shell, unmeasured. Raises KeplerError where it fails."""
+        child = Child(("/bin/sh", "-c", script), self.user)
+        child.release()
+        ending = _Ending(child, self.signals)
+        while not ending.is_here():
+            self.signals.wait(1.0)
+        if ending.status and not self.signals.told:
+            raise KeplerError(f"--prepare: {script!r} ended with status {exit_code(ending.status)}")
+
+    @contextlib.contextmanager
+    def _told_apart(self, pid: int) -> Iterator[tuple[Target, Callable[[], int]]]:
+        """The target that this process, and all that come of it, are; and what counts those that live."""
+        own = None if self._by_ancestry else self._cgroup_with(pid)
+        if own is None:
+            lineage = Lineage(self.processes, [pid], newcomers_only=True, adopter=os.getpid())
+            yield lineage, lambda: sum(is_alive(self.fs, member) for member in lineage.members())
+            return
+        try:
+            workload = Workload("container", f"stat/{own.id}")
+            self.resolver.single_out(own.id, own.path, workload)
+            yield WorkloadTarget(self.table, workload), lambda: len(own.members())
+        finally:
+            try:
+                own.remove()
+            except OSError as error:
+                log.warning("%s stays: %s", own.folder, error.strerror)
+
+    def _cgroup_with(self, pid: int) -> OwnCgroup | None:
+        """A new cgroup with this process in it; None where that cannot be had, and then never again."""
+        own, reason = None, "none is mounted"
+        try:
+            if self.hierarchy is not None:
+                self._count += 1
+                own = make_cgroup(self.fs, self.hierarchy, str(self._count))
+                own.enter(pid)
+                return own
+        except OSError as error:
+            reason = str(error.strerror)
+            if own is not None:
+                own.remove()
+        adopt_orphans()
+        self._by_ancestry = True
+        self.notes.append(f"No cgroup could be made ({reason}): processes are told apart by who started them.")
+        return None
+
+
+class _Ending:
+    """Whether a child has ended; signals that came meanwhile are passed on to it. ``status``: as the child has it."""
+
+    def __init__(self, child: Child, signals: Signals) -> None:
+        self.status: int | None = None
+        self._child = child
+        self._signals = signals
+        self._passed = len(signals.told)
+
+    def is_here(self) -> bool:
+        for number in self._signals.told[self._passed :]:
+            if not from_terminal(number):
+                self._child.signal(number)
+        self._passed = len(self._signals.told)
+        self.status = self._child.status()
+        reap_orphans(self._child.pid)
+        return self.status is not None
+
+
+def exit_code(status: int) -> int:
+    """As shells count: 128 and the number of the signal that killed it."""
+    return 128 - status if status < 0 else status
+
+
+def describe_status(status: int) -> str:
+    """How a command ended, for people."""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def order(commands: int, runs: int, warmups: int, chance: random.Random) -> list[tuple[int, bool]]:
+    """Which command runs when, and whether that run counts.
+
+    Each command runs once before any runs again, in random order: what changes slowly (the machine grows warm), and
+    what one command leaves to the next (caches), then favours none.
+    """
+    found: list[tuple[int, bool]] = []
+    for number in range(warmups + runs):
+        block = list(range(commands))
+        chance.shuffle(block)
+        found += [(command, number >= warmups) for command in block]
+    return found
+
+
+def repeat(
+    runner: Runner,
+    commands: Sequence[Sequence[str]],
+    plan: Sequence[tuple[int, bool]],
+    prepare: str | None,
+    progress: Callable[[int, Sequence[Sequence[Usage]]], None],
+) -> list[list[Usage]]:
+    """Run the plan; the counted runs of each command. Ends early where a signal came.
+
+    ``progress``: called before each run with its number and the usages so far. Raises KeplerError.
+    """
+    usages: list[list[Usage]] = [[] for _ in commands]
+    for number, (position, counts) in enumerate(plan):
+        progress(number, usages)
+        if prepare is not None:
+            runner.prepare(prepare)
+        if runner.signals.told:
+            break
+        usage = runner.run(commands[position])
+        interrupted = bool(runner.signals.told)
+        if counts and not (interrupted and usages[position]):  # one that was cut short says little, but is all there is
+            usages[position].append(usage)
+        if interrupted:
+            break
+    return usages

@@ -1,0 +1,95 @@
+"""What runs already and is to be watched: processes, a cgroup, a container."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..assembly import Session
+from ..errors import KeplerError
+from ..host.fs import HostFS
+from ..workloads.workload import Workload
+from .child import is_alive
+from .target import Lineage, Target, WorkloadTarget
+
+_NAMES_SECONDS = 10.0
+_STEP_SECONDS = 0.1
+_MOST_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Watched:
+    """``title``: what it is called. ``target``: its part of a frame. ``is_gone``: whether it is there no more."""
+
+    title: str
+    target: Target
+    is_gone: Callable[[], bool]
+
+
+def processes(session: Session, fs: HostFS, pids: Sequence[int]) -> Watched:
+    """Processes and their descendants, until all of them have ended. Raises KeplerError."""
+    for pid in pids:
+        if not is_alive(fs, pid):
+            raise KeplerError(f"-p: no process has the number {pid}")
+    target = Lineage(session.tables.processes, pids)
+    title = f"process {', '.join(map(str, pids))}" if len(pids) == 1 else f"processes {', '.join(map(str, pids))}"
+    return Watched(title, target, lambda: not any(is_alive(fs, pid) for pid in pids))
+
+
+def cgroup(session: Session, path: str) -> Watched:
+    """A cgroup and all below it, by its folder or by its path in the hierarchy. Raises KeplerError."""
+    hierarchy = session.hierarchy
+    if hierarchy is None:
+        raise KeplerError("--cgroup: no cgroup file system is mounted")
+    root = str(hierarchy.root)
+    inside = path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
+    inside = re.sub("/+", "/", f"/{inside}").rstrip("/")
+    folder = Path(f"{root}{inside}")
+    if ".." in Path(inside).parts or not (folder / "cgroup.procs").exists():
+        raise KeplerError(f"--cgroup: {path!r} is no cgroup of {hierarchy}")
+    workload = Workload("container", f"stat/{folder.stat().st_ino}")
+    session.workloads.single_out(folder.stat().st_ino, inside, workload)
+    return Watched(
+        f"cgroup {inside or '/'}", WorkloadTarget(session.sampler.table, workload), lambda: not folder.exists()
+    )
+
+
+def container(session: Session, name: str, wait: Callable[[float], None]) -> Watched:
+    """A container by its name, the front of its id, ``pod/container`` or ``namespace/pod/container``.
+
+    ``wait``: for so many seconds. Raises KeplerError where there is none, or more than one.
+    """
+    assert session.hierarchy is not None
+    homes = session.workloads.containers()
+    for _ in range(round(_NAMES_SECONDS / _STEP_SECONDS)):
+        if all(session.workloads.current(one) is not None for one in homes.values()):
+            break
+        wait(_STEP_SECONDS)
+    named = {home: session.workloads.named(one) for home, one in homes.items()}
+    found = {home: one for home, one in named.items() if _is_called(one, name)}
+    if len(found) != 1:
+        those = found or named
+        listed = ", ".join(sorted(map(_title, those.values()))[:_MOST_LISTED]) or "none"
+        what = f"{len(found)} containers are called {name!r}" if found else f"no container is called {name!r}"
+        raise KeplerError(f"--container: {what}; there are: {listed}")
+    ((home, workload),) = found.items()
+    folder = Path(f"{session.hierarchy.root}{home}")
+    target = WorkloadTarget(session.sampler.table, workload)
+    return Watched(f"container {_title(workload)}", target, lambda: not folder.exists())
+
+
+def _is_called(workload: Workload, name: str) -> bool:
+    names = (workload.container, f"{workload.pod}/{workload.container}", _full_name(workload))
+    return name in names or workload.container_id.startswith(name)
+
+
+def _full_name(workload: Workload) -> str:
+    return f"{workload.namespace}/{workload.pod}/{workload.container}"
+
+
+def _title(workload: Workload) -> str:
+    if workload.pod:
+        return _full_name(workload)
+    return workload.container or workload.container_id[:12]
