@@ -16,7 +16,7 @@ LAYERS = (
     ("attribution",),
     ("snapshot", "recording"),
     ("schedule", "collector"),
-    ("views",),
+    ("views", "report"),
     ("web",),
     ("assembly",),
     ("cli", "__main__"),

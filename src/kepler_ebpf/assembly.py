@@ -47,10 +47,11 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Session]:
+def open_session(config: Config, *, drop_privileges: bool = True, tell_everyone: bool = False) -> Iterator[Session]:
     """Open all three sources; everything is released at the end.
 
     ``drop_privileges``: give up for good what sampling does not need; a verb that starts other programs must not.
+    ``tell_everyone``: let frames say who is there, whatever the idle policy.
     Raises KeplerError.
     """
     privileges.require()
@@ -79,7 +80,10 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
         options = SamplerOptions(
-            FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
+            FloorOptions(config.idle_watts, config.gpu_idle_watts),
+            config.idle_policy,
+            config.hyperthread_ratio,
+            tell_everyone,
         )
         notes = (
             choice.notes if cgroups.hierarchy else (*choice.notes, f"{cgroups.reason}: containers cannot be told apart")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.recording.reader import Recording, read
@@ -24,9 +23,7 @@ FRAMES = 300
 def record(path: Path, close: bool = True) -> Node:
     """Thirty seconds of three processes, one of which ends, and a failed reading now and then."""
     node = Node(DOMAINS, packages=1)
-    recorder = Recorder(
-        path, node.sampler.rules, {"power_source": "fake"}, node.kernel, node.table, Meter([node.source])
-    )
+    recorder = Recorder(path, node.sampler, node.kernel, {"node": "fake"})
     for number in range(FRAMES):
         for tgid in (10, 11, 12):
             if tgid != 12 or number < 100:
@@ -60,7 +57,7 @@ def test_a_recording_holds_the_books(tmp_path: Path) -> None:
     assert set(eleven["name"].to_pylist()) == {"p11"}
     assert set(eleven["container_id"].to_pylist()) == {"c11"}
     assert recording.rules["hyperthread_ratio"] == 1.1
-    assert recording.info == {"power_source": "fake"}
+    assert recording.info == {"node": "fake"}
 
 
 def test_weights_are_recorded_too(tmp_path: Path) -> None:

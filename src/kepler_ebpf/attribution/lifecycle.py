@@ -79,11 +79,12 @@ class Lifecycle:
         Nobody's joules are lost: what has no series is in ``other``, and that is a difference of sums.
         """
         if sum(len(gone.rows) for gone in self.departed) > 2 * MAX_DEPARTED:
+            index = np.concatenate([gone.index for gone in self.departed])
             rows = np.concatenate([gone.rows for gone in self.departed])
             figures = np.concatenate([gone.figures for gone in self.departed], axis=1)
             published = np.concatenate([gone.published for gone in self.departed], axis=1)
             best = np.argsort(-figures[: len(NODE)].sum(axis=0), kind="stable")[:MAX_DEPARTED]
-            self.departed = [Departed(rows[best], figures[:, best], published[:, best])]
+            self.departed = [Departed(index[best], rows[best], figures[:, best], published[:, best])]
 
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
@@ -110,15 +111,18 @@ class Lifecycle:
             row = int(found[-1]) if len(found) else None
         return self._tables.adopt_process(tgid) if row is None else row
 
-    def settle_processes(self, now: float, owed_since: float) -> None:
+    def settle_processes(self, now: float, owed_since: float) -> Departed | None:
         """Settle the rows that died before ``owed_since``: nothing that ran before is still to be charged.
 
-        Rows found dead now wait at least for the next sample, in which their last slice is booked.
+        Rows found dead now wait at least for the next sample, in which their last slice is booked. Returns those that
+        were settled.
         """
+        settled = None
         due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
         if len(due):
             rows = self._tables.processes.rows[due]
-            self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
+            settled = Departed(due, rows, self._level.figures[:, due], self._level.published(due))
+            self.departed.append(settled)
             self._bound_departed()
             self._level.settle(due)
             self._vms.forget(due, now)
@@ -127,3 +131,4 @@ class Lifecycle:
                 del self._dying[row]
         for row in self._tables.dead().tolist():
             self._dying.setdefault(row, now)
+        return settled
