@@ -18,6 +18,7 @@ Lines = dict[str, Any]
 """Columns of some lines: arrays, or one value for all. ``row`` is always an array."""
 
 _NOBODY = np.zeros(0, np.intp)
+_NODE_ROWS = np.zeros(3, np.int32)
 
 
 class FrameLines:
@@ -32,14 +33,12 @@ class FrameLines:
     def of(self, frame: Frame) -> list[Lines]:
         """The lines of one frame, to be taken before the next sample."""
         return [
-            *(
-                {"level": level, "row": np.zeros(1, np.int32), **_joules(joules[:, np.newaxis]), **more}
-                for level, joules, more in (
-                    ("node", frame.measured, {"cpu_seconds": frame.busy_seconds}),
-                    ("idle", frame.idle, {}),
-                    ("unattributed", frame.unattributed, {}),
-                )
-            ),
+            {
+                "level": ("node", "idle", "unattributed"),
+                "row": _NODE_ROWS,
+                "cpu_seconds": (frame.busy_seconds, 0.0, 0.0),
+                **_joules(np.stack((frame.measured, frame.idle, frame.unattributed), axis=1)),
+            },
             self._domains(frame),
             *self._changes(frame),
             *_used(frame.process, frame.ran.processes, lambda rows: self._process_names(frame, rows)),

@@ -18,6 +18,7 @@ from ..attribution.sampler import Sampler
 from ..errors import KeplerError
 from ..kernel.source import KernelTables
 from . import schema
+from .batch import record_batch
 from .lines import FrameLines, Lines
 
 _BATCH_SECONDS = 1.0
@@ -121,7 +122,7 @@ class Recorder:
                     lines = self._batches.get()
                     if lines is None:
                         break
-                    batch = _batch(pa, self._schema, lines)
+                    batch = record_batch(self._schema, lines)
                     stream.write_batch(batch, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(batch)})
                     self._file.flush()
                     self.progress.lines += batch.num_rows
@@ -135,23 +136,3 @@ class Recorder:
 def _plain(rules: Rules) -> dict[str, Any]:
     plain = {name: getattr(rules, name) for name in rules.__dataclass_fields__ if name != "overflow"}
     return {**plain, "overflow": {level: rows.tolist() for level, rows in rules.overflow.items()}}
-
-
-def _batch(pa: Any, form: Any, lines: list[Lines]) -> Any:
-    """Lines as one record batch; a column that some lines do not have is null there."""
-    counts = [len(some["row"]) for some in lines]
-    arrays = []
-    for field in form:
-        parts = []
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        for some, count in zip(lines, counts):
-            value = some.get(field.name)
-            if value is None:
-                parts.append(pa.nulls(count, kind))
-            elif isinstance(value, (str, int, float)):
-                parts.append(pa.repeat(pa.scalar(value, kind), count))
-            else:
-                parts.append(pa.array(value, from_pandas=False).cast(kind, safe=False))
-        column = pa.chunked_array(parts, kind).combine_chunks()
-        arrays.append(column.dictionary_encode() if kind is not field.type else column)
-    return pa.record_batch(arrays, schema=form)
