@@ -65,14 +65,18 @@ def moment(microseconds: float) -> str:
     return datetime.fromtimestamp(microseconds / 1e6, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _head(book: Book) -> str:
-    frames = len(book.seconds)
+def headline(book: Book) -> str:
+    """When, for how long, and on which machine."""
     interval = float(np.median(book.seconds)) * 1e3
     began = book.end_us[0] - book.seconds[0] * 1e6
-    machine = ", ".join(part for part in (book.info.get("node", ""), book.info.get("cpu_model", "")) if part)
+    parts = [moment(began), f"{book.duration_seconds:.2f} s", f"{len(book.seconds)} frames of {interval:.1f} ms"]
+    return ", ".join([*parts, *(book.info[name] for name in ("node", "cpu_model") if book.info.get(name))])
+
+
+def _head(book: Book) -> str:
     lines = [
-        f"{book.path}: {moment(began)}, {book.duration_seconds:.2f} s, {frames} frames of {interval:.1f} ms",
-        *([machine] if machine else []),
+        str(book.path),
+        headline(book),
         sources_line(book),
         rules_line(book),
     ]
