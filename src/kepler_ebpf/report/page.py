@@ -15,7 +15,7 @@ import numpy as np
 
 from .book import Book
 from .groups import Groups, group, mean_watts, node_peak_watts
-from .series import IDLE, OTHERS, UNATTRIBUTED, edges, stack
+from .series import IDLE, OTHERS, UNATTRIBUTED, Timeline, stack
 from .svg import colors
 from .text import books_check, cut, headline, number, rules_line, sources_line
 
@@ -25,8 +25,9 @@ MOST_STEPS = 10_000
 
 def page(book: Book, groupings: Sequence[str], top: int) -> str:
     """The page. ``groupings``: those that its switch offers; ``top``: layers and lines of each."""
-    steps = edges(book, MOST_STEPS)
-    views = {by: _view(book, group(book, by), steps, top) for by in groupings}
+    timeline = Timeline(book)
+    steps = timeline.edges(MOST_STEPS)
+    views = {by: _view(book, group(book, by), timeline, top) for by in groupings}
     data = json.dumps({"edges": np.round(steps, 6).tolist(), "views": views}, separators=(",", ":"))
     fields = {
         "title": escape(f"Energy of {book.path.name}"),
@@ -42,9 +43,9 @@ def page(book: Book, groupings: Sequence[str], top: int) -> str:
     return re.sub("@(" + "|".join(fields) + ")@", lambda found: fields[found[1]], text)
 
 
-def _view(book: Book, groups: Groups, steps: Any, top: int) -> dict[str, Any]:
+def _view(book: Book, groups: Groups, timeline: Timeline, top: int) -> dict[str, Any]:
     """Layers and table of one grouping."""
-    layers = stack(book, groups, steps, top)
+    layers = stack(book, groups, timeline, MOST_STEPS, top)
     place = {layer: position for position, layer in enumerate(layers.layers)}
     rounded = [[float(f"{watt:.6g}") for watt in row] for row in layers.watts.tolist()]
     return {

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..columns import NODE, Floats, Indexes
+from ..columns import NODE, Floats
 from .book import Book
 from .groups import Groups
 
 IDLE, UNATTRIBUTED, OTHERS = -1, -2, -3
 """Layers that are no group of their own."""
+_OUT_OF_STEP_SECONDS = 1.0
+"""A meter's own time may differ from the sampler's by a delayed sample; beyond this, energy was lost (a reset)."""
 
 
 @dataclass(frozen=True)
@@ -36,62 +39,71 @@ class Stack:
         return watts
 
 
-def frame_edges(book: Book) -> Floats:
-    """Where frames begin and end, in seconds since the start: float64[f + 1]."""
-    return np.concatenate(([0.0], np.cumsum(book.seconds)))
+class Timeline:
+    """When energy was used.
+
+    A meter that answers once a second tells then what was used in that second, not in the frame in which it answers.
+    And a sample that is delayed on its way from the kernel's tables to the meter covers more energy than its frame took
+    time, the next one less. So joules of a component are spread over the time that its reading covers, one reading
+    behind the other, and not over the frames.
+    """
+
+    def __init__(self, book: Book) -> None:
+        ends = np.cumsum(book.seconds)
+        self._read = [np.flatnonzero(covered > 0) for covered in book.covered_seconds]
+        spans = [_spans(ends[read], covered[read]) for read, covered in zip(self._read, book.covered_seconds)]
+        start = min([0.0, *(float(begins[0]) for begins, _ in spans if len(begins))])
+        self._spans = [(begins - start, until - start) for begins, until in spans]
+        last = max([float(ends[-1]), *(float(until[-1]) for _, until in spans if len(until))])
+        self.frame_edges: Floats = np.concatenate(([0.0], ends[:-1] - start, [last - start]))
+
+    def edges(self, most: int) -> Floats:
+        """Steps of time: the frames themselves, or equal steps where there are more than ``most`` frames."""
+        frames = self.frame_edges
+        return frames if len(frames) - 1 <= most else np.linspace(0.0, frames[-1], most + 1)
+
+    def spread(self, joules: Floats, edges: Floats) -> Floats:
+        """Joules by component and frame, float64[3, f], → by step, float64[t]."""
+        total = np.zeros(len(edges) - 1)
+        for component in range(len(NODE)):
+            if joules[component].any():
+                begins, until = self._spans[component]
+                sums = np.cumsum(joules[component][self._read[component]])
+                # Knots at both ends of each reading: between two readings that do not touch nothing is used.
+                knots = np.stack((begins, until), axis=1).reshape(-1)
+                heights = np.stack((sums - joules[component][self._read[component]], sums), axis=1).reshape(-1)
+                total += np.diff(np.interp(edges, knots, heights))
+        return total
 
 
-def edges(book: Book, most: int) -> Floats:
-    """Steps of time: the frames themselves, or equal steps where there are more than ``most`` frames."""
-    frames = frame_edges(book)
-    return frames if len(frames) - 1 <= most else np.linspace(0.0, frames[-1], most + 1)
+def _spans(ends: Floats, covered: Floats) -> tuple[Floats, Floats]:
+    """When each reading's time begins and ends, one behind the other, near the ends of the frames that told them."""
+    begins, until = np.empty(len(ends)), np.empty(len(ends))
+    now = -np.inf
+    for k, (end, seconds) in enumerate(zip(ends.tolist(), covered.tolist())):
+        if abs(now + seconds - end) > _OUT_OF_STEP_SECONDS:
+            now = max(now, end - seconds)
+        begins[k], now = now, now + seconds
+        until[k] = now
+    return begins, until
 
 
-def stack(book: Book, groups: Groups, edges: Floats, top: int) -> Stack:
-    """The layers of these groups: the first ``top`` of them, all others together, idle and unattributed."""
+def stack(book: Book, groups: Groups, timeline: Timeline, most: int, top: int) -> Stack:
+    """The layers of these groups in at most so many steps: the ``top`` first, all others together, idle and
+    unattributed."""
+    edges = timeline.edges(most)
     layers = min(top, len(groups)) + 1
     of_line = np.minimum(groups.of_line, layers - 1)
-    over_time = _Over(book, edges)
-    charges = groups.charges
-    charged = [over_time.charged(charges.frame, charges.joules, of_line, layer) for layer in range(layers)]
-    joules = np.stack([over_time.spread(book.idle), *charged, over_time.spread(book.unattributed)])
+    by_frame = (_by_frame(groups, of_line == layer, len(book.seconds)) for layer in range(layers))
+    charged = [timeline.spread(joules, edges) for joules in by_frame]
+    joules = np.stack([timeline.spread(book.idle, edges), *charged, timeline.spread(book.unattributed, edges)])
     known = (IDLE, *range(layers - 1), OTHERS, UNATTRIBUTED)
     labels = ("idle", *groups.labels[: layers - 1], f"{len(groups) - layers + 1} others", "unattributed")
     kept = np.flatnonzero(joules.any(axis=1)).tolist()
     return Stack(groups.by, edges, tuple(known[k] for k in kept), tuple(labels[k] for k in kept), joules[kept])
 
 
-class _Over:
-    """Spreads joules over the time that they cover.
-
-    A meter that answers once a second tells then what was used in that second, not in the frame in which it answers:
-    joules of a component are spread evenly from its reading before to that reading.
-    """
-
-    def __init__(self, book: Book, edges: Floats) -> None:
-        self._edges = edges
-        self._frames = len(book.seconds)
-        ends = np.cumsum(book.seconds)
-        self._read = [np.flatnonzero(covered > 0) for covered in book.covered_seconds]
-        self._knots = []
-        for read, covered in zip(self._read, book.covered_seconds):
-            # What the first reading covers may have begun before the recording did: it is shown within it.
-            start = max(float(ends[read[0]] - covered[read[0]]), 0.0) if len(read) else 0.0
-            self._knots.append(np.concatenate(([start], ends[read])))
-
-    def spread(self, joules: Floats) -> Floats:
-        """Joules by component and frame, float64[3, f], → by step, float64[t]."""
-        total = np.zeros(len(self._edges) - 1)
-        for component in range(len(NODE)):
-            if joules[component].any():
-                sums = np.concatenate(([0.0], np.cumsum(joules[component])))
-                # What came in without a reading of its own (there is none, but for rounding) goes to the next one.
-                at = np.concatenate(([0], self._read[component] + 1))
-                total += np.diff(np.interp(self._edges, self._knots[component], sums[at]))
-        return total
-
-    def charged(self, frame: Indexes, joules: Floats, of_line: Indexes, layer: int) -> Floats:
-        """The joules of one layer by step: float64[t]."""
-        take = np.flatnonzero(of_line == layer)
-        by_frame = [np.bincount(frame[take], column[take], self._frames) for column in joules]
-        return self.spread(np.stack(by_frame).astype(np.float64))
+def _by_frame(groups: Groups, take: NDArray[np.bool_], frames: int) -> Floats:
+    """Joules of some lines by component and frame: float64[3, f]. ``take``: bool[n]."""
+    frame, joules = groups.charges.frame[take], groups.charges.joules[:, take]
+    return np.stack([np.bincount(frame, column, frames) for column in joules]).astype(np.float64)

@@ -64,9 +64,8 @@ def svg(book: Book, stack: Stack) -> str:
         f'aria-label="Watts over time by {escape(stack.by)}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{_LEFT}" y="28">Watts over time, by {escape(stack.by)}: '
-        f"{float(stack.joules.sum()):.4g} J in {length:.4g} s</text>",
-        f'<text class="note" x="{_LEFT}" y="50">{escape(cut(_note(book), 150))}</text>',
+        f'<text class="title" x="{_LEFT}" y="28">{escape(title(stack))}</text>',
+        f'<text class="note" x="{_LEFT}" y="50">{escape(cut(note(book), 150))}</text>',
     ]
     for watt in ticks(highest):
         y = float(up(np.array([watt]))[0])
@@ -84,7 +83,14 @@ def svg(book: Book, stack: Stack) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _note(book: Book) -> str:
+def title(stack: Stack) -> str:
+    """What the picture shows."""
+    joules, seconds = float(stack.joules.sum()), float(stack.edges[-1])
+    return f"Watts over time, by {stack.by}: {joules:.4g} J in {seconds:.4g} s"
+
+
+def note(book: Book) -> str:
+    """When it was recorded, and where the power comes from."""
     began = book.end_us[0] - book.seconds[0] * 1e6
     return f"{book.path.name}, {moment(began)}; {sources_line(book)}"
 
