@@ -2,8 +2,9 @@
 
 Power a moment later is much like power now, so frames are no independent observations: a test over them would call any
 two recordings different. Each recording is cut into twenty equal stretches, whose means are nearly independent (batch
-means; Law, "Simulation Modeling and Analysis", section 9.5.3), and these are compared (Welch's test). Of many workloads
-one in twenty differs "with 95 %" by chance alone, so the probabilities are corrected for how many are looked at (Holm).
+means; Law, "Simulation Modeling and Analysis", section 9.5.3), and these are compared (Welch's test); where neighbours
+are still alike, the error is widened by as much as that makes of it. Of many workloads one in twenty differs "with
+95 %" by chance alone, so the probabilities are corrected for how many are looked at (Holm).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from ..columns import Floats
 from . import student
 from .book import Book
-from .groups import GROUPINGS, Groups, group
+from .groups import GROUPINGS, Groups, group, others
 from .series import Timeline
 from .text import WIDTH, cut, headline, number, sources_line
 
@@ -87,7 +88,7 @@ def _difference(name: str, first: Floats, second: Floats, short: bool) -> Differ
     watts = (float(first.mean()), float(second.mean()))
     if short:
         return Difference(name, watts, (math.nan, math.nan), math.nan)
-    errors = [float(one.var(ddof=1)) / len(one) for one in (first, second)]
+    errors = [float(one.var(ddof=1)) / len(one) * _likeness(one) for one in (first, second)]
     error = math.sqrt(sum(errors))
     apart = watts[1] - watts[0]
     if error == 0:
@@ -96,6 +97,14 @@ def _difference(name: str, first: Floats, second: Floats, short: bool) -> Differ
     freedom = sum(errors) ** 2 / sum(one**2 / (STRETCHES - 1) for one in errors)
     reach = student.quantile(0.95, freedom) * error
     return Difference(name, watts, (apart - reach, apart + reach), student.two_sided(apart / error, freedom))
+
+
+def _likeness(means: Floats) -> float:
+    """By how much the variance of a mean is more than it were of independent values with this lag-1 correlation."""
+    apart = means - means.mean()
+    whole = float(apart @ apart)
+    correlation = min(max(float(apart[1:] @ apart[:-1]) / whole, 0.0), 0.9) if whole > 0 else 0.0
+    return (1 + correlation) / (1 - correlation)
 
 
 def _corrected(found: list[Difference]) -> list[Difference]:
@@ -125,7 +134,7 @@ def text(first: Book, second: Book, by: str, top: int) -> str:
         *(_row(one) for one in found[: top + 1]),
     ]
     if len(found) > top + 1:
-        lines.append(f"({len(found) - top - 1} others)")
+        lines.append(f"({others(len(found) - top - 1)})")
     lines.append("")
     lines += _verdict(first, second, found)
     return "\n".join(lines) + "\n"

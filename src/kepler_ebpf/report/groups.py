@@ -121,6 +121,11 @@ def _peaks(book: Book, charges: Charges, of_line: Indexes, count: int) -> Floats
     return peaks
 
 
+def others(count: int) -> str:
+    """What those together are called that have no line of their own."""
+    return f"{count} other{'' if count == 1 else 's'}"
+
+
 def mean_watts(joules: Floats, book: Book) -> Floats:
     """Mean power while there were readings: joules, float64[3, …], over the time that each component's cover."""
     covered = book.covered_seconds.sum(axis=1)

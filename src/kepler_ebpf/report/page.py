@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .book import Book
-from .groups import Groups, group, mean_watts, node_peak_watts
+from .groups import Groups, group, mean_watts, node_peak_watts, others
 from .series import IDLE, OTHERS, UNATTRIBUTED, Timeline, stack
 from .svg import colors
 from .text import books_check, cut, headline, number, rules_line, sources_line
@@ -32,15 +32,19 @@ def page(book: Book, groupings: Sequence[str], top: int) -> str:
     fields = {
         "title": escape(f"Energy of {book.path.name}"),
         "when": escape(headline(book)),
-        "power": escape(sources_line(book).capitalize()),
+        "power": escape(_sentence(sources_line(book))),
         "mark": "model" if book.is_modelled else "",
-        "rules": escape(rules_line(book).capitalize()),
+        "rules": escape(_sentence(rules_line(book))),
         "damage": f'<p class="note model">{escape(book.damage)}</p>' if book.damage else "",
         "books": escape(books_check(book)),
         "data": base64.b64encode(zlib.compress(data.encode(), 9)).decode(),
     }
     text = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     return re.sub("@(" + "|".join(fields) + ")@", lambda found: fields[found[1]], text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _view(book: Book, groups: Groups, timeline: Timeline, top: int) -> dict[str, Any]:
@@ -81,16 +85,14 @@ def _table(book: Book, groups: Groups, top: int, place: dict[int, int]) -> list[
     if len(groups) > top:
         rest = slice(top, None)
         seconds = number(float(groups.cpu_seconds[rest].sum())).strip()
-        others = [place[OTHERS]] if OTHERS in place else []
+        layer = [place[OTHERS]] if OTHERS in place else []
         lines.append(
-            line(f"{len(groups) - top} others", float(total[rest].sum()), float(means[rest].sum()), "", seconds, others)
+            line(others(len(groups) - top), float(total[rest].sum()), float(means[rest].sum()), "", seconds, layer)
         )
-    for layer, label, joules in ((IDLE, "idle", book.idle), (UNATTRIBUTED, "unattributed", book.unattributed)):
+    for which, label, joules in ((IDLE, "idle", book.idle), (UNATTRIBUTED, "unattributed", book.unattributed)):
         mean = float(mean_watts(joules.sum(axis=1), book))
-        lines.append(line(label, float(joules.sum()), mean, "", "", [place[layer]] if layer in place else []))
+        lines.append(line(label, float(joules.sum()), mean, "", "", [place[which]] if which in place else []))
     mean = float(mean_watts(book.measured.sum(axis=1), book))
-    everything = list(range(len(place)))
-    lines.append(line("measured", whole, mean, number(node_peak_watts(book)).strip(), "", everything))
-    if len(everything) == 1:
-        lines[-1]["layer"] = None
+    peak = number(node_peak_watts(book)).strip()
+    lines.append({**line("measured", whole, mean, peak, "", list(range(len(place)))), "layer": None})
     return lines

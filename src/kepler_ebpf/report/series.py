@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..columns import NODE, Floats
 from .book import Book
-from .groups import Groups
+from .groups import Groups, others
 
 IDLE, UNATTRIBUTED, OTHERS = -1, -2, -3
 """Layers that are no group of their own."""
@@ -98,7 +98,7 @@ def stack(book: Book, groups: Groups, timeline: Timeline, most: int, top: int) -
     charged = [timeline.spread(joules, edges) for joules in by_frame]
     joules = np.stack([timeline.spread(book.idle, edges), *charged, timeline.spread(book.unattributed, edges)])
     known = (IDLE, *range(layers - 1), OTHERS, UNATTRIBUTED)
-    labels = ("idle", *groups.labels[: layers - 1], f"{len(groups) - layers + 1} others", "unattributed")
+    labels = ("idle", *groups.labels[: layers - 1], others(len(groups) - layers + 1), "unattributed")
     kept = np.flatnonzero(joules.any(axis=1)).tolist()
     return Stack(groups.by, edges, tuple(known[k] for k in kept), tuple(labels[k] for k in kept), joules[kept])
 

@@ -98,7 +98,8 @@ def note(book: Book) -> str:
 def _layer(label: str, color: str, x: Floats, floor: Floats, top: Floats) -> str:
     """One layer: stairs along its top, and back along its floor. Steps that do not differ are drawn as one."""
     d = f"M{x[0]:.2f} {floor[0]:.2f}" + _stairs(x, top) + _stairs(x[::-1], floor[::-1]) + "Z"
-    return f'<path fill="{color}" data-label="{escape(label)}" d="{d}"><title>{escape(label)}</title></path>'
+    name = escape(cut(label, 120))
+    return f'<path fill="{color}" data-label="{name}" d="{d}"><title>{name}</title></path>'
 
 
 def _stairs(x: Floats, y: Floats) -> str:

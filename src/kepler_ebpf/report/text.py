@@ -8,7 +8,7 @@ import numpy as np
 
 from ..columns import NODE, Floats
 from .book import Book
-from .groups import Groups, group, mean_watts, node_peak_watts
+from .groups import Groups, group, mean_watts, node_peak_watts, others
 
 WIDTH = 80
 _NAMES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
@@ -148,7 +148,7 @@ def _workloads(book: Book, groups: Groups, top: int) -> str:
                 float(means[rest].sum()),
                 None,
                 float(groups.cpu_seconds[rest].sum()),
-                f"({len(groups) - top} others)",
+                f"({others(len(groups) - top)})",
             )
         )
     return "".join(line + "\n" for line in lines)
@@ -179,7 +179,12 @@ def books_check(book: Book) -> str:
         charged = float(book.levels[level].joules.sum())
         verdict = "closes" if gap <= 1e-6 else "DOES NOT CLOSE"
         lines.append(
-            f"{level}: {measured:.3f} J = {charged:.3f} charged + {idle:.3f} idle + {unattributed:.3f} unattributed\n"
-            f"  {verdict}: largest gap in a frame {gap:.1e}\n"
+            f"books by {level}: {verdict}, the largest gap in a frame is {gap:.1e}\n"
+            f"  {_joules(measured)} J = {_joules(charged)} charged + {_joules(idle)} idle "
+            f"+ {_joules(unattributed)} unattributed\n"
         )
-    return "books by " + "books by ".join(lines)
+    return "".join(lines)
+
+
+def _joules(joules: float) -> str:
+    return f"{joules:.3f}" if joules < 1e6 else f"{joules:.7g}"
