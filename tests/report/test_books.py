@@ -14,7 +14,7 @@ from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.kernel.source import CgroupEvent
 from kepler_ebpf.recording.reader import read
 from kepler_ebpf.report.book import lines_of
-from kepler_ebpf.report.groups import GROUPINGS, group, mean_watts
+from kepler_ebpf.report.groups import GROUPINGS, foremost, group, mean_watts
 from kepler_ebpf.report.series import IDLE, OTHERS, Timeline, stack
 from kepler_ebpf.report.text import WIDTH, cut, gaps, number, summary
 from kepler_ebpf.workloads.workload import Workload
@@ -172,7 +172,7 @@ def test_the_summary_fits_a_terminal_and_says_what_matters(tmp_path: Path, polic
     storm(machine, 1, 60)
     machine.close()
     told = opened(tmp_path / "a")
-    text = summary(told, tuple(GROUPINGS), 4)
+    text = summary(told, [(group(told, by), 4) for by in GROUPINGS])
     assert [line for line in text.splitlines() if len(line) > WIDTH] == []
     assert "\x1b" not in text
     measured, idle = told.measured.sum(), told.idle.sum()
@@ -190,7 +190,7 @@ def test_a_hole_in_the_books_is_not_overlooked(tmp_path: Path) -> None:
     joules = charges.joules.copy()
     joules[0, 5] += 0.01
     holed = replace(told, levels={**told.levels, "process": replace(charges, joules=joules)})
-    assert "DOES NOT CLOSE" in summary(holed, ("program",), 5)
+    assert "DOES NOT CLOSE" in summary(holed, [(group(holed, "program"), 5)])
 
 
 def test_layers_are_idle_first_then_who_used_most(tmp_path: Path) -> None:
@@ -200,3 +200,17 @@ def test_layers_are_idle_first_then_who_used_most(tmp_path: Path) -> None:
     assert layers.layers == (IDLE, 0, OTHERS)
     assert layers.labels == ("idle", "p10 [10] in c1", "1 other")
     assert len(layers.edges) == 101
+
+
+def test_those_asked_for_come_first(tmp_path: Path) -> None:
+    burst(tmp_path / "a", 2)
+    told = opened(tmp_path / "a")
+    before = group(told, "process")
+    groups, matching = foremost(before, "p11")
+    assert matching == 1
+    assert groups.labels == ("p11 [11] in c2", "p10 [10] in c1")
+    assert dict(zip(groups.labels, groups.total)) == dict(zip(before.labels, before.total))
+    layers = stack(told, groups, Timeline(told), 10_000, matching)
+    assert layers.labels == ("idle", "p11 [11] in c2", "1 other")
+    assert layers.joules[1].sum() == pytest.approx(groups.total[0])
+    assert foremost(before, "nobody")[1] == 0

@@ -20,7 +20,7 @@ import pytest
 
 from kepler_ebpf.report import firefox, flame, tables
 from kepler_ebpf.report.book import Book
-from kepler_ebpf.report.groups import GROUPINGS, group
+from kepler_ebpf.report.groups import GROUPINGS, Groups, group
 from kepler_ebpf.report.page import page
 from kepler_ebpf.report.picture import png
 from kepler_ebpf.report.series import Timeline, stack
@@ -55,6 +55,10 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 def layers_of(book: Book, by: str = "program", most: int = 2400) -> Any:
     return stack(book, group(book, by), Timeline(book), most, 12)
+
+
+def tables_of(book: Book, *groupings: str) -> list[tuple[Groups, int]]:
+    return [(group(book, by), 12) for by in groupings]
 
 
 def data_of(text: str) -> Any:
@@ -159,7 +163,7 @@ def test_tables_by_frame_close_frame_by_frame(told: Book) -> None:
 
 
 def test_a_page_holds_the_text_reports_figures_and_asks_for_nothing(told: Book) -> None:
-    text = page(told, tuple(GROUPINGS), 12)
+    text = page(told, tables_of(told, *GROUPINGS))
     data = data_of(text)
     assert list(data["views"]) == list(GROUPINGS)
     seconds = np.diff(data["edges"])
@@ -172,22 +176,22 @@ def test_a_page_holds_the_text_reports_figures_and_asks_for_nothing(told: Book) 
         assert joules == pytest.approx(told.measured.sum(), rel=1e-4)
     assert "<b>" not in text
     assert re.findall(r"""(?:src|href)=|url\(|https?:|@import|fetch\(|XMLHttp""", text) == []
-    assert len(page(told, ("container",), 12)) - len(json.dumps(data["views"]["container"])) < 60_000
+    assert len(page(told, tables_of(told, "container"))) - len(json.dumps(data["views"]["container"])) < 60_000
 
 
 def test_a_page_warns_of_a_model_and_of_damage(told: Book) -> None:
     modelled = replace(told, sources=("model",), info={"power_model": "a <guess>"}, damage="damaged at byte 7")
-    text = page(modelled, ("container",), 3)
+    text = page(modelled, tables_of(modelled, "container"))
     assert "Power is a model&#x27;s, not measured: a &lt;guess&gt;" in text
     assert "damaged at byte 7" in text
-    assert "not measured" not in page(told, ("container",), 3)
+    assert "not measured" not in page(told, tables_of(told, "container"))
 
 
 def test_a_browser_shows_what_the_page_holds(told: Book, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     require(browser, "no Chromium to look at the page with")
     path = tmp_path / "page.html"
-    path.write_text(page(told, tuple(GROUPINGS), 12), encoding="utf-8")
+    path.write_text(page(told, tables_of(told, *GROUPINGS)), encoding="utf-8")
     done = subprocess.run(
         [
             str(browser),

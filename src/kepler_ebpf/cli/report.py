@@ -16,7 +16,7 @@ from ..errors import KeplerError, UsageError
 from ..recording.reader import read
 from ..report import compare, firefox, flame, picture, tables
 from ..report.book import Book, book, lines_of
-from ..report.groups import GROUPINGS, group
+from ..report.groups import GROUPINGS, Groups, foremost, group
 from ..report.page import page
 from ..report.replay import attribute_again
 from ..report.series import Stack, Timeline, stack
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what energy is told by; several are allowed (default {' and '.join(_TEXT)})",
     )
     parser.add_argument("--top", type=int, default=15, metavar="N", help="most workloads in a list (default 15)")
+    parser.add_argument("--only", metavar="TEXT", help="give only those a line who have TEXT in their name")
     made = parser.add_argument_group("outputs", "each takes a file to write, - for standard output")
     for name, (text, _) in _OUTPUTS.items():
         made.add_argument(f"--{name}", metavar="FILE", help=text)
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     for name, target in outputs.items():
         _write(target, _OUTPUTS[name][1](told, arguments))
     if not outputs:
-        print(summary(told, tuple(arguments.by or _TEXT), arguments.top), end="")
+        print(summary(told, _tables(told, arguments, _TEXT, arguments.top)), end="")
     return 1 if told.damage else 0
 
 
@@ -95,16 +96,30 @@ def _open(path: Path, arguments: argparse.Namespace) -> Book:
     return attribute_again(recording, lines, **asked) if asked else book(recording, lines)
 
 
+def _tables(
+    told: Book, arguments: argparse.Namespace, groupings: tuple[str, ...], most: int
+) -> list[tuple[Groups, int]]:
+    """The groups that are shown, and how many of each have a line of their own."""
+    found = []
+    for by in arguments.by or groupings:
+        groups, count = group(told, by), arguments.top
+        if arguments.only is not None:
+            groups, matching = foremost(groups, arguments.only)
+            count = min(count, matching)
+        found.append((groups, min(count, most)))
+    return found
+
+
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
 def _stack(told: Book, arguments: argparse.Namespace, most_steps: int) -> Stack:
-    by = arguments.by[0] if arguments.by else "program"
-    return stack(told, group(told, by), Timeline(told), most_steps, min(arguments.top, _LAYERS))
+    ((groups, top), *_) = _tables(told, arguments, ("program",), _LAYERS)
+    return stack(told, groups, Timeline(told), most_steps, top)
 
 
 def _html(told: Book, arguments: argparse.Namespace) -> bytes:
-    return page(told, arguments.by or tuple(GROUPINGS), min(arguments.top, _LAYERS)).encode("utf-8", "replace")
+    return page(told, _tables(told, arguments, tuple(GROUPINGS), _LAYERS)).encode("utf-8", "replace")
 
 
 def _svg(told: Book, arguments: argparse.Namespace) -> bytes:

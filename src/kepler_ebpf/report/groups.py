@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,7 +52,7 @@ GROUPINGS: Mapping[str, tuple[str, Callable[[Who], object], Callable[[Who], str]
 
 @dataclass(frozen=True)
 class Groups:
-    """g groups, those with the most energy first.
+    """g groups, those with the most energy first, or those that were asked for (:func:`foremost`).
 
     ``labels``: what each is called. ``joules``: float64[3, g]. ``cpu_seconds``, ``peak_watts``: float64[g], the latter
     the highest power in one frame. ``members``: intp[g], how many processes or containers. ``of_line``: intp[n], the
@@ -105,6 +105,24 @@ def group(book: Book, by: str) -> Groups:
         charges,
         rank[of_line],
     )
+
+
+def foremost(groups: Groups, text: str) -> tuple[Groups, int]:
+    """The groups that have ``text`` in their name before all others, and how many these are."""
+    wanted = np.array([text in label for label in groups.labels], np.bool_)
+    order = np.argsort(~wanted, kind="stable")
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.arange(len(order))
+    reordered = replace(
+        groups,
+        labels=tuple(groups.labels[k] for k in order.tolist()),
+        joules=groups.joules[:, order],
+        cpu_seconds=groups.cpu_seconds[order],
+        peak_watts=groups.peak_watts[order],
+        members=groups.members[order],
+        of_line=rank[groups.of_line],
+    )
+    return reordered, int(wanted.sum())
 
 
 def _sums(of_line: Indexes, column: Floats, count: int) -> Floats:

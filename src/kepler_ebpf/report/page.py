@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .book import Book
-from .groups import Groups, group, mean_watts, node_peak_watts, others
+from .groups import Groups, mean_watts, node_peak_watts, others
 from .series import IDLE, OTHERS, UNATTRIBUTED, Timeline, stack
 from .svg import colors
 from .text import books_check, cut, headline, number, rules_line, sources_line
@@ -23,11 +23,11 @@ MOST_STEPS = 10_000
 """Steps of time in a page; a recording of more frames is shown in so many equal steps."""
 
 
-def page(book: Book, groupings: Sequence[str], top: int) -> str:
-    """The page. ``groupings``: those that its switch offers; ``top``: layers and lines of each."""
+def page(book: Book, tables: Sequence[tuple[Groups, int]]) -> str:
+    """The page. ``tables``: the groups that its switch offers, and layers and lines of each."""
     timeline = Timeline(book)
     steps = timeline.edges(MOST_STEPS)
-    views = {by: _view(book, group(book, by), timeline, top) for by in groupings}
+    views = {groups.by: _view(book, groups, timeline, top) for groups, top in tables}
     data = json.dumps({"edges": np.round(steps, 6).tolist(), "views": views}, separators=(",", ":"))
     fields = {
         "title": escape(f"Energy of {book.path.name}"),

@@ -52,10 +52,17 @@ class Timeline:
         ends = np.cumsum(book.seconds)
         self._read = [np.flatnonzero(covered > 0) for covered in book.covered_seconds]
         spans = [_spans(ends[read], covered[read]) for read, covered in zip(self._read, book.covered_seconds)]
-        start = min([0.0, *(float(begins[0]) for begins, _ in spans if len(begins))])
-        self._spans = [(begins - start, until - start) for begins, until in spans]
-        last = max([float(ends[-1]), *(float(until[-1]) for _, until in spans if len(until))])
-        self.frame_edges: Floats = np.concatenate(([0.0], ends[:-1] - start, [last - start]))
+        edges = np.concatenate(([0.0], ends))
+        often = max(range(len(NODE)), key=lambda component: len(self._read[component]))
+        read, (begins, until) = self._read[often], spans[often]
+        if len(read):
+            # A frame is where its reading is, so that a step shows the power that was read, unmixed.
+            behind = np.maximum(edges - ends[read[-1]], 0.0)
+            edges = np.interp(edges, np.append(0.0, ends[read]), np.append(begins[0], until)) + behind
+        edges[0] = min([edges[0], *(one[0] for one, _ in spans if len(one))])
+        edges[-1] = max([edges[-1], *(one[-1] for _, one in spans if len(one))])
+        self._spans = [(begins - edges[0], until - edges[0]) for begins, until in spans]
+        self.frame_edges: Floats = edges - edges[0]
 
     def edges(self, most: int) -> Floats:
         """Steps of time: the frames themselves, or equal steps where there are more than ``most`` frames."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 import numpy as np
 
 from ..columns import NODE, Floats
 from .book import Book
-from .groups import Groups, group, mean_watts, node_peak_watts, others
+from .groups import Groups, mean_watts, node_peak_watts, others
 
 WIDTH = 80
 _NAMES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
@@ -21,10 +22,9 @@ _HEADINGS = {
 }
 
 
-def summary(book: Book, groupings: tuple[str, ...], top: int) -> str:
-    """Everything a terminal shows. ``groupings``: those of ``GROUPINGS``; ``top``: most lines of each."""
-    parts = [_head(book), _node(book)]
-    parts += [_workloads(book, group(book, by), top) for by in groupings]
+def summary(book: Book, tables: Sequence[tuple[Groups, int]]) -> str:
+    """Everything a terminal shows. ``tables``: groups, and most lines of each."""
+    parts = [_head(book), _node(book), *(_workloads(book, groups, top) for groups, top in tables)]
     parts.append(books_check(book))
     return "\n".join(parts)
 
