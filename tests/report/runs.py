@@ -43,7 +43,6 @@ class Recorded:
     ) -> None:
         """``path``: where to; None records nothing. ``ratio``: of hyperthreads, where not the default."""
         self.node = Node(domains, packages, policy, **options)
-        self.node.sampler._tells_everyone = True
         if ratio is not None:
             self.node.sampler.rules = replace(self.node.sampler.rules, hyperthread_ratio=ratio)
         self.recorder = None
