@@ -83,6 +83,17 @@ def test_other_rules_are_said_and_used(recording: Path, capsys: pytest.CaptureFi
     assert " + 0.000 idle" in after
 
 
+def test_a_recording_may_come_through_a_pipe(recording: Path) -> None:
+    command = [sys.executable, "-m", "kepler_ebpf", "report", "/dev/stdin"]
+    content = recording.read_bytes()
+    done = subprocess.run(command, input=content, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run(command, input=content[: len(content) // 2], capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert b"/dev/stdin: damaged at byte " in done.stderr
+    assert done.stdout.count(b"closes") == 2
+
+
 def test_two_recordings_are_compared(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     burst(tmp_path / "b", 4)
     code, output, error = report(capsys, recording, tmp_path / "b")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import KeplerError
 from . import schema
@@ -37,7 +38,10 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
     """
     pa = schema.arrow()
     try:
-        file = path.open("rb")
+        file: IO[bytes] = path.open("rb")
+        if not file.seekable():  # a pipe: offsets are told all the same
+            with file as pipe:
+                file = io.BytesIO(pipe.read())
     except OSError as error:
         raise KeplerError(f"cannot read {path}: {error.strerror}") from error
     with file:
