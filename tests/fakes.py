@@ -251,8 +251,10 @@ def sampler_over(
     fs: HostFS | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sampler:
-    """A sampler over these, floors as the sources' domains know them."""
+    """A sampler over these, floors as the sources' domains know them; its frames can be recorded."""
     workloads = workloads or FakeWorkloads()
     table = WorkloadTable(kernel, workloads)
     vms = VirtualMachines(fs or HostFS(), kernel, table)
-    return Sampler(kernel, Meter(sources), table, workloads, vms, SamplerOptions(idle_policy=policy), clock)
+    return Sampler(
+        kernel, Meter(sources), table, workloads, vms, SamplerOptions(idle_policy=policy, tell_everyone=True), clock
+    )

@@ -16,7 +16,7 @@ LAYERS = (
     ("attribution",),
     ("snapshot", "recording", "state"),
     ("schedule", "collector"),
-    ("views",),
+    ("views", "report"),
     ("web",),
     ("assembly",),
     ("stat",),

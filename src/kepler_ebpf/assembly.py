@@ -57,10 +57,11 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Session]:
+def open_session(config: Config, *, drop_privileges: bool = True, tell_everyone: bool = False) -> Iterator[Session]:
     """Open all three sources; everything is released at the end.
 
     ``drop_privileges``: give up for good what sampling does not need; a verb that starts other programs must not.
+    ``tell_everyone``: let frames say who is there, whatever the idle policy.
     Raises KeplerError.
     """
     privileges.require()
@@ -89,7 +90,10 @@ def open_session(config: Config, *, drop_privileges: bool = True) -> Iterator[Se
         stack.callback(workloads.close)
         table = WorkloadTable(tables, workloads)
         options = SamplerOptions(
-            FloorOptions(config.idle_watts, config.gpu_idle_watts), config.idle_policy, config.hyperthread_ratio
+            FloorOptions(config.idle_watts, config.gpu_idle_watts),
+            config.idle_policy,
+            config.hyperthread_ratio,
+            tell_everyone,
         )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
         yield Session(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.recording.reader import Recording, read
@@ -24,20 +24,20 @@ FRAMES = 300
 def record(path: Path, close: bool = True) -> Node:
     """Thirty seconds of three processes, one of which ends, and a failed reading now and then."""
     node = Node(DOMAINS, packages=1)
-    recorder = Recorder(
-        path, node.sampler.rules, {"power_source": "fake"}, node.kernel, node.table, Meter([node.source])
-    )
-    for number in range(FRAMES):
-        for tgid in (10, 11, 12):
-            if tgid != 12 or number < 100:
-                node.kernel.run(tgid, tgid, 0, 10**6 * (tgid - 9), shared_ns=10**5)
-        if number == 100:
-            node.kernel.kill(12)
-        if number % 7 == 3:
-            node.source.fail(number % 2)
-        recorder.add(node.tick(np.array([3.0, 0.5])), 1_700_000_000 * 10**9 + number * 10**8)
-    if close:
-        recorder.close()
+    recorder = Recorder(path, node.sampler, node.kernel, {"node": "fake"})
+    try:
+        for number in range(FRAMES):
+            for tgid in (10, 11, 12):
+                if tgid != 12 or number < 100:
+                    node.kernel.run(tgid, tgid, 0, 10**6 * (tgid - 9), shared_ns=10**5)
+            if number == 100:
+                node.kernel.kill(12)
+            if number % 7 == 3:
+                node.source.fail(number % 2)
+            recorder.add(node.tick(np.array([3.0, 0.5])), 1_700_000_000 * 10**9 + number * 10**8)
+    finally:
+        if close:
+            recorder.close()
     return node
 
 
@@ -60,7 +60,7 @@ def test_a_recording_holds_the_books(tmp_path: Path) -> None:
     assert set(eleven["name"].to_pylist()) == {"p11"}
     assert set(eleven["container_id"].to_pylist()) == {"c11"}
     assert recording.rules["hyperthread_ratio"] == 1.1
-    assert recording.info == {"power_source": "fake"}
+    assert recording.info == {"node": "fake"}
 
 
 def test_weights_are_recorded_too(tmp_path: Path) -> None:
@@ -125,6 +125,21 @@ def test_another_arrow_stream_is_no_recording_of_ours(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_line_and_what_is_written_stays() -> None:
     with pytest.raises(KeplerError, match=r"cannot write /dev/full: No space left on device"):
         record(Path("/dev/full"))
+
+
+def test_a_disk_that_fills_up_leaves_what_was_written_whole(tmp_path: Path) -> None:
+    record(tmp_path / "whole")
+    size = (tmp_path / "whole").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        with pytest.raises(KeplerError, match=r"cannot write .*/a: File too large$"):
+            record(tmp_path / "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    recording = read(tmp_path / "a")
+    assert recording.damage == ""
+    assert 30 <= len(set(recording.table["frame"].to_pylist())) < FRAMES
 
 
 def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:

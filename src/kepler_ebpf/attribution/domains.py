@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..columns import GPU, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
 from ..energy.meter import Interval, Meter
@@ -94,13 +95,9 @@ class DomainColumns:
         for domain in set_positions(fresh & (self._component >= 0) & (self._component <= GPU)).tolist():
             self._teach(domain, float(seconds[domain]))
         self._busy[fresh] = self._wall[fresh] = 0.0
-        dynamic, idle = split_idle(joules, self.floor_watts, seconds)
-        self._split_inside(joules, dynamic)
-        return Reading(
+        return reading(
             joules,
             seconds,
-            dynamic,
-            idle,
             self.watts.copy(),
             self.floor_watts.copy(),
             self._component,
@@ -119,14 +116,30 @@ class DomainColumns:
             self._floors[domain].update(float(self.watts[domain]), load, seconds)
             self.floor_watts[domain] = self._floors[domain].watts
 
-    def _split_inside(self, joules: Floats, dynamic: Floats) -> None:
-        """Core and uncore are inside the package: of what they used, as large a fraction is dynamic."""
-        inside = set_positions(self._component > GPU)
-        if not len(inside):
-            return
-        package = set_positions(self._component == PACKAGE)
-        payers = self._packages + 1
-        whole = np.bincount(self._payer[package], joules[package], payers)
-        moving = np.bincount(self._payer[package], dynamic[package], payers)
-        ratio = np.divide(moving, whole, out=np.zeros(payers), where=whole > 0)
-        dynamic[inside] = joules[inside] * ratio[self._payer[inside]]
+
+def reading(
+    joules: Floats,
+    seconds: Floats,
+    watts: Floats,
+    floor_watts: Floats,
+    component: Indexes,
+    payer: Indexes,
+    live: NDArray[np.bool_],
+    packages: int,
+) -> Reading:
+    """A reading of d domains with its joules split into dynamic and idle; columns as in :class:`.frame.Reading`."""
+    dynamic, idle = split_idle(joules, floor_watts, seconds)
+    _split_inside(joules, dynamic, component, payer, packages + 1)
+    return Reading(joules, seconds, dynamic, idle, watts, floor_watts, component, payer, live, packages)
+
+
+def _split_inside(joules: Floats, dynamic: Floats, component: Indexes, payer: Indexes, payers: int) -> None:
+    """Core and uncore are inside the package: of what they used, as large a fraction is dynamic."""
+    inside = set_positions(component > GPU)
+    if not len(inside):
+        return
+    package = set_positions(component == PACKAGE)
+    whole = np.bincount(payer[package], joules[package], payers)
+    moving = np.bincount(payer[package], dynamic[package], payers)
+    ratio = np.divide(moving, whole, out=np.zeros(payers), where=whole > 0)
+    dynamic[inside] = joules[inside] * ratio[payer[inside]]

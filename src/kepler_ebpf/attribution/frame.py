@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
 from ..kernel.table import Slices
+from .everyone import Everyone
 
 CPU_COMPONENTS = (PACKAGE, DRAM)
 """What CPUs pay for; each has a clock of its own (:class:`Reading.answered`)."""
@@ -122,7 +123,8 @@ class Frame:
     ``seconds``: wall time since the sample before. ``busy_seconds``: CPU time of everybody in it. ``reading``: what the
     meters said. ``ran``: who ran. ``measured``, ``idle``, ``unattributed``: joules by component of ``NODE``,
     float64[3]. ``watts``: float64[3], power by component at the latest readings. ``process``, ``container``: who is
-    charged, at either level: ``measured = charged + idle + unattributed`` at both.
+    charged, at either level: ``measured = charged + idle + unattributed`` at both. ``everyone``: all there were, where
+    the idle policy or a recorder asks for it. ``departed``: processes whose rows are given back before the next one.
     """
 
     seconds: float
@@ -135,6 +137,8 @@ class Frame:
     watts: Floats
     process: Entry
     container: Entry
+    everyone: Everyone | None = None
+    departed: Departed | None = None
 
     @property
     def covered_seconds(self) -> Floats:
@@ -151,9 +155,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Departed:
-    """Processes that ended. ``rows``: a copy of their kernel rows, [n]. ``figures``: float64[f, n], what they used in
-    all, in the order of ``Level.figures``; ``published``: likewise, as of the publication before."""
+    """Processes that ended.
 
+    ``index``: intp[n], the rows that were theirs. ``rows``: a copy of these kernel rows, [n]. ``figures``:
+    float64[f, n], what they used in all, in the order of ``Level.figures``; ``published``: likewise, as of the
+    publication before.
+    """
+
+    index: Indexes
     rows: NDArray[np.void]
     figures: Floats
     published: Floats

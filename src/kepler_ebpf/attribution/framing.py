@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import NODE, WORKLOAD, Component, Floats, Indexes
+from ..columns import NODE, WORKLOAD, Component, Indexes
 from . import charging
 from .charging import GpuUsers
+from .everyone import Everyone, idle_weights
 from .frame import CPU_COMPONENTS, Entry, Frame, Reading
 from .stretches import Stretches
 from .weights import share
@@ -24,15 +25,16 @@ class Rules:
     """How energy is shared.
 
     ``packages``: how many the slices tell apart. ``by_cycles``, ``by_misses``: whether those were counted.
-    ``idle_is_shared``: whether idle energy is charged at all. ``overflow``: by level, intp[packages + 1], the row that
-    stands in for a payer whose users are seen at the other level only.
+    ``idle_policy``: who is charged with idle energy: ``none``, ``proportional``, ``equal`` or ``requests``.
+    ``overflow``: by level, intp[packages + 1], the row that stands in for a payer whose users are seen at the other
+    level only.
     """
 
     packages: int
     hyperthread_ratio: float
     by_cycles: bool
     by_misses: bool
-    idle_is_shared: bool
+    idle_policy: str
     overflow: Mapping[str, Indexes]
 
 
@@ -53,15 +55,16 @@ def make_frame(
     stretches: Stretches,
     reading: Reading,
     gpus: Sequence[GpuUsers],
-    idle_weights: Mapping[str, tuple[Indexes, Floats]],
+    everyone: Everyone | None,
     seconds: float,
     busy_seconds: float,
 ) -> Frame:
     """Share what was read among those who ran since each clock told before.
 
-    ``idle_weights``: rows of a level and their fraction of the idle energy; a level that is not there is charged by
-    use. ``seconds``, ``busy_seconds``: wall and CPU time since the frame before. ``stretches`` is not changed.
+    ``everyone``: all there are; some idle policies charge those too that did not run. ``seconds``, ``busy_seconds``:
+    wall and CPU time since the frame before. ``stretches`` is not changed.
     """
+    weights = {} if everyone is None else idle_weights(rules.idle_policy, everyone)
     shape = (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
@@ -72,12 +75,12 @@ def make_frame(
             for level, ran in slices.items()
         }
         bill, anyone = charging.bill(
-            reading, told[:-1].reshape(shape), splits["process"], splits["container"], rules.idle_is_shared
+            reading, told[:-1].reshape(shape), splits["process"], splits["container"], rules.idle_policy != "none"
         )
         bills.append(bill)
         for level, entries in pieces.items():
             ran = charging.ran(slices[level], len(COMPONENTS[level]), bool(told[-1]), rules.by_cycles)
-            entries += charging.charge(bill, anyone, splits[level], ran, rules.overflow[level], idle_weights.get(level))
+            entries += charging.charge(bill, anyone, splits[level], ran, rules.overflow[level], weights.get(level))
     for users in gpus:
         for level, entries in pieces.items():
             entries.append(charging.of_gpu(users.rows[level], users.joules, len(COMPONENTS[level])))
@@ -93,4 +96,5 @@ def make_frame(
         watts=reading.by_component(reading.watts),
         process=Entry.joined(pieces["process"]),
         container=Entry.joined(pieces["container"]),
+        everyone=everyone,
     )

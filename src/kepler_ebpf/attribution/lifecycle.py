@@ -40,6 +40,7 @@ class Lifecycle:
         self._workloads = workloads
         self._vms = vms
         self._dying: dict[int, float] = {}  # process rows, and when they were seen dead
+        self._due = np.empty(0, np.intp)  # those of them whose accounts are complete
         self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
         self._swept_at = now
         self.begin_publication()
@@ -80,11 +81,12 @@ class Lifecycle:
         Nobody's joules are lost: what has no series is in ``other``, and that is a difference of sums.
         """
         if self._departed > 2 * MAX_DEPARTED:
+            index = np.concatenate([gone.index for gone in self.departed])
             rows = np.concatenate([gone.rows for gone in self.departed])
             figures = np.concatenate([gone.figures for gone in self.departed], axis=1)
             published = np.concatenate([gone.published for gone in self.departed], axis=1)
             best = np.argsort(-figures[: len(NODE)].sum(axis=0), kind="stable")[:MAX_DEPARTED]
-            self.departed = [Departed(rows[best], figures[:, best], published[:, best])]
+            self.departed = [Departed(index[best], rows[best], figures[:, best], published[:, best])]
             self._departed = len(best)
 
     def look_around(self, now: float) -> None:
@@ -112,24 +114,32 @@ class Lifecycle:
             row = int(found[-1]) if len(found) else None
         return self._tables.adopt_process(tgid) if row is None else row
 
-    def settle_processes(self, now: float, owed_since: float) -> None:
-        """Settle the rows that died before ``owed_since``: nothing that ran before is still to be charged.
+    def find_dead(self, now: float, owed_since: float) -> Departed | None:
+        """Take the processes that have ended, and tell those whose rows are given back before the next sample.
 
-        Rows found dead wait at least for the sample after, in which their last slice is booked.
+        These died before ``owed_since``: nothing that ran before is still to be charged. Rows found dead now wait at
+        least for the next sample, in which their last slice is booked.
         """
-        due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
-        if len(due):
-            rows = self._tables.processes.rows[due]
-            self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
-            self._departed += len(due)
-            self._bound_departed()
-            self._level.settle(due)
-            self._vms.forget(due, now)
-            self._tables.recycle_processes(due)
-            for row in due.tolist():
-                del self._dying[row]
-
-    def find_dead(self, now: float) -> None:
-        """Take the processes that have ended."""
+        self._due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
         for row in self._tables.dead().tolist():
             self._dying.setdefault(row, now)
+        return self._departing() if len(self._due) else None
+
+    def settle_processes(self, now: float) -> None:
+        """Settle those that :meth:`find_dead` told, and give their rows back."""
+        if not len(self._due):
+            return
+        gone = self._departing()
+        due, self._due = self._due, np.empty(0, np.intp)
+        self.departed.append(gone)
+        self._departed += len(due)
+        self._bound_departed()
+        self._level.settle(due)
+        self._vms.forget(due, now)
+        self._tables.recycle_processes(due)
+        for row in due.tolist():
+            del self._dying[row]
+
+    def _departing(self) -> Departed:
+        due = self._due
+        return Departed(due, self._tables.processes.rows[due], self._level.figures[:, due], self._level.published(due))

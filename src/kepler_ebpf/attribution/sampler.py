@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..kernel.source import OVERFLOW_ROW, KernelTables
 from ..workloads.source import Workloads
 from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
+from .everyone import Everyone, counts_everyone
 from .frame import Frame, Reading, Stretch
 from .framing import Rules, clocks, make_frame, settled
 from .ledger import Ledger, Level
@@ -29,11 +30,13 @@ _GPU_LINGER_SECONDS = HOLD_SECONDS + 1.0
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """``idle_policy``: who is charged with idle energy: ``none``, ``proportional``, ``equal`` or ``requests``."""
+    """``idle_policy``: who is charged with idle energy (:class:`.framing.Rules`). ``tell_everyone``: let every frame
+    say who is there, whatever the policy: to be charged by another one later."""
 
     floors: FloorOptions = field(default_factory=FloorOptions)
     idle_policy: str = "none"
     hyperthread_ratio: float = DEFAULT_HYPERTHREAD_RATIO
+    tell_everyone: bool = False
 
 
 class Sampler:
@@ -59,7 +62,8 @@ class Sampler:
         self._tables = tables
         self.meter = meter
         self._vms = vms
-        self._options = options = options or SamplerOptions()
+        options = options or SamplerOptions()
+        self._tells_everyone = options.tell_everyone or counts_everyone(options.idle_policy)
         self._clock = clock
         self._packages = tables.packages
         self._domains = DomainColumns(meter, self._packages, options.floors)
@@ -68,12 +72,12 @@ class Sampler:
             options.hyperthread_ratio,
             tables.cycles,
             tables.misses,
-            options.idle_policy != "none",
+            options.idle_policy,
             {"process": np.full(self._packages + 1, OVERFLOW_ROW), "container": table.overflow},
         )
         self._stretches = Stretches(clocks(self._packages))
         self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
-        self._last = self._charged_until = clock()
+        self._last = clock()
         self._busy = tables.busy_seconds()
         tables.sample()
 
@@ -87,7 +91,7 @@ class Sampler:
         """Take one sample and book it."""
         now = self._clock()
         # Not at the end: until the next sample, the rows that a frame names are still those of who ran.
-        self.lifecycle.settle_processes(now, self._charged_until)
+        self.lifecycle.settle_processes(now)
         self.lifecycle.follow_cgroups(now)
         processes, cgroups = self._tables.sample()
         cgroups = self._vms.split(processes, cgroups)
@@ -99,15 +103,19 @@ class Sampler:
         busy, wall = self._cpu_time(elapsed)
         reading = self._domains.read(interval, busy, wall)
         gpus = self._gpu_users(reading)
-        frame = make_frame(self.rules, self._stretches, reading, gpus, self._idle_weights(), elapsed, float(busy[-1]))
+        everyone = self._everyone() if self._tells_everyone else None
+        frame = make_frame(self.rules, self._stretches, reading, gpus, everyone, elapsed, float(busy[-1]))
         self.ledger.book(frame)
         self._owed = None
         self._stretches.settle(settled(reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
         linger = _GPU_LINGER_SECONDS if (frame.reading.component == GPU).any() else 0.0
-        self._charged_until = self.owed_since - linger
-        self.lifecycle.find_dead(now)
-        return frame
+        departed = self.lifecycle.find_dead(now, self.owed_since - linger)
+        return frame if departed is None else replace(frame, departed=departed)
+
+    def workloads_of(self, processes: Indexes) -> Indexes:
+        """Rows of the container level that these process rows count for: intp[n]."""
+        return self.table.of(self._vms.home(processes))
 
     def hold_floors(self) -> None:
         """Learn no more of idle floors, so that runs can be compared: a floor that is not known stays unknown."""
@@ -140,20 +148,8 @@ class Sampler:
                 # A user whose row is not to be had leaves its share unattributed.
                 index = np.array([rows[position] for position in known], np.intp)
                 joules = reading.dynamic[domain] * weights[known] / whole
-                found.append(GpuUsers({"process": index, "container": self.table.of(self._vms.home(index))}, joules))
+                found.append(GpuUsers({"process": index, "container": self.workloads_of(index)}, joules))
         return found
 
-    def _idle_weights(self) -> dict[str, tuple[Indexes, Floats]]:
-        """By level: everyone who is charged with idle energy whether it ran or not, and its fraction of it.
-
-        A level that is not there is charged by use. Processes ask for nothing, so by ``requests`` they are charged by
-        use; so are containers where none asked.
-        """
-        found = {}
-        if self._options.idle_policy == "equal":
-            everyone = self._tables.processes.used()
-            found["process"] = (everyone, np.ones(len(everyone)))
-        if self._options.idle_policy in ("equal", "requests"):
-            living, requests = self.table.alive()
-            found["container"] = (living, np.ones(len(living)) if self._options.idle_policy == "equal" else requests)
-        return {level: (rows, weights / weights.sum()) for level, (rows, weights) in found.items() if weights.sum() > 0}
+    def _everyone(self) -> Everyone:
+        return Everyone(self._tables.processes.used(), *self.table.alive())

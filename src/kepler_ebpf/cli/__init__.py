@@ -9,9 +9,9 @@ from typing import IO
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
-from . import doctor, health, record, serve, stat
+from . import doctor, health, record, report, serve, stat
 
-_VERBS = {"serve": serve, "record": record, "stat": stat, "doctor": doctor, "health": health}
+_VERBS = {"serve": serve, "stat": stat, "record": record, "report": report, "doctor": doctor, "health": health}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,16 +16,21 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import __version__
 from ..assembly import Session, open_session
+from ..collector import Collector
 from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError, UsageError
 from ..logs import set_up_logging
 from ..options import parse_duration
 from ..recording.writer import Recorder
 from ..schedule import Schedule
+from ..snapshot.publisher import Publisher, SeriesOptions
 
 OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
+_HOLD_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,17 +57,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     except ValueError as error:
         raise UsageError(f"--duration: {arguments.duration!r} will not do: expected {error}") from None
     set_up_logging("warning", config.log_format)
-    with open_session(config, drop_privileges=not arguments.command) as session:
+    with open_session(config, drop_privileges=not arguments.command, tell_everyone=True) as session:
         for note in session.notes:
             print(f"kepler-ebpf: {note}", file=sys.stderr)
-        recorder = Recorder(
-            Path(arguments.output),
-            session.sampler.rules,
-            session.info,
-            session.tables,
-            session.sampler.table,
-            session.meter,
-        )
+        info = {"node": platform.node(), "version": __version__, **session.info}
+        recorder = Recorder(Path(arguments.output), session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
         try:
             status = _record(session, recorder, schedule, duration, arguments.command)
@@ -82,30 +82,63 @@ def _record(
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: told.append(number))
-    began = shown = time.monotonic()
+    # Names, and rows of the dead, are seen to when a snapshot is made.
+    publisher = Publisher(
+        session.sampler, session.tables, session.workloads, SeriesOptions(None, _HOLD_SECONDS), session.info
+    )
+    collector = Collector(session.sampler, publisher, schedule, _LOOK_SECONDS)
+    began = looked = time.monotonic()
+    progress = _ProgressLine(recorder, began)
     child = _start(command) if command else None
-    while not told and (duration is None or time.monotonic() - began < duration):
-        if child is not None and child.poll() is not None:
-            break
-        time.sleep(max(0.0, schedule.next(time.monotonic()) - time.monotonic()))
-        recorder.add(session.sampler.sample(), time.time_ns())
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - shown >= _PROGRESS_SECONDS:
-            written = recorder.progress
-            print(
-                f"\r{now - began:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB ",
-                end="",
-                file=sys.stderr,
-            )
-            shown = now
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
+    try:
+        over = False
+        while not over:
+            time.sleep(max(0.0, schedule.next(time.monotonic()) - time.monotonic()))
+            now = time.monotonic()
+            # Asked before the sample is taken, so that the last one covers all that the command did.
+            over = bool(told) or (duration is not None and now - began >= duration)
+            over = over or (child is not None and child.poll() is not None)
+            frame = session.sampler.sample()
+            recorder.add(frame, time.time_ns())
+            if over or now - looked >= _LOOK_SECONDS:
+                collector.publish()
+                looked = now
+            progress.show(now)
+    except KeplerError as error:
+        if child is None or child.poll() is not None:
+            raise
+        print(f"kepler-ebpf: {error}; the command runs on", file=sys.stderr)
+        child.wait()
+        return error.exit_code
+    finally:
+        progress.end()
     if child is None:
         return 0
     if child.poll() is None:
         child.send_signal(told[0] if told else signal.SIGTERM)
     status = child.wait()
     return 128 - status if status < 0 else status
+
+
+class _ProgressLine:
+    """How much has been recorded, on a terminal."""
+
+    def __init__(self, recorder: Recorder, began: float) -> None:
+        self._recorder, self._began, self._shown = recorder, began, began
+        self._is_shown = sys.stderr.isatty()
+
+    def show(self, now: float) -> None:
+        """Say it again, if it is some time since it was said."""
+        if self._is_shown and now - self._shown >= _PROGRESS_SECONDS:
+            written, seconds = self._recorder.progress, now - self._began
+            line = f"\r{seconds:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB "
+            print(line, end="", file=sys.stderr, flush=True)
+            self._shown = now
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._is_shown:
+            print(file=sys.stderr)
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import KeplerError
 from . import schema
@@ -30,37 +31,46 @@ class Recording:
         return self.table.filter(compute.equal(self.table["level"].cast("string"), name))
 
 
-def read(path: Path) -> Recording:
-    """Everything up to the first damage. Raises KeplerError where nothing can be read."""
+def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
+    """Everything up to the first damage. ``columns``: those to keep; all by default.
+
+    Raises KeplerError where nothing can be read.
+    """
     pa = schema.arrow()
     try:
-        file = path.open("rb")
+        file: IO[bytes] = path.open("rb")
+        if not file.seekable():  # a pipe: offsets are told all the same
+            with file as pipe:
+                file = io.BytesIO(pipe.read())
     except OSError as error:
         raise KeplerError(f"cannot read {path}: {error.strerror}") from error
     with file:
         try:
             stream = pa.ipc.open_stream(file)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, EOFError, ValueError) as error:
             raise KeplerError(f"{path} is no recording: no Arrow stream begins at byte 0") from error
-        metadata = stream.schema.metadata or {}
-        version = metadata.get(schema.VERSION_KEY, b"").decode("ascii", "replace")
-        if version != str(schema.VERSION):
-            found = f"version {version}" if version else "no version"
-            raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
+        rules, info = _metadata(path, stream.schema)
+        kept = stream.schema if columns is None else pa.schema([stream.schema.field(name) for name in columns])
         damage: list[str] = []
-        batches = list(_batches(pa, stream, file, path, damage))
-        try:
-            table = pa.Table.from_batches(batches, stream.schema).unify_dictionaries()
-            table.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise KeplerError(f"{path}: damaged: {error}") from error
-    return Recording(
-        path,
-        table,
-        json.loads(metadata.get(schema.RULES_KEY, b"{}")),
-        json.loads(metadata.get(schema.INFO_KEY, b"{}")),
-        "".join(damage),
-    )
+        batches = [batch.select(kept.names) for batch in _batches(pa, stream, file, path, damage)]
+        table = pa.Table.from_batches(batches, kept).unify_dictionaries()
+    return Recording(path, table, rules, info, "".join(damage))
+
+
+def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Rules and facts of a recording of this version. Raises KeplerError where it is none."""
+    metadata = form.metadata or {}
+    version = metadata.get(schema.VERSION_KEY, b"").decode("ascii", "replace")
+    if version != str(schema.VERSION):
+        found = f"version {version}" if version else "no version"
+        raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
+    try:
+        rules, info = json.loads(metadata[schema.RULES_KEY]), json.loads(metadata[schema.INFO_KEY])
+        if not form.equals(schema.arrow_schema({})):
+            raise ValueError
+    except (KeyError, ValueError) as error:
+        raise KeplerError(f"{path}: its header is damaged: not what version {version} of the format has") from error
+    return rules, info
 
 
 def _batches(pa: Any, stream: Any, file: Any, path: Path, damage: list[str]) -> Iterator[Any]:

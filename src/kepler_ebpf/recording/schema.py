@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import KeplerError
 
-VERSION = 1
+VERSION = 2
 VERSION_KEY, RULES_KEY, INFO_KEY = b"kepler_ebpf.version", b"kepler_ebpf.rules", b"kepler_ebpf.info"
 CHECKSUM_KEY = b"kepler_ebpf.crc32"
 
@@ -25,7 +25,8 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("pid", "int32", "process id; only of processes"),
     ("start_ns", "uint64", "with pid: tells processes apart that had the same pid"),
     ("container_id", "dictionary", "id of the container, also of the one that a process is in"),
-    ("pod", "dictionary", "pod of the container"),
+    ("container", "dictionary", "only of processes: name of that container, system or kernel outside of any"),
+    ("pod", "dictionary", "pod of the container; empty while its name is not known, as in namespace"),
     ("namespace", "dictionary", "namespace of the pod"),
     ("source", "dictionary", "only of domains: which meter told it"),
     ("component", "dictionary", "only of domains: package, dram, gpu, core, uncore or platform"),
@@ -34,11 +35,13 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("dram_joules", "float64", "energy of the DRAM part"),
     ("gpu_joules", "float64", "energy of the GPU part"),
     ("joules", "float64", "energy of all parts; of a domain, what it told"),
-    ("cpu_seconds", "float64", "CPU time"),
+    ("cpu_seconds", "float64", "CPU time; of the node, everybody's"),
     ("cycles", "float64", "CPU cycles, 0 where they are not counted"),
     ("alone_ns", "float64", "CPU time while the core's other thread was idle: a weight of attribution"),
     ("shared_ns", "float64", "CPU time while it was not"),
     ("misses", "float64", "last-level cache misses"),
+    ("there", "bool", "from this frame on a process or container is there (true) or no more (false), running or not"),
+    ("cpu_request", "float64", "CPUs that a container asked for, where it is there from now on"),
     ("read_seconds", "float64", "only of domains: time that the joules cover, 0 where nothing was read"),
     ("floor_watts", "float64", "only of domains: the idle floor"),
     ("watts", "float64", "only of domains: power at the latest reading"),
@@ -76,7 +79,7 @@ def arrow_schema(metadata: dict[bytes, bytes]) -> Any:
     """The schema of a stream, with what is said once of the whole recording."""
     pa = arrow()
     types = {
-        "timestamp": pa.timestamp("ns", "UTC"),
+        "timestamp": pa.timestamp("us", "UTC"),
         "dictionary": pa.dictionary(pa.int32(), pa.utf8()),
         **{name: getattr(pa, name)() for name in ("uint32", "int32", "uint64", "int16", "float64")},
         "bool": pa.bool_(),
