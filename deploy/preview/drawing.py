@@ -77,6 +77,8 @@ class Server:
         self.address = address.rstrip("/")
         self.end, self.seconds, self.step = time.time(), seconds, max(seconds // 120, 1)
         nodes = sorted(series["metric"]["node"] for series in self.ask("query", "kepler_node_info"))
+        if not nodes:
+            raise SystemExit(f"{self.address} knows no kepler_node_info: has it scraped a collector?")
         self.first_node = nodes[0]
 
     def ask(self, kind: str, expression: str, one_node: bool = False) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,10 @@ class Foreign(http.server.BaseHTTPRequestHandler):
             f'kube_node_labels{{node="{METERED}",instance_type="m5.large",'
             'label_node_kubernetes_io_instance_type="m5.large"} 1',
         ]
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(("\n".join(lines) + "\n").encode())
+        with suppress(BrokenPipeError):  # a scrape that did not wait
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(("\n".join(lines) + "\n").encode())
 
     def log_message(self, *_: Any) -> None:
         pass
