@@ -14,7 +14,7 @@ LAYERS = (
     ("config", "options"),
     ("kernel", "energy", "workloads"),
     ("attribution",),
-    ("snapshot", "recording"),
+    ("snapshot", "recording", "history"),
     ("schedule", "collector"),
     ("views",),
     ("web",),

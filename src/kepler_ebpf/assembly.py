@@ -17,6 +17,7 @@ from .collector import Collector
 from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
+from .history.ring import History
 from .host.processor import read_processor
 from .host.topology import read_topology
 from .kernel import privileges
@@ -99,17 +100,25 @@ def _names_from_users(config: Config) -> NameLookup:
     return users
 
 
-@contextmanager
-def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
-    """A collector ready to start, and what a user should know of it; all it holds is released at the end.
+@dataclass(frozen=True)
+class Assembly:
+    """A collector that is ready to start, and its last ten minutes. ``notes``: what a user should know."""
 
-    Raises KeplerError.
-    """
+    collector: Collector
+    history: History
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def assemble(config: Config) -> Iterator[Assembly]:
+    """A collector ready to start; all it holds is released at the end. Raises KeplerError."""
     with open_session(config) as session:
         series = SeriesOptions(config.process_limit, config.exit_hold)
         publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
         schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
-        yield Collector(session.sampler, publisher, schedule, config.metrics_interval), session.notes
+        history = History(session.sampler, session.tables)
+        collector = Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=(history.add,))
+        yield Assembly(collector, history, session.notes)
 
 
 def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str]:

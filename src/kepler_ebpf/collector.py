@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from .attribution.frame import Frame
 from .attribution.sampler import Sampler
 from .schedule import Schedule
 from .snapshot.publisher import Publisher
@@ -47,14 +48,16 @@ class Collector:
         schedule: Schedule,
         metrics_interval: float,
         clock: Callable[[], float] = time.monotonic,
+        consumers: Sequence[Callable[[Frame], None]] = (),
     ) -> None:
-        """``metrics_interval``: seconds between publications."""
+        """``metrics_interval``: seconds between publications. ``consumers``: take every frame, once it is booked."""
         self.snapshot: Snapshot | None = None
         self._sampler = sampler
         self._publisher = publisher
         self._schedule = schedule
         self._metrics_interval = metrics_interval
         self._clock = clock
+        self._consumers = tuple(consumers)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -113,9 +116,11 @@ class Collector:
 
     def tick(self) -> None:
         """Take one sample now."""
-        self._sampler.sample()
+        frame = self._sampler.sample()
         self._samples += 1
         self._sampled_at = self._clock()
+        for consume in self._consumers:
+            consume(frame)
 
     def publish(self) -> None:
         """Make a snapshot of the books and put it in place of the one before."""

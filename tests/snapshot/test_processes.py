@@ -51,7 +51,7 @@ class World:
 
     def kill(self, tgid: int) -> None:
         row = np.array([self.row_of.pop(tgid)], np.intp)
-        self.departed.append(Departed(self.rows[row], self.level.figures[:, row], self.level.published(row)))
+        self.departed.append(Departed(row, self.rows[row], self.level.figures[:, row], self.level.published(row)))
         self.level.settle(row)
         self.rows[row] = np.zeros((), PROCESS)
 

@@ -135,7 +135,7 @@ class Frame:
     process: Entry
     container: Entry
 
-    @property
+    @cached_property
     def covered_seconds(self) -> Floats:
         """The time that the joules of each component cover, float64[3]; 0 where there is no new reading.
 
@@ -150,9 +150,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Departed:
-    """Processes that ended. ``rows``: a copy of their kernel rows, [n]. ``figures``: float64[f, n], what they used in
-    all, in the order of ``Level.figures``; ``published``: likewise, as of the publication before."""
+    """Processes that ended. ``index``: intp[n], the rows that they had; ``rows``: a copy of these, [n]. ``figures``:
+    float64[f, n], what they used in all, in the order of ``Level.figures``; ``published``: likewise, as of the
+    publication before."""
 
+    index: Indexes
     rows: NDArray[np.void]
     figures: Floats
     published: Floats

@@ -22,7 +22,7 @@ class Lifecycle:
     """Retires what the kernel finds no more, settles its figures, and recycles its rows, in this order.
 
     Since the publication began: ``departed``, processes that were settled; ``gone_cgroups``, ids of cgroups that will
-    not be seen again.
+    not be seen again. ``settled``: processes that were settled in the latest sample.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Lifecycle:
         self._dying: dict[int, float] = {}  # process rows, and when they were seen dead
         self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
         self._swept_at = now
+        self.settled: Departed | None = None
         self.begin_publication()
 
     def begin_publication(self) -> None:
@@ -79,11 +80,12 @@ class Lifecycle:
         Nobody's joules are lost: what has no series is in ``other``, and that is a difference of sums.
         """
         if sum(len(gone.rows) for gone in self.departed) > 2 * MAX_DEPARTED:
+            index = np.concatenate([gone.index for gone in self.departed])
             rows = np.concatenate([gone.rows for gone in self.departed])
             figures = np.concatenate([gone.figures for gone in self.departed], axis=1)
             published = np.concatenate([gone.published for gone in self.departed], axis=1)
             best = np.argsort(-figures[: len(NODE)].sum(axis=0), kind="stable")[:MAX_DEPARTED]
-            self.departed = [Departed(rows[best], figures[:, best], published[:, best])]
+            self.departed = [Departed(index[best], rows[best], figures[:, best], published[:, best])]
 
     def look_around(self, now: float) -> None:
         """Find what no event told: ends of processes and cgroups, and virtual machines. Called at every publication."""
@@ -115,10 +117,12 @@ class Lifecycle:
 
         Rows found dead now wait at least for the next sample, in which their last slice is booked.
         """
+        self.settled = None
         due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
         if len(due):
             rows = self._tables.processes.rows[due]
-            self.departed.append(Departed(rows, self._level.figures[:, due], self._level.published(due)))
+            self.settled = Departed(due, rows, self._level.figures[:, due], self._level.published(due))
+            self.departed.append(self.settled)
             self._bound_departed()
             self._level.settle(due)
             self._vms.forget(due, now)

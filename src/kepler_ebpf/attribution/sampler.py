@@ -111,6 +111,10 @@ class Sampler:
         self.ledger.begin_publication()
         self.lifecycle.begin_publication()
 
+    def home(self, processes: Indexes) -> Indexes:
+        """The kernel row, as ``table`` numbers them, that each of these process rows counts for."""
+        return self._vms.home(processes)
+
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
         now = self._tables.busy_seconds()
@@ -133,7 +137,7 @@ class Sampler:
                 # A user whose row is not to be had leaves its share unattributed.
                 index = np.array([rows[position] for position in known], np.intp)
                 joules = reading.dynamic[domain] * weights[known] / whole
-                found.append(GpuUsers({"process": index, "container": self.table.of(self._vms.home(index))}, joules))
+                found.append(GpuUsers({"process": index, "container": self.table.of(self.home(index))}, joules))
         return found
 
     def _idle_weights(self) -> dict[str, tuple[Indexes, Floats]]:

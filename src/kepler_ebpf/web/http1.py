@@ -13,7 +13,7 @@ import h11
 
 # A request whose header is not whole within this many bytes is refused (status 431).
 MAX_HEADER_BYTES = 16 << 10
-_PATH = re.compile(r"/[^?#]*")
+_PATH = re.compile(r"(/[^?#]*)(?:\?([^#]*))?")
 _ZERO = re.compile(r"q=0(\.0*)?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in no field value (RFC 9110, section 5.5); h11 lets most pass
 _TEXT = "text/plain; charset=utf-8"
@@ -29,11 +29,12 @@ class Response(NamedTuple):
 
 
 class Request(NamedTuple):
-    """``path``: without the query. ``headers``: by lower-case name, repeated ones joined by commas."""
+    """``path``: without the ``query``. ``headers``: by lower-case name, repeated ones joined by commas."""
 
     method: str
     path: str
     headers: Mapping[str, str]
+    query: str = ""
 
 
 class Dialogue:
@@ -83,7 +84,7 @@ class Dialogue:
         for raw_name, raw_value in event.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value  # RFC 9110, section 5.3
-        return Request(event.method.decode("ascii"), path[0], headers)
+        return Request(event.method.decode("ascii"), path[1], headers, path[2] or "")
 
     def respond(self, response: Response) -> tuple[bytes, bytes]:
         """Head and body as they go over the wire; the body is the response's own object, or empty for HEAD."""
