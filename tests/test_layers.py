@@ -17,7 +17,7 @@ LAYERS = (
     ("snapshot", "recording", "history"),
     ("schedule", "collector"),
     ("views",),
-    ("web",),
+    ("web", "tty"),
     ("assembly",),
     ("cli", "__main__"),
 )

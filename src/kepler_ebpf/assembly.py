@@ -113,12 +113,17 @@ class Assembly:
 def assemble(config: Config) -> Iterator[Assembly]:
     """A collector ready to start; all it holds is released at the end. Raises KeplerError."""
     with open_session(config) as session:
-        series = SeriesOptions(config.process_limit, config.exit_hold)
-        publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
-        schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
         history = History(session.sampler, session.tables)
-        collector = Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=(history.add,))
-        yield Assembly(collector, history, session.notes)
+        yield Assembly(collector_over(session, config, history), history, session.notes)
+
+
+def collector_over(session: Session, config: Config, *histories: History) -> Collector:
+    """A collector ready to start, which feeds these histories."""
+    series = SeriesOptions(config.process_limit, config.exit_hold)
+    publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
+    schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
+    consumers = [history.add for history in histories]
+    return Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=consumers)
 
 
 def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str]:

@@ -95,6 +95,25 @@ def test_who_ended_within_a_step_is_in_it_by_name_even_where_its_row_is_another_
     closes(world.last.processes, world.last)
 
 
+def test_short_lived_processes_of_one_name_are_one() -> None:
+    world = World(step_seconds=1.25)
+    world.frame(2.0, runs=((7, 1),))
+    for tgid in range(10, 19):
+        world.frame(2.0, runs=((tgid, tgid % 2 + 1),))
+        world.kernel.processes.rows["comm"][world.kernel.row_of_process(tgid)] = b"sh"
+        world.kernel.kill(tgid)
+    for _ in range(3):
+        world.frame(2.0, runs=((7, 1),))
+    shares = world.last.processes
+    found = {(who.pid, who.comm, who.workload.container_id): joules for who, joules in zip(shares.who, shares.joules)}
+    assert found == {
+        (7, "p7", "c1"): pytest.approx(4.0),
+        (0, "sh", "c1"): pytest.approx(5.0),
+        (0, "sh", "c2"): pytest.approx(4.0),
+    }
+    closes(shares, world.last)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(
@@ -150,6 +169,19 @@ def test_only_so_many_steps_are_held() -> None:
     for _ in range(120):
         world.frame(1.0)
     assert [step.number for step in world.history.steps] == [8, 9, 10, 11, 12]
+
+
+def test_a_build_does_not_shorten_the_history() -> None:
+    world = World(rows=1024)
+    tgid = 100
+    for _ in range(30):
+        born = range(tgid, tgid + 50)
+        tgid += 50
+        world.frame(9.0, runs=tuple((one, one % 4 + 1) for one in born))
+        for one in born:
+            world.kernel.processes.rows["comm"][world.kernel.row_of_process(one)] = b"cc1"
+            world.kernel.kill(one)
+    assert [who.comm for who in world.last.processes.who if who.pid == 0] == ["cc1"] * 4
 
 
 def test_a_storm_of_short_processes_stays_within_the_memory() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
-from . import doctor, health, record, serve
+from . import doctor, health, record, serve, top
 
-_VERBS = {"serve": serve, "record": record, "doctor": doctor, "health": health}
+_VERBS = {"serve": serve, "top": top, "record": record, "doctor": doctor, "health": health}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -61,9 +61,12 @@ class GrowthOf:
         return Growth(np.maximum(used, 0.0), joules.sum(axis=0))
 
 
-def choose(watts: Floats, joules: Floats, kept: int) -> Indexes:
-    """Positions of those that used most power, of the rest of those that used most energy; at most ``kept``."""
-    there = np.flatnonzero(joules > 0)
+def choose(watts: Floats, joules: Floats, kept: int, resting: bool = True) -> Indexes:
+    """Positions of those that used most power, of the rest of those that used most energy; at most ``kept``.
+
+    ``resting``: whether those count that used no power.
+    """
+    there = np.flatnonzero(joules > 0 if resting else watts > 0)
     order = np.lexsort((-joules[there], -watts[there]))
     chosen: Indexes = there[order[:kept]]
     return chosen

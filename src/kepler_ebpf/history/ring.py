@@ -36,19 +36,21 @@ class History:
         step_seconds: float = 1.0,
         steps: int = 600,
         kept: int = 96,
+        resting: bool = True,
         limit_bytes: int = LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """``step_seconds``: 0 makes every frame a step. ``steps``: how many are held. ``kept``: how many processes, and
-        containers, a step tells apart. ``limit_bytes``: beyond it the oldest steps go earlier."""
+        containers, a step tells apart; ``resting``: those that used nothing in it included. ``limit_bytes``: beyond it
+        the oldest steps go earlier."""
         self.steps: tuple[Step, ...] = ()
         self.length, self.step_seconds = steps, step_seconds
         self._limit_bytes = limit_bytes
         self._clock, self._wall = clock, wall
         self._ledger, self._lifecycle = sampler.ledger, sampler.lifecycle
-        self._processes = Processes(sampler, tables, kept)
-        self._containers = Containers(sampler, kept)
+        self._processes = Processes(sampler, tables, kept, resting)
+        self._containers = Containers(sampler, kept, resting)
         self._number = 0
         now = clock()
         self._due = now + step_seconds

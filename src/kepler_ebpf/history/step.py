@@ -16,7 +16,10 @@ MEASURED, IDLE, UNATTRIBUTED = range(3)
 
 
 class Process(NamedTuple):
-    """A process as a step knows it. ``start_ns`` tells apart processes that had the same pid."""
+    """A process as a step knows it. ``start_ns`` tells apart processes that had the same pid.
+
+    ``pid`` 0 stands for all processes of this name that began and ended within the step.
+    """
 
     pid: int
     start_ns: int
@@ -42,7 +45,7 @@ class Shares(Generic[Who]):
     others_joules: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """``number``: counts steps from 1. ``ended``: monotonic seconds; ``clock``: the same moment since the epoch.
 

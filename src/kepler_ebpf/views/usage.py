@@ -26,6 +26,8 @@ class Line(NamedTuple):
 
 
 OTHERS, IDLE_KEY, UNATTRIBUTED_KEY = "others", "idle", "unattributed"
+ENDED = "ended/"
+"""How keys of processes begin that came and went within the step."""
 REST = (OTHERS, IDLE_KEY, UNATTRIBUTED_KEY)
 """Keys of the lines that are nobody's in particular."""
 
@@ -58,7 +60,9 @@ def home(workload: Workload) -> str:
 def _process(who: Process) -> Label:
     inside = home(who.workload) if who.workload.kind in ("container", "vm") else ""
     name = who.comm or container_name(who.workload)
-    return Label(f"{who.pid}.{who.start_ns}", name, " ".join(filter(None, (str(who.pid or ""), inside))))
+    if not who.pid:
+        return Label(f"{ENDED}{who.comm}/{home(who.workload)}", name, f"short-lived {inside}".rstrip())
+    return Label(f"{who.pid}.{who.start_ns}", name, f"{who.pid} {inside}".rstrip())
 
 
 def _container(workload: Workload) -> Label:

@@ -181,9 +181,16 @@ function health() {
 }
 
 function table(step) {
-  const lines = linesOf(step);
-  const whole = step ? step.node : latest.total ? latest.total[0] : 0;
-  fill(at("table").tBodies[0], lines.length, "tr", (row, number) => {
+  const lines = linesOf(step), whole = step ? step.node : latest.total ? latest.total[0] : 0;
+  const { tBodies: [body], tFoot: foot } = at("table");
+  const total = { key: "node", watts: whole, joules: step || !latest.total ? undefined : latest.total[1] };
+  rows(body, lines.filter((line) => !(line.key in REST)), whole);
+  rows(foot, [...lines.filter((line) => line.key in REST), total], whole);
+  at("caption").textContent = step ? `What used power ${ago(latest.now - step.ended)}` : "What uses power now";
+}
+
+function rows(parent, lines, whole) {
+  fill(parent, lines.length, "tr", (row, number) => {
     const { key, watts: power, joules: energy } = lines[number];
     if (!row.cells.length) {
       const head = document.createElement("th");
@@ -192,10 +199,9 @@ function table(step) {
       row.append(head);
       for (let i = 0; i < 4; i++) row.insertCell();
     }
-    const { name, where } = names.get(key) || { name: key, where: "" };
-    row.cells[0].firstChild.style.background = `var(${variable(key)})`;
-    row.cells[0].lastChild.textContent = name;
-    row.cells[0].title = name;
+    const { name, where } = names.get(key) || { name: key === "node" ? "the node" : key, where: "" };
+    row.cells[0].firstChild.style.background = key === "node" ? "none" : `var(${variable(key)})`;
+    row.cells[0].lastChild.textContent = row.cells[0].title = name;
     row.cells[1].textContent = row.cells[1].title = where;
     row.cells[2].textContent = watts(power);
     row.cells[3].textContent = whole > 0 ? `${((100 * power) / whole).toFixed(1)} %` : "";
@@ -203,11 +209,6 @@ function table(step) {
     row.dataset.key = key;
     row.dataset.joules = energy ?? "";
   });
-  const foot = at("table").tFoot.rows[0].cells;
-  foot[2].textContent = watts(whole);
-  foot[3].textContent = "100 %";
-  foot[4].textContent = step || !latest.total ? "" : joules(latest.total[1]);
-  at("caption").textContent = step ? `What used power ${ago(latest.now - step.ended)}` : "What uses power now";
 }
 
 /** Makes `parent` have so many children, and has each filled. Elements stay, so that focus and selection do. */
