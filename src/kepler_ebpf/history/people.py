@@ -19,7 +19,7 @@ from .growth import Growth, GrowthOf, choose
 from .step import IDLE, MEASURED, UNATTRIBUTED, Process, Shares, Who
 
 # What one of them costs with its strings and its place in the table of them (sys.getsizeof, rounded up).
-_PROCESS_BYTES, _WORKLOAD_BYTES = 600, 1000
+_PROCESS_BYTES, _WORKLOAD_BYTES = 450, 1000
 
 
 _PERSON = np.dtype([("pid", "<i8"), ("start_ns", "<u8"), ("comm", "S16"), ("home", "<i8")])

@@ -35,7 +35,7 @@ class History:
         *,
         step_seconds: float = 1.0,
         steps: int = 600,
-        kept: int = 96,
+        kept: int = 64,
         resting: bool = True,
         limit_bytes: int = LIMIT_BYTES,
         clock: Callable[[], float] = time.monotonic,

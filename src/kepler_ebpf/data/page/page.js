@@ -186,7 +186,8 @@ function table(step) {
   const total = { key: "node", watts: whole, joules: step || !latest.total ? undefined : latest.total[1] };
   rows(body, lines.filter((line) => !(line.key in REST)), whole);
   rows(foot, [...lines.filter((line) => line.key in REST), total], whole);
-  at("caption").textContent = step ? `What used power ${ago(latest.now - step.ended)}` : "What uses power now";
+  const none = body.rows.length ? "" : ": there are none of these";
+  at("caption").textContent = (step ? `What used power ${ago(latest.now - step.ended)}` : "What uses power now") + none;
 }
 
 function rows(parent, lines, whole) {
