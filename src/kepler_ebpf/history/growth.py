@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..attribution.frame import Departed
 from ..attribution.ledger import Level
 from ..columns import NODE, Floats, Indexes
 
@@ -42,13 +41,13 @@ class GrowthOf:
             self._before = np.zeros((len(NODE), max(end, min(2 * self._before.shape[1], MAX_ROWS))))
         self._before[:, :end] = self._level.joules[: len(NODE), :end]
 
-    def settled(self, gone: Departed) -> Growth:
-        """What these rows used in the step before they were settled; others may have them from now on."""
-        used = gone.figures[: len(NODE)].copy()
-        known = np.flatnonzero(gone.index < self._before.shape[1])
-        used[:, known] -= self._before[:, gone.index[known]]
-        self._before[:, gone.index[known]] = 0.0
-        return Growth(used, gone.figures[: len(NODE)].sum(axis=0))
+    def settle(self, index: Indexes) -> Floats:
+        """What these rows had used when the step began, float64[3, n]. Others may have them from now on."""
+        before = np.zeros((len(NODE), len(index)))
+        known = index < self._before.shape[1]
+        before[:, known] = self._before[:, index[known]]
+        self._before[:, index[known]] = 0.0
+        return before
 
     def rows(self) -> Growth:
         """What every row used in the step so far."""

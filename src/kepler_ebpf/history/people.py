@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Generic
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..attribution.frame import Departed
 from ..attribution.ledger import Level
+from ..attribution.lifecycle import MAX_DEPARTED
 from ..attribution.sampler import Sampler
 from ..columns import NODE, Floats, Indexes
 from ..kernel.source import OVERFLOW_ROW, KernelTables
@@ -76,7 +77,8 @@ class Processes:
         self._reserved, self._cgroups = tables.cgroups.reserved, tables.cgroups.capacity
         self._kept, self._resting = kept, resting
         self._growth = GrowthOf(self._level)
-        self._gone: list[tuple[NDArray[np.void], Growth]] = []
+        self._gone: list[tuple[Departed, Floats, Indexes]] = []  # with what they had before, and their workloads
+        self._many_gone = 0
         self._known: _Known[Process] = _Known(_process_key)
 
     @property
@@ -85,45 +87,52 @@ class Processes:
 
     def settle(self, gone: Departed) -> None:
         """These ended: their names and what they used are kept until the step ends."""
-        growth = self._growth.settled(gone)
-        people = self._people(gone.rows, gone.rows["cgroup_row"].astype(np.intp))
-        used = growth.used.sum(axis=0)
-        young = used >= growth.joules
-        people["pid"][young] = people["start_ns"][young] = 0
-        self._gone.append(_merged([(people[used > 0], Growth(growth.used[:, used > 0], growth.joules[used > 0]))]))
+        before = self._growth.settle(gone.index)
+        if self._many_gone < MAX_DEPARTED:
+            self._many_gone += len(gone.index)
+            self._gone.append((gone, before, self._homes(gone.rows, gone.rows["cgroup_row"].astype(np.intp))))
 
     def end(self, inverse: Floats, watts: Floats) -> Shares[Process]:
         """The step ends. ``inverse``: float64[3], one by the seconds that each component's joules cover."""
-        living = self._growth.rows()
-        dead, gone = _merged(self._gone) if self._gone else (np.zeros(0, _PERSON), None)
-        pieces = [living] if gone is None else [living, gone]
-        power = np.concatenate([inverse @ piece.used for piece in pieces])
-        joules = np.concatenate([piece.joules for piece in pieces])
+        growth = self._growth.rows()
+        power, joules, dead = inverse @ growth.used, growth.joules, np.zeros(0, _PERSON)
+        alive = len(joules)
+        if self._gone:
+            dead, gone = self._buried()
+            power = np.concatenate([power, inverse @ gone.used])
+            joules = np.concatenate([joules, gone.joules])
         best = choose(power, joules, self._kept, self._resting)
-        alive = best[best < len(living.joules)]
-        buried = best[best >= len(living.joules)]
+        best = np.concatenate([best[best < alive], best[best >= alive]])
+        rows = best[best < alive]
+        living = self._rows[rows]
         people = np.concatenate(
-            [self._people(self._rows[alive], self._sampler.home(alive)), dead[buried - len(living.joules)]]
+            [_people(living, self._homes(living, self._sampler.home(rows))), dead[best[len(rows) :] - alive]]
         )
-        who = self._known.keep(map(self._process, [*alive.tolist(), *[-1] * len(buried)], people.tolist()))
-        best = np.concatenate([alive, buried])
-        self._gone.clear()
+        who = self._known.keep(map(self._process, best.tolist(), people.tolist()))
         self._growth.begin()
         return _shares(who, power[best], joules[best], self._level, watts)
+
+    def _buried(self) -> tuple[NDArray[np.void], Growth]:
+        """Who was settled in this step, and what they used in it."""
+        rows = np.concatenate([gone.rows for gone, _, _ in self._gone])
+        figures = np.concatenate([gone.figures[: len(NODE)] for gone, _, _ in self._gone], axis=1)
+        used = figures - np.concatenate([before for _, before, _ in self._gone], axis=1)
+        people = _people(rows, np.concatenate([homes for _, _, homes in self._gone]))
+        young = (used >= figures).all(axis=0)
+        people["pid"][young] = people["start_ns"][young] = 0
+        self._gone, self._many_gone = [], 0
+        return _merged(people, Growth(used, figures.sum(axis=0)))
 
     def forget(self, shares: Shares[Process]) -> None:
         """A step with these has gone."""
         self._known.forget(shares.who)
 
-    def _people(self, rows: NDArray[np.void], kernel_rows: Indexes) -> NDArray[np.void]:
-        people = np.zeros(len(rows), _PERSON)
-        for name, column in (("pid", "tgid"), ("start_ns", "start_ns"), ("comm", "comm")):
-            people[name] = rows[column]
-        # A cgroup's row that is given back already may be another's.
+    def _homes(self, rows: NDArray[np.void], kernel_rows: Indexes) -> Indexes:
+        """Numbers of the workloads of these processes, -1 where a cgroup's row is given back already."""
         there = (rows["cgroup_id"] != 0) | (kernel_rows < self._reserved) | (kernel_rows >= self._cgroups)
-        people["home"] = -1
-        people["home"][there] = self._sampler.table.of(kernel_rows[there])
-        return people
+        homes = np.full(len(rows), -1, np.intp)
+        homes[there] = self._sampler.table.of(kernel_rows[there])
+        return homes
 
     def _process(self, row: int, person: tuple[int, int, bytes, int]) -> Process:
         pid, start_ns, comm, number = person
@@ -133,13 +142,25 @@ class Processes:
         return Process(pid, start_ns, comm.decode("utf-8", "replace"), SYSTEM if home is None else home.workload)
 
 
-def _merged(pieces: Sequence[tuple[NDArray[np.void], Growth]]) -> tuple[NDArray[np.void], Growth]:
-    """All pieces as one in which everybody is once."""
-    people, place = np.unique(np.concatenate([people for people, _ in pieces]), return_inverse=True)
-    used = np.concatenate([growth.used for _, growth in pieces], axis=1)
-    joules = np.concatenate([growth.joules for _, growth in pieces])
-    sums = np.array([np.bincount(place, column, len(people)) for column in (*used, joules)], np.float64)
-    return people, Growth(sums[:-1], sums[-1])
+def _people(rows: NDArray[np.void], homes: Indexes) -> NDArray[np.void]:
+    people = np.zeros(len(rows), _PERSON)
+    for name, column in (
+        ("pid", rows["tgid"]),
+        ("start_ns", rows["start_ns"]),
+        ("comm", rows["comm"]),
+        ("home", homes),
+    ):
+        people[name] = column
+    return people
+
+
+def _merged(people: NDArray[np.void], growth: Growth) -> tuple[NDArray[np.void], Growth]:
+    """The same with everybody once."""
+    # Bytes in a dictionary: numpy takes a hundred times as long to compare records field by field.
+    places: dict[bytes, int] = {}
+    place = [places.setdefault(one, len(places)) for one in people.view(f"V{_PERSON.itemsize}").tolist()]
+    sums = np.array([np.bincount(place, column, len(places)) for column in (*growth.used, growth.joules)], np.float64)
+    return np.frombuffer(b"".join(places), _PERSON), Growth(sums[:-1], sums[-1])
 
 
 class Containers:
