@@ -164,8 +164,8 @@ def keys(view: View, *names: str, first: int = 1, last: int = 100, page: int = 1
 
 
 def test_keys_choose_what_is_shown() -> None:
-    assert [keys(View(), key).by for key in "pconv"] == ["process", "container", "pod", "namespace", "vm"]
-    assert keys(View(), *["tab"] * 5) == View()
+    assert [keys(View(), key).by for key in "pgconv"] == ["process", "program", "container", "pod", "namespace", "vm"]
+    assert keys(View(), *["tab"] * 6) == View()
     assert keys(View(), "backtab").by == "vm"
     assert keys(View(), "s").sort == "peak"
     assert keys(View(), "r", "r") == View()

@@ -1,4 +1,4 @@
-"""A step of the history as lines: who used what, in one of five groupings. The lines always add up to the node."""
+"""A step of the history as lines: who used what, in one of six groupings. The lines always add up to the node."""
 
 from __future__ import annotations
 
@@ -65,6 +65,11 @@ def _process(who: Process) -> Label:
     return Label(f"{who.pid}.{who.start_ns}", name, f"{who.pid} {inside}".rstrip())
 
 
+def _program(who: Process) -> Label:
+    inside = home(who.workload)
+    return Label(f"program/{who.comm}/{inside}", who.comm or container_name(who.workload), inside)
+
+
 def _container(workload: Workload) -> Label:
     return Label("/".join(workload.key), container_name(workload), place(workload))
 
@@ -85,6 +90,7 @@ def _vm(workload: Workload) -> Label | None:
 
 GROUPINGS = {
     "process": Grouping("processes", True, _process, "other and ended processes"),
+    "program": Grouping("programs", True, _program, "other and ended programs"),
     "container": Grouping("containers", False, _container, "other and ended containers"),
     "pod": Grouping("pods", False, _pod, "not in a pod, or ended"),
     "namespace": Grouping("namespaces", False, _namespace, "not in a namespace, or ended"),

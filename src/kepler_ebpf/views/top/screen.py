@@ -160,7 +160,7 @@ def _foot(view: View, sight: Sight) -> str:
 
 def _help(width: int, height: int) -> list[Row]:
     rows: list[Row] = [[Span("Keys", "title")], [Span("")]]
-    rows += [[Span(fit(f"  {keys}", 18), "bold"), Span(fit(what, max(width - 18, 1)))] for keys, what in HELP]
+    rows += [[Span(fit(f"  {keys}", 20), "bold"), Span(fit(what, max(width - 20, 1)))] for keys, what in HELP]
     notes = (
         "watts: mean of the second. peak: highest sample of the last minute.",
         "joules: since top began; of who ended before, they are with the others.",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from ..usage import GROUPINGS
 
 SORTS = ("watts", "peak", "joules", "name")
-_BY_KEY = {"p": "process", "c": "container", "o": "pod", "n": "namespace", "v": "vm"}
+_BY_KEY = {"p": "process", "g": "program", "c": "container", "o": "pod", "n": "namespace", "v": "vm"}
 _ORDER = tuple(GROUPINGS)
 HELP = (
-    ("p c o n v, Tab", "processes, containers, pods, namespaces, virtual machines"),
+    ("p g c o n v, Tab", "processes, programs, containers, pods, namespaces, virtual machines"),
     ("t", "tree: pods, their containers, and the processes in these"),
     ("s, r", "sort by the next column; reverse"),
     ("/", "filter by a part of name or place; Escape forgets it"),
