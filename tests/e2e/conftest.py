@@ -66,7 +66,7 @@ class Running:
         return value
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             try:
                 self.get("/readyz")
@@ -74,7 +74,7 @@ class Running:
             except (OSError, urllib.error.URLError):
                 assert self.process.poll() is None, self.log.read_text()
                 time.sleep(0.05)
-        raise AssertionError(f"not ready in 30 s: {self.log.read_text()}")
+        raise AssertionError(f"not ready in 120 s: {self.log.read_text()}")
 
 
 @contextmanager
