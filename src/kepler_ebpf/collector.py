@@ -58,6 +58,7 @@ class Collector:
         self._metrics_interval = metrics_interval
         self._clock = clock
         self._consumers = tuple(consumers)
+        self._failing_consumers: set[Callable[[Frame], None]] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -119,8 +120,17 @@ class Collector:
         frame = self._sampler.sample()
         self._samples += 1
         self._sampled_at = self._clock()
+        self._show(frame)
+
+    def _show(self, frame: Frame) -> None:
+        """Hand a frame on. A consumer that fails costs nobody a sample or a publication; it is logged once."""
         for consume in self._consumers:
-            consume(frame)
+            try:
+                consume(frame)
+            except Exception:
+                if consume not in self._failing_consumers:
+                    log.exception("the last minutes cannot be kept: the page and top lack what is now")
+                self._failing_consumers.add(consume)
 
     def publish(self) -> None:
         """Make a snapshot of the books and put it in place of the one before."""
