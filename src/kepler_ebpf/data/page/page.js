@@ -156,7 +156,7 @@ const TITLES = {
 
 function figures(node) {
   const tiles = Object.entries(node.power).map(([family, value]) => [TITLES[family], `${watts(value)} W`, family, value]);
-  tiles.push(["energy since the start", joules(node.joules), "kepler_node_energy_joules_total", node.joules]);
+  tiles.push(["energy so far", joules(node.joules), "kepler_node_energy_joules_total", node.joules]);
   tiles.push(["CPU time in use", `${(100 * node.utilization).toFixed(1)} %`, "kepler_node_cpu_utilization", node.utilization]);
   tiles.push(["from", node.source || "no meter", "kepler_node_info", node.source]);
   fill(at("node"), tiles.length, "div", (tile, number) => {
