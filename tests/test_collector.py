@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.schedule import Schedule
@@ -28,14 +29,22 @@ class World:
 
     def __init__(self) -> None:
         self.clock = Clock()
+        self.failing = False
         self.kernel = FakeTables(1)
         self.source = FakeSource((Domain("package", 0, "fake", idle_watts=0.0),))
         workloads = FakeWorkloads()
         sampler = sampler_over(self.kernel, self.source, workloads=workloads, clock=self.clock)
         self.publisher = Publisher(sampler, self.kernel, workloads, SeriesOptions(), {})
         schedule = Schedule(0.1, 1.0, self.clock())
-        self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock)
+        self.frames: list[Frame] = []
+        consumers = (self.fail, self.frames.append)
+        self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock, consumers)
         self.collector._thread = threading.current_thread()
+
+    def fail(self, frame: Frame) -> None:
+        """A consumer of frames that a test may let fail."""
+        if self.failing:
+            raise RuntimeError("no room")
 
     def tick(self, joules: float, seconds: float = 0.1) -> None:
         self.clock.now += seconds
@@ -54,6 +63,16 @@ def test_a_mean_is_never_above_the_highest_sample_from_the_first_publication_on(
         node, containers = world.collector.snapshot.node, world.collector.snapshot.containers
         assert node.component_watts.sum() <= node.max_watts
         assert (containers.watts <= containers.max_watts).all()
+
+
+def test_a_consumer_that_fails_is_logged_once_and_costs_nobody_else_a_frame(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.tick(1.0)
+    world.failing = True
+    for _ in range(5):
+        world.tick(1.0)
+    assert len(world.frames) == 6
+    assert [record.exc_text is not None or record.exc_info is not None for record in caplog.records] == [True]
 
 
 def test_a_collector_whose_publications_fail_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:

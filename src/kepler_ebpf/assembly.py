@@ -20,6 +20,7 @@ from .config import Config
 from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
 from .energy.packages import PackageMeter
+from .history.ring import History
 from .host import pids
 from .host.fs import HostFS
 from .host.hierarchy import Hierarchy
@@ -128,17 +129,32 @@ def _names_from_users(config: Config) -> NameLookup:
     return users
 
 
-@contextmanager
-def assemble(config: Config) -> Iterator[tuple[Collector, tuple[str, ...]]]:
-    """A collector ready to start, and what a user should know of it; all it holds is released at the end.
+@dataclass(frozen=True)
+class Assembly:
+    """A collector that is ready to start, and its last ten minutes. ``notes``: what a user should know."""
 
-    Raises KeplerError.
-    """
+    collector: Collector
+    history: History
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def assemble(config: Config) -> Iterator[Assembly]:
+    """A collector ready to start; all it holds is released at the end. Raises KeplerError."""
     with open_session(config) as session, _books_kept(config, session) as keep:
-        series = SeriesOptions(config.process_limit, config.exit_hold)
-        publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
-        schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
-        yield Collector(session.sampler, publisher, schedule, config.metrics_interval, keep=keep), session.notes
+        history = History(session.sampler, session.tables)
+        yield Assembly(collector_over(session, config, history, keep=keep), history, session.notes)
+
+
+def collector_over(
+    session: Session, config: Config, *histories: History, keep: Callable[[], None] = lambda: None
+) -> Collector:
+    """A collector ready to start, which feeds these histories. ``keep``: as in :class:`.collector.Collector`."""
+    series = SeriesOptions(config.process_limit, config.exit_hold)
+    publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
+    schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
+    consumers = [history.add for history in histories]
+    return Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=consumers, keep=keep)
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from .attribution.frame import Frame
 from .attribution.sampler import Sampler
 from .schedule import Schedule
 from .snapshot.publisher import Publisher
@@ -47,9 +48,11 @@ class Collector:
         schedule: Schedule,
         metrics_interval: float,
         clock: Callable[[], float] = time.monotonic,
+        consumers: Sequence[Callable[[Frame], None]] = (),
         keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """``metrics_interval``: seconds between publications. ``keep``: keeps the books, at each of them."""
+        """``metrics_interval``: seconds between publications. ``consumers``: take every frame, once it is booked.
+        ``keep``: keeps the books, at each publication."""
         self.snapshot: Snapshot | None = None
         self._sampler = sampler
         self._publisher = publisher
@@ -57,6 +60,8 @@ class Collector:
         self._metrics_interval = metrics_interval
         self._clock = clock
         self._keep = keep
+        self._consumers = tuple(consumers)
+        self._failing_consumers: set[Callable[[Frame], None]] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -115,9 +120,20 @@ class Collector:
 
     def tick(self) -> None:
         """Take one sample now."""
-        self._sampler.sample()
+        frame = self._sampler.sample()
         self._samples += 1
         self._sampled_at = self._clock()
+        self._show(frame)
+
+    def _show(self, frame: Frame) -> None:
+        """Hand a frame on. A consumer that fails costs nobody a sample or a publication; it is logged once."""
+        for consume in self._consumers:
+            try:
+                consume(frame)
+            except Exception:
+                if consume not in self._failing_consumers:
+                    log.exception("the last minutes cannot be kept: the page and top lack what is now")
+                self._failing_consumers.add(consume)
 
     def publish(self) -> None:
         """Make a snapshot of the books and put it in place of the one before."""

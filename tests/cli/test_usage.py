@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -9,15 +10,21 @@ import pytest
 from kepler_ebpf.cli import _VERBS, run
 from kepler_ebpf.config import ENDPOINT, GROUPS, HOST, MEASURING, METERS, NAMES, OPTIONS
 
-REQUIRED = {"record": ["--output", "/dev/null"]}
+REQUIRED = {"record": ["--output", "/dev/null"], "report": ["/dev/null"], "stat": ["-p", str(os.getpid())]}
 GROUPS_OF = {
     "serve": set(GROUPS),
+    "top": set(MEASURING),
+    "stat": set(MEASURING),
     "record": set(MEASURING),
+    "report": set(),
     "doctor": {METERS, NAMES, HOST},
     "health": {ENDPOINT},
 }
-FIXED = {"record": {"sample-interval", "cpu-budget", "log-level"}}
+_OWN_PACE = {"sample-interval", "cpu-budget", "log-level"}
+FIXED = {"stat": _OWN_PACE, "record": _OWN_PACE, "top": {"log-level"}}
 """Options of a verb's groups that it decides itself."""
+ALSO = {"report": {"idle-policy", "hyperthread-ratio"}}
+"""Options of other groups."""
 BAD = {
     "sample-interval": "5",
     "metrics-interval": "fast",
@@ -49,6 +56,7 @@ BAD = {
     "podman-socket": "sock",
     "exit-hold": "long",
     "web-config": "/nowhere",
+    "state-directory": "/nowhere",
     "log-level": "loud",
     "log-format": "xml",
 }
@@ -60,7 +68,8 @@ ANYTHING = {"kubelet-server-name"}
 
 def offered(verb: str) -> list[str]:
     """The options that a verb should have."""
-    return [one.name for one in OPTIONS if one.group in GROUPS_OF[verb] and one.name not in FIXED.get(verb, ())]
+    of_groups = {one.name for one in OPTIONS if one.group in GROUPS_OF[verb]}
+    return sorted(of_groups - FIXED.get(verb, set()) | ALSO.get(verb, set()))
 
 
 def one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -93,7 +102,7 @@ def test_what_no_verb_knows_is_one_line(verb: str, bad: list[str], capsys: pytes
     one_line([verb, *REQUIRED.get(verb, ()), *bad], capsys)
 
 
-@pytest.mark.parametrize("verb", ["serve", "doctor", "health"])
+@pytest.mark.parametrize("verb", ["serve", "top", "doctor", "health"])
 def test_a_word_behind_a_verb_that_takes_none(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "now" in one_line([verb, "now"], capsys)
 

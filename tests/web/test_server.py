@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import http.client
 import logging
+import re
 import socket
 import threading
 import time
@@ -51,6 +54,11 @@ class FakeContent:
 
     ready = alive
 
+    def live(self, query: str) -> bytes:
+        if query == "nonsense":
+            raise ValueError("by must be something else")
+        return f'{{"query": "{query}", "padding": "{"x" * 4000}"}}'.encode()
+
     def landing(self) -> str:
         return landing_page("Kepler", "1", {"node": "<script>"})
 
@@ -95,9 +103,34 @@ def test_serves_metrics_probes_and_a_landing_page(endpoint: Endpoint, content: F
     assert ask(endpoint, "/readyz")[0] == 503
 
 
+def test_the_page_s_answers_are_not_kept_and_compressed_where_worth_it(endpoint: Endpoint) -> None:
+    status, body, headers = ask(endpoint, "/live?by=pod&since=3")
+    assert (status, headers["Content-Type"], headers["Cache-Control"]) == (200, "application/json", "no-store")
+    assert b'"query": "by=pod&since=3"' in body
+    _, compressed, headers = ask(endpoint, "/live?by=pod&since=3", headers={"Accept-Encoding": "gzip"})
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(compressed) == body
+    assert ask(endpoint, "/live?nonsense")[:2] == (400, b"by must be something else\n")
+
+
+def test_the_page_allows_its_own_script_and_no_other(endpoint: Endpoint) -> None:
+    _, body, headers = ask(endpoint, "/")
+    policy = headers["Content-Security-Policy"]
+    for kind, tag in (("script-src", b"script"), ("style-src", b"style")):
+        (inline,) = re.findall(rb"<%b[^>]*>(.*?)</%b>" % (tag, tag), body, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline).digest()).decode()
+        assert f"{kind} 'sha256-{digest}';" in policy
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nothing", 404), ("POST", "/metrics", 405), ("DELETE", "/", 405), ("BREW", "/healthz", 405)],
+    [
+        ("GET", "/nothing", 404),
+        ("POST", "/metrics", 405),
+        ("POST", "/live", 405),
+        ("DELETE", "/", 405),
+        ("BREW", "/healthz", 405),
+    ],
 )
 def test_refuses_what_it_does_not_have(endpoint: Endpoint, method: str, path: str, status: int) -> None:
     assert ask(endpoint, path, method)[0] == status

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kepler_ebpf.web.site import Site
+from tests.history.test_ring import World
 from tests.views.test_families import everything
 
 
@@ -64,3 +67,18 @@ def test_the_landing_page_says_why_there_are_no_names(publisher: Publisher) -> N
     page = site.landing()
     assert "names from kubelet (403)</th><td>2 requests failed: " in page
     assert "overlay nodes-proxy" in page
+
+
+def test_the_page_is_told_what_there_is_and_bad_queries_are_refused() -> None:
+    publisher, site, world = Publisher(), Site(5.0), World()
+    assert json.loads(site.live(""))["steps"] == []
+    for _ in range(25):
+        world.frame(1.0)
+    site.serve(publisher, world.history)
+    told = json.loads(site.live("by=container&since=1"))
+    assert (told["by"], [step[0] for step in told["steps"]]) == ("container", [2])
+    assert told["health"] == [["/healthz", True, "ok"], ["/readyz", True, "ready"]]
+    assert told["run"] != json.loads(Site(5.0).live(""))["run"]
+    for query in ("by=nobody", "since=-1", "since=1e9", "since=" + "9" * 400, "since=%E0%A5%A7"):
+        with pytest.raises(ValueError, match="must be"):
+            site.live(query)

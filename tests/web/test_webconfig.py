@@ -124,8 +124,8 @@ def served(folder: Path) -> Iterator[Served]:
 )
 def test_passwords(served: Served, login: bytes | None, status: int) -> None:
     served.start(f"basic_auth_users: {{alice: {HASH}}}")
-    assert served.status(login=login) == status
-    assert served.status(login=login) == status
+    for path in ("/metrics", "/", "/live?since=0"):
+        assert served.status(path, login=login) == status
     assert served.status("/nothing", login=login) == (404 if status == 200 else 401)
     assert served.status("/healthz") == 200
 

@@ -140,7 +140,7 @@ class Frame:
     everyone: Everyone | None = None
     departed: Departed | None = None
 
-    @property
+    @cached_property
     def covered_seconds(self) -> Floats:
         """The time that the joules of each component cover, float64[3]; 0 where there is no new reading.
 

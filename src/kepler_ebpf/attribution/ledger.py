@@ -46,6 +46,11 @@ class Level:
         """How many rows there is room for."""
         return self._columns.shape[1]
 
+    @property
+    def end(self) -> int:
+        """Behind the last row that was ever booked."""
+        return self._end
+
     def book(self, entry: Entry, covered_seconds: Floats) -> None:
         """Add a frame's entry. ``covered_seconds``: float64[3], the time that each component's joules cover."""
         if not len(entry.index):

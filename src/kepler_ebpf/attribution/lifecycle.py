@@ -22,7 +22,7 @@ class Lifecycle:
     """Retires what the kernel finds no more, settles its figures, and recycles its rows, in this order.
 
     Since the publication began: ``departed``, processes that were settled; ``gone_cgroups``, ids of cgroups that will
-    not be seen again.
+    not be seen again. ``settled``: processes that were settled in the latest sample.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Lifecycle:
         self._due = np.empty(0, np.intp)  # those of them whose accounts are complete
         self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
         self._swept_at = now
+        self.settled: Departed | None = None
         self.begin_publication()
 
     def begin_publication(self) -> None:
@@ -127,11 +128,11 @@ class Lifecycle:
 
     def settle_processes(self, now: float) -> None:
         """Settle those that :meth:`find_dead` told, and give their rows back."""
-        if not len(self._due):
+        self.settled = self._departing() if len(self._due) else None
+        if self.settled is None:
             return
-        gone = self._departing()
         due, self._due = self._due, np.empty(0, np.intp)
-        self.departed.append(gone)
+        self.departed.append(self.settled)
         self._departed += len(due)
         self._bound_departed()
         self._level.settle(due)

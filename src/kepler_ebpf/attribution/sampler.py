@@ -126,6 +126,10 @@ class Sampler:
         self.ledger.begin_publication()
         self.lifecycle.begin_publication()
 
+    def home(self, processes: Indexes) -> Indexes:
+        """The kernel row, as ``table`` numbers them, that each of these process rows counts for."""
+        return self._vms.home(processes)
+
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
         now = self._tables.busy_seconds()

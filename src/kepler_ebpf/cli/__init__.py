@@ -9,9 +9,17 @@ from typing import IO
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
-from . import doctor, health, record, report, serve, stat
+from . import doctor, health, record, report, serve, stat, top
 
-_VERBS = {"serve": serve, "stat": stat, "record": record, "report": report, "doctor": doctor, "health": health}
+_VERBS = {
+    "serve": serve,
+    "top": top,
+    "stat": stat,
+    "record": record,
+    "report": report,
+    "doctor": doctor,
+    "health": health,
+}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -28,6 +28,8 @@ _PICTURE_STEPS = 2400
 _AGAIN = ("idle-policy", "hyperthread-ratio")
 _TEXT = ("container", "program")
 
+OPERANDS = "FILE [FILE2]"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a recording made by kepler-ebpf record")

@@ -38,16 +38,16 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         site = Site(config.metrics_interval, Selection(config.metrics, config.namespaces))
         web = WebConfig(config.web_config) if config.web_config else None
         endpoint = Endpoint(config.listen, site, web)
-        with assemble(config) as (collector, notes):
+        with assemble(config) as assembly:
             endpoint.start()
             try:
-                for note in notes:
+                for note in assembly.notes:
                     log.warning("%s", note)
-                collector.start()
-                site.serve(collector)
+                assembly.collector.start()
+                site.serve(assembly.collector, assembly.history)
                 stop.wait()
                 log.info("stopping")
-                collector.stop()
+                assembly.collector.stop()
             finally:
                 endpoint.stop()
     except _StoppedEarly:

@@ -34,6 +34,8 @@ OVER_BUDGET = 121
 # Nobody's name is shown, so nobody is asked for names.
 _NO_NAMES = {"kubelet_url": "off", "cri_socket": "off", "docker_socket": "off", "podman_socket": "off"}
 
+OPERANDS = "[-- COMMAND [ARGUMENT]...]"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -55,14 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"exit with {OVER_BUDGET} where more is used than this (the mean of the runs), and the command ends well",
     )
-    add("-i", "--interval", metavar="DURATION", default="10ms", help="time between samples (default 10ms)")
+    add(
+        *("-i", "--interval", "--sample-interval"),
+        metavar="DURATION",
+        default="10ms",
+        dest="sample_interval",
+        help="time between samples (default 10ms)",
+    )
     add("--no-wait", action="store_true", help="do not wait until the idle power of the machine is known")
     add("--json", metavar="FILE", help="write all runs to this file, too, as JSON")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print a line of CSV for each run")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     add("-o", "--output", metavar="FILE", help="print to this file, not to standard error")
-    add_flags(parser, MEASURING)
+    add_flags(parser, MEASURING, leave_out=("sample-interval", "cpu-budget", "log-level"))
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its arguments")
 
 
@@ -104,11 +112,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 def _config(arguments: argparse.Namespace, environment: Mapping[str, str], request: Request) -> Config:
     """The collector's options, where they concern measuring. Raises UsageError."""
-    arguments.sample_interval = arguments.sample_interval or arguments.interval
-    arguments.cpu_budget = arguments.cpu_budget or "100%"  # the collector's would stretch the interval
+    arguments.cpu_budget = "100%"  # the collector's would stretch the interval
     arguments.metrics_interval = "1h"  # nothing is published
     if request.container is None:
-        vars(arguments).update(_NO_NAMES)
+        for name, off in _NO_NAMES.items():  # nobody is asked for names that are not shown
+            setattr(arguments, name, getattr(arguments, name) or off)
     return from_arguments(arguments, environment)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import UsageError
-from ..options import duration, number, parse_duration
+from ..options import number, parse_duration
 
 T = TypeVar("T")
 _MOST_RUNS = 100_000
@@ -50,7 +50,6 @@ def checked(arguments: argparse.Namespace) -> Request:
     commands = [command] if command else []
     if arguments.vs is not None:
         commands.append(_parsed("vs", arguments.vs, _words))
-    _parsed("interval", arguments.interval, duration(0.01, 60, "a duration from 10ms to 60s, such as 100ms"))
     return Request(
         tuple(commands),
         _parsed("pid", arguments.pid, _pids) or (),

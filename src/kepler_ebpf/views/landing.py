@@ -1,9 +1,16 @@
-"""The landing page: what answers here, and a few facts about this collector."""
+"""The page at ``/``: what answers here, facts about this collector, and a script that follows the node live.
+
+One file without any request to elsewhere. Its policy allows this one script and this one style sheet by their digests,
+requests to this collector, and nothing else.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from html import escape
+from importlib.resources import files
 
 LINKS = {
     "/metrics": "energy of this node's processes and containers, for Prometheus",
@@ -11,35 +18,33 @@ LINKS = {
     "/readyz": "has it something to serve",
 }
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }}
-h1 small {{ font-weight: normal; opacity: .65 }}
-th {{ text-align: left; padding: .1rem 1.5rem .1rem 0; vertical-align: top; white-space: nowrap }}
-td {{ overflow-wrap: anywhere }}
-</style>
-</head>
-<body>
-<h1>{title} <small>{version}</small></h1>
-<ul>
-{links}
-</ul>
-<table>
-{facts}
-</table>
-</body>
-</html>
-"""
+
+def _asset(name: str) -> str:
+    return (files("kepler_ebpf.data") / "page" / name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+_PAGE, _CSS, _JS = (_asset(name) for name in ("page.html", "page.css", "page.js"))
+
+PAGE_HEADERS = (
+    (
+        "Content-Security-Policy",
+        f"default-src 'none'; script-src {_digest(_JS)}; style-src {_digest(_CSS)}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-cache"),
+)
+"""Names and values of the headers that go with the page."""
 
 
 def landing_page(title: str, version: str, facts: Mapping[str, object]) -> str:
     """The HTML of ``/``. ``facts`` become rows in their order; every text is escaped."""
     links = (f'<li><a href="{path}">{path}</a> – {escape(what)}</li>' for path, what in LINKS.items())
     rows = (f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts.items())
-    return _PAGE.format(title=escape(title), version=escape(version), links="\n".join(links), facts="\n".join(rows))
+    return _PAGE.format(
+        title=escape(title), version=escape(version), css=_CSS, js=_JS, links="\n".join(links), facts="\n".join(rows)
+    )

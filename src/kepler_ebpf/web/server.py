@@ -1,4 +1,4 @@
-"""The HTTP endpoint: /metrics, /healthz, /readyz and a landing page, over HTTP or HTTPS.
+"""The HTTP endpoint: /metrics, /healthz, /readyz and a live page, over HTTP or HTTPS.
 
 Why not ``http.server`` or cheroot: both give a connection a thread from its first byte, so a handful of clients that
 send half a header keep every other one waiting; uvicorn has no deadline for receiving a request. Here one event loop
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
 import math
 import socket
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from ..views.landing import PAGE_HEADERS
 from ..views.selection import UnknownLevelError
 from .complaints import Complaints
 from .connection import Connection
@@ -39,16 +41,25 @@ KEEP_ALIVE_SECONDS = 120.0
 # Answered without a password (not without a client certificate): the kubelet's probes have none, and a status
 # is no secret. Prometheus exempts its own probes likewise.
 _OPEN_PATHS = ("/healthz", "/readyz")
+_PATHS = ("/", "/live", "/metrics", *_OPEN_PATHS)
+_WORTH_COMPRESSING_BYTES = 2048
 
 
 class Content(Protocol):
-    """What the endpoint serves. All but :meth:`metrics` are called in the event loop: they must not block."""
+    """What the endpoint serves. All but :meth:`metrics` and :meth:`live` are called in the event loop: they must not
+    block."""
 
     def metrics(self, accept: str, compressed: bool, query: str) -> tuple[bytes, str]:
         """Body, gzipped if so asked, and content type for an ``Accept`` header, whatever stands there.
 
         The same object while the snapshot is the same. Called from one thread at a time. Raises UnknownLevelError for a
         query that asks for what is not there.
+        """
+
+    def live(self, query: str) -> bytes:
+        """What the page at ``/`` asks for every second, as JSON. ValueError for a query that is none.
+
+        Called from one thread at a time, another than that of :meth:`metrics`.
         """
 
     def alive(self) -> tuple[bool, str]:
@@ -101,6 +112,7 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
         self._render = ThreadPoolExecutor(1, "http-render")
+        self._look = ThreadPoolExecutor(1, "http-live")  # whoever looks at the page keeps no scraper waiting
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
         if self._web is not None:
@@ -131,7 +143,8 @@ class Endpoint:
     def _serve(self) -> None:
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
-        self._render.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._render, self._look):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
@@ -238,12 +251,12 @@ class Endpoint:
         return Response(401, b"Unauthorized\n", headers=(challenge,))
 
     async def _page(self, request: Request) -> Response:
-        if request.path not in ("/", "/metrics", *_OPEN_PATHS):
+        if request.path not in _PATHS:
             return Response(404, b"Not Found\n")
         if request.method not in ("GET", "HEAD"):
             return Response(405, b"Method Not Allowed\n", headers=(("Allow", "GET, HEAD"),))
+        compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
         if request.path == "/metrics":
-            compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
             accept = request.headers.get("accept", "")
             try:
                 body, content_type = await self._loop.run_in_executor(
@@ -253,7 +266,19 @@ class Endpoint:
                 return Response(400, f"{error}\n".encode())
             vary = ("Vary", "Accept, Accept-Encoding")
             return Response(200, body, content_type, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
+        if request.path == "/live":
+            return await self._loop.run_in_executor(self._look, self._live, request.query, compressed)
         if request.path == "/":
-            return Response(200, self._content.landing().encode(), "text/html; charset=utf-8")
+            return Response(200, self._content.landing().encode(), "text/html; charset=utf-8", PAGE_HEADERS)
         good, line = self._content.alive() if request.path == "/healthz" else self._content.ready()
         return Response(200 if good else 503, line.encode() + b"\n")
+
+    def _live(self, query: str, compressed: bool) -> Response:
+        try:
+            body = self._content.live(query)
+        except ValueError as error:
+            return Response(400, f"{error}\n".encode())
+        headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"),)
+        if compressed and len(body) > _WORTH_COMPRESSING_BYTES:
+            body, headers = gzip.compress(body, 1), (*headers, ("Content-Encoding", "gzip"))
+        return Response(200, body, "application/json", headers)

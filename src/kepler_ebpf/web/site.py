@@ -1,14 +1,20 @@
-"""What the endpoint serves: the collector's snapshot and state behind its four addresses."""
+"""What the endpoint serves: the collector's snapshot, history and state behind its addresses."""
 
 from __future__ import annotations
 
+import secrets
+import time
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 from .. import __version__
+from ..history.ring import History
 from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
+from ..views.live import live_json
 from ..views.prometheus import Renderer
 from ..views.selection import EVERYTHING, Selection
+from ..views.usage import GROUPINGS
 from ..workloads.names.remedies import remedy
 
 _STALE_FLOOR_SECONDS = 10.0
@@ -38,11 +44,13 @@ class Site:
     def __init__(self, metrics_interval: float, selection: Selection = EVERYTHING) -> None:
         self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
         self._publisher: Publisher | None = None
+        self._history: History | None = None
+        self._run = secrets.token_hex(4)
         self._renderer = Renderer(self._snapshot, selection)
 
-    def serve(self, publisher: Publisher) -> None:
-        """From now on answer for this collector."""
-        self._publisher = publisher
+    def serve(self, publisher: Publisher, history: History | None = None) -> None:
+        """From now on answer for this collector. ``history``: what the page shows of the last minutes."""
+        self._publisher, self._history = publisher, history
 
     def metrics(self, accept: str, compressed: bool, query: str = "") -> tuple[bytes, str]:
         return self._renderer.metrics(accept, compressed, query)
@@ -64,6 +72,18 @@ class Site:
             return False, "no snapshot yet"
         alive, line = self.alive()
         return (True, "ready") if alive else (False, line)
+
+    def live(self, query: str) -> bytes:
+        """``by``: one of the groupings. ``since``: number of the last step that the page has. ValueError for others."""
+        wanted = {"by": "process", "since": "0", **dict(parse_qsl(query))}
+        by, since = wanted["by"], wanted["since"]
+        if by not in GROUPINGS:
+            raise ValueError(f"by must be one of {', '.join(GROUPINGS)}")
+        if not (since.isascii() and since.isdigit() and len(since) < 16):
+            raise ValueError("since must be the number of a step, such as 0")
+        steps, length = (self._history.steps, self._history.length) if self._history else ((), 0)
+        health = {"/healthz": self.alive(), "/readyz": self.ready()}
+        return live_json(steps, int(since), by, length, time.monotonic(), self._run, self._snapshot(), health)
 
     def landing(self) -> str:
         snapshot = self._snapshot()

@@ -1,0 +1,1 @@
+"""The last minutes, step by step, in a bounded memory: what the page and ``top`` show."""

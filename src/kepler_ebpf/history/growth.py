@@ -1,0 +1,71 @@
+"""What the rows of a level have used since a step began: differences of the ledger's columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..attribution.ledger import Level
+from ..columns import NODE, Floats, Indexes
+
+MAX_ROWS = 1 << 16
+"""Rows that are followed one by one; what is behind them is among the others."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """``used``: joules in the step by component and row, float64[3, n]; ``joules``: float64[n], since the start."""
+
+    used: Floats
+    joules: Floats
+
+
+class GrowthOf:
+    """Remembers what every row of one level had used when the step began. A frame costs it nothing."""
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        self._before = np.zeros((len(NODE), 0))
+        self._booked = 0.0
+        self.begin()
+
+    @property
+    def nbytes(self) -> int:
+        return self._before.nbytes
+
+    def begin(self) -> None:
+        """A step begins."""
+        end = min(self._level.end, MAX_ROWS)
+        if end > self._before.shape[1]:
+            self._before = np.zeros((len(NODE), max(end, min(2 * self._before.shape[1], MAX_ROWS))))
+        self._before[:, :end] = self._level.joules[: len(NODE), :end]
+
+    def settle(self, index: Indexes) -> Floats:
+        """What these rows had used when the step began, float64[3, n]. Others may have them from now on."""
+        before = np.zeros((len(NODE), len(index)))
+        known = index < self._before.shape[1]
+        before[:, known] = self._before[:, index[known]]
+        self._before[:, index[known]] = 0.0
+        return before
+
+    def rows(self) -> Growth:
+        """What every row used in the step so far."""
+        end = min(self._level.end, MAX_ROWS)
+        joules = self._level.joules[: len(NODE), :end]
+        used = joules.copy()
+        known = min(end, self._before.shape[1])
+        used[:, :known] -= self._before[:, :known]
+        # A row that was settled, and is another's now, has less than it had.
+        return Growth(np.maximum(used, 0.0), joules.sum(axis=0))
+
+
+def choose(watts: Floats, joules: Floats, kept: int, resting: bool = True) -> Indexes:
+    """Positions of those that used most power, of the rest of those that used most energy; at most ``kept``.
+
+    ``resting``: whether those count that used no power.
+    """
+    there = np.flatnonzero(joules > 0 if resting else watts > 0)
+    order = np.lexsort((-joules[there], -watts[there]))
+    chosen: Indexes = there[order[:kept]]
+    return chosen
