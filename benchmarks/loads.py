@@ -3,6 +3,8 @@ hardly run."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from benchmarks.footprint import crowd
 
@@ -42,11 +45,18 @@ while True:
 
 @dataclass(frozen=True)
 class Loads:
-    """``steady``: a process id. ``light``: process ids. ``told``: a file with what brief ones used."""
+    """``steady``: a process id. ``light``: process ids. ``told``: a file with what brief ones used. ``groups``: their
+    process groups."""
 
+    groups: list[int]
     steady: int
     light: list[int]
     told: Path
+
+    def pause(self, pause: bool = True) -> None:
+        """Stop all of them where they are, or let them go on."""
+        for group in self.groups:
+            os.killpg(group, signal.SIGSTOP if pause else signal.SIGCONT)
 
     def _ended(self) -> list[tuple[int, float]]:
         lines = self.told.read_text().split("\n")[:-1]
@@ -67,16 +77,24 @@ class Loads:
 
 @contextmanager
 def loads(directory: Path, light: int) -> Iterator[Loads]:
-    """Start all three kinds; ``light``: how many there are of the last one."""
+    """Start all three kinds, paused; ``light``: how many there are of the last one."""
     told = directory / "brief"
     with ExitStack() as stack:
+
+        def start(code: str, output: IO[bytes] | None = None) -> int:
+            command = [sys.executable, "-S", "-c", code]
+            process = stack.enter_context(subprocess.Popen(command, stdout=output, start_new_session=True))
+            stack.callback(os.killpg, process.pid, signal.SIGTERM)
+            return process.pid
+
         pids = stack.enter_context(crowd(light))
         with told.open("wb") as output:
-            brief = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", _BRIEF], stdout=output))
-        stack.callback(brief.terminate)
-        steady = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", _STEADY]))
-        stack.callback(steady.terminate)
-        yield Loads(steady.pid, pids, told)
+            brief = start(_BRIEF, output)
+        steady = start(_STEADY)
+        processes = Loads([os.getpgid(pids[0]), brief, steady], steady, pids, told)
+        stack.callback(processes.pause, False)  # else they would not end
+        processes.pause()
+        yield processes
 
 
 def cpu_seconds(pid: int) -> float:

@@ -27,6 +27,7 @@ from benchmarks.report import columns, fill
 
 _INTERVALS = (1.0, 0.1)
 _SCRAPE_SECONDS = 5.0
+_PAUSE_SECONDS = 1.0
 _LIGHT = 1_000
 _START_SECONDS = 120.0
 _FIRST_PORT = 9941
@@ -152,23 +153,28 @@ def one_round(
         ]
         for one in running:
             one.wait()
-        time.sleep(scrape_seconds)
         return _observe(running, ours, seconds, scrape_seconds)
 
 
 def _observe(running: list[_Running], ours: Loads, seconds: float, scrape_seconds: float) -> list[Outcome]:
+    """The processes run only between two pauses, each long enough for everybody to tell what was before."""
+    time.sleep(scrape_seconds + _PAUSE_SECONDS)
     for one in running:
         one.look()
-    used, began = ours.cpu_seconds(), time.monotonic()
-    costs = [one.costs() for one in running]
+    used, costs, began = ours.cpu_seconds(), [one.costs() for one in running], time.monotonic()
+    ours.pause(False)
     sizes: list[list[int]] = [[] for _ in running]
     for turn in range(round(seconds / scrape_seconds)):
         time.sleep(max(0.0, began + (turn + 1) * scrape_seconds - time.monotonic()))
         for one, size in zip(running, sizes):
             size.append(one.look())
-    spent = [[100 * (now - before) for now, before in zip(one.costs(), cost)] for one, cost in zip(running, costs)]
+    ours.pause()
     covered = time.monotonic() - began
+    spent = [[100 * (now - before) for now, before in zip(one.costs(), cost)] for one, cost in zip(running, costs)]
     used = {kind: now - used[kind] for kind, now in ours.cpu_seconds().items()}
+    time.sleep(scrape_seconds + _PAUSE_SECONDS)
+    for one in running:
+        one.look()
     kinds = ours.kinds()
     outcomes = []
     for one, (cpu, kernel), size in zip(running, spent, sizes):

@@ -137,10 +137,9 @@ def test_ours_and_a_peer_see_the_same_meter_and_the_same_processes(
     assert whole > 0.9 * 600
     assert sum(joules == pytest.approx(whole) for joules in programs[1].joules.values()) >= 6
     assert peer.kernel == 0.0
-    # Ours shares it out, to those that are gone as well.
-    assert sum(programs[0].joules.values()) > 0
-    assert ours.brief > 0
-    assert ours.light > 0
+    # Ours shares it out by use, to those that are gone and those that hardly run as well.
+    assert 0.5 < ours.brief < 2
+    assert 0.5 < ours.light < 2
     assert ours.kernel > 0
     assert min(ours.cpu, ours.resident_mib, ours.page_bytes, peer.cpu, peer.resident_mib, peer.page_bytes) > 0
 
