@@ -240,7 +240,6 @@ def main() -> int:
     def fresh() -> list[Program]:
         return [Ours(), *(kind(path) for kind, path in peers if path)]
 
-    names = [f"{program.name} {program.version()}" for program in fresh()]
     parts = [
         f"{platform.machine()}, Linux {platform.release()}, {os.cpu_count()} CPUs; median of {arguments.rounds} rounds "
         f"of {arguments.seconds:g} s (least–most), scraped every {_SCRAPE_SECONDS:g} s"
@@ -250,7 +249,9 @@ def main() -> int:
             rounds = []
             for number in range(arguments.rounds):
                 print(f"samples every {interval:g} s, round {number + 1} …", file=sys.stderr)
-                rounds.append(one_round(fresh(), interval, arguments.seconds))
+                programs = fresh()
+                rounds.append(one_round(programs, interval, arguments.seconds))
+            names = [f"{program.name} {program.version()}" for program in programs]
             parts.append(f"samples every {interval:g} s\n{table(names, rounds)}")
     except PeerError as error:
         print(f"peers: {error}", file=sys.stderr)

@@ -31,7 +31,7 @@ class Program(ABC):
         self._port = 0
 
     def version(self) -> str:
-        """What it says of itself, in a word. Raises OSError where it cannot be started."""
+        """What it says of itself, in a word."""
         said = subprocess.run([self.path, "--version"], capture_output=True, text=True, timeout=20)
         found = re.search(r"\d+\.\d[\w.+-]*", said.stdout + said.stderr)
         return found.group() if found else "no version told"
@@ -88,6 +88,16 @@ class Ours(Counting):
 
 class Kepler(Counting):
     name, family, zone = "Kepler", "kepler_process_cpu_joules_total", 'zone="package"'
+    _version = ""
+
+    def version(self) -> str:
+        return self._version or "no version told"
+
+    def look(self, page: str, seconds: float) -> None:
+        super().look(page, seconds)
+        for labels, _ in series(page, "kepler_build_info"):  # it has no option that tells
+            if found := re.search(r'(?:^|,)version="([^"]+)"', labels):
+                self._version = found.group(1)
 
     def _command(self, interval: float, directory: Path) -> list[str]:
         config = directory / "kepler.yaml"
