@@ -22,7 +22,10 @@ _OBSERVE_SECONDS = 20.0
 _CROWD = """
 import os, signal, sys, time
 for _ in range(int(sys.argv[1])):
-    if os.fork() == 0:
+    child = os.fork()
+    if child:
+        print(child, flush=True)
+    else:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         while True:
             time.sleep(0.1)
@@ -31,13 +34,15 @@ signal.pause()
 
 
 @contextmanager
-def crowd(processes: int) -> Iterator[None]:
-    crowd = subprocess.Popen([sys.executable, "-S", "-c", _CROWD, str(processes)], start_new_session=True)
-    try:
-        yield
-    finally:
-        os.killpg(crowd.pid, signal.SIGTERM)
-        crowd.wait()
+def crowd(processes: int) -> Iterator[list[int]]:
+    """So many processes that wake ten times a second each; yields their ids, when all are there."""
+    command = [sys.executable, "-S", "-c", _CROWD, str(processes)]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as crowd:
+        try:
+            assert crowd.stdout
+            yield [int(crowd.stdout.readline()) for _ in range(processes)]
+        finally:
+            os.killpg(crowd.pid, signal.SIGTERM)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 
@@ -31,10 +32,13 @@ def table(figures: list[Figure]) -> str:
     for figure in figures:
         goal = "" if figure.goal is None else f"≤ {figure.goal:g} {figure.unit}"
         rows.append((figure.name, f"{figure.value:.3g} {figure.unit}", goal, figure.verdict, figure.note))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]).rstrip() for row in rows
-    )
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Lines with the cells of all rows one under another; no blanks at a line's end."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def fill(page: str, mark: str, text: str) -> str:

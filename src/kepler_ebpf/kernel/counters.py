@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import platform
 import resource
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 
 _NO_SUCH_CPU = (errno.ENODEV, errno.ENXIO)
 _OTHER_DESCRIPTORS = 256  # what the collector has open besides
-_HARDWARE = 0  # PERF_TYPE_HARDWARE
+_HARDWARE, _HW_CACHE = 0, 3  # PERF_TYPE_HARDWARE, PERF_TYPE_HW_CACHE
+_LAST_LEVEL_READ_MISS = 0x10002  # PERF_COUNT_HW_CACHE_LL, OP_READ << 8, RESULT_MISS << 16
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,19 @@ class Event:
     config: int
 
 
+def llc_misses(machine: str) -> Event:
+    """Misses of the last cache level on a machine that ``uname -m`` names so."""
+    # What perf calls cache misses are refills of the first level on Arm (drivers/perf/arm_pmuv3.c,
+    # armv8_pmuv3_perf_map). Those of the last level are in its table of caches, as LL_CACHE_MISS_RD; a processor
+    # without that event refuses it.
+    if machine == "aarch64":
+        return Event("llc-misses", _HW_CACHE, _LAST_LEVEL_READ_MISS)
+    return Event("llc-misses", _HARDWARE, 3)
+
+
 CYCLES = Event("cycles", _HARDWARE, 0)
 INSTRUCTIONS = Event("instructions", _HARDWARE, 1)
-LLC_MISSES = Event("llc-misses", _HARDWARE, 3)
+LLC_MISSES = llc_misses(platform.machine())
 CPU_CLOCK = Event("cpu-clock", 1, 0)  # PERF_TYPE_SOFTWARE: there on every machine, for tests
 
 Open = Callable[[int, int, int], int]
