@@ -62,7 +62,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
 
     ``wait``: for so many seconds. Raises KeplerError where there is none, or more than one.
     """
-    assert session.hierarchy is not None
+    if session.hierarchy is None:
+        raise KeplerError("--container: no cgroup file system is mounted")
     homes = session.workloads.containers()
     for _ in range(round(_NAMES_SECONDS / _STEP_SECONDS)):
         if all(session.workloads.current(one) is not None for one in homes.values()):
