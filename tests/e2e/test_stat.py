@@ -57,6 +57,14 @@ os.read(read, 1)
     "0",
 ]
 
+NESTED = [
+    "/bin/sh",
+    "-c",
+    'own=$0$(sed -n s/^0:://p /proc/self/cgroup); mkdir $own/below; echo $$ > $own/below/cgroup.procs; exec "$@"',
+    "",
+    *spinner(0.3),
+]
+
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
@@ -83,13 +91,13 @@ def runner() -> Iterator[Runner]:
 
 @pytest.mark.parametrize(
     ("command", "left"),
-    [(THREADS, 0), (FORKS, 0), (CHILDREN, 0), (DAEMON, 1)],
-    ids=["threads", "forks", "a thousand short children", "a daemon that outlives its parent"],
+    [(THREADS, 0), (FORKS, 0), (CHILDREN, 0), (DAEMON, 1), (NESTED, 0)],
+    ids=["threads", "forks", "a thousand short children", "a daemon that outlives its parent", "a cgroup below"],
 )
 def test_cpu_seconds_are_the_cgroups(
     command: Sequence[str], left: int, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cgroup_root()
+    command = [str(cgroup_root()) if word == "" else word for word in command]
     told: list[float] = []
     remove = OwnCgroup.remove
 

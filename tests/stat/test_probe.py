@@ -8,6 +8,7 @@ import pytest
 from kepler_ebpf.stat.runs import order
 from kepler_ebpf.stat.statistics import ratio
 from kepler_ebpf.stat.usage import Usage
+from tests.needs import QUICK
 from tests.stat.machine import COMMAND, OTHER, Machine, Program
 
 
@@ -100,7 +101,7 @@ def test_each_command_runs_once_before_any_runs_again() -> None:
 
 def test_the_interval_of_two_commands_holds_their_true_ratio() -> None:
     """``stat -r 20 --vs`` in a hundred repetitions on the simulated machine, whose programs vary from run to run."""
-    held, repetitions, truth = 0, 100, 1.25
+    held, repetitions, truth = 0, 20 if QUICK else 100, 1.25
     for seed in range(repetitions):
         machine = Machine(seed=seed, refresh_seconds=0.003)
         machine.probe.learn_floors()
@@ -113,4 +114,4 @@ def test_the_interval_of_two_commands_holds_their_true_ratio() -> None:
         interval = ratio(found[1], found[0])
         assert interval is not None
         held += interval.low <= truth <= interval.high
-    assert held >= 95
+    assert held >= 0.95 * repetitions

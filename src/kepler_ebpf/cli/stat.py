@@ -170,7 +170,8 @@ def _progress(whole: int) -> Callable[[int, Sequence[Sequence[Usage]]], None]:
     def show(done: int, usages: Sequence[Sequence[Usage]]) -> None:
         so_far = ", ".join(text.amount(Measured("", found).summary(ENERGY).mean, "J") for found in usages if found)
         said = f" (so far {so_far})" if so_far else ""
-        print(f"\r\033[K run {done + 1} of {whole}{said}\r", end="", file=sys.stderr, flush=True)
+        line = f" run {done + 1} of {whole}{said}\r" if done < whole else ""
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     return show if whole > 1 and sys.stderr.isatty() else lambda done, usages: None
 

@@ -156,7 +156,8 @@ def repeat(
 ) -> list[list[Usage]]:
     """Run the plan; the counted runs of each command. Ends early where a signal came.
 
-    ``progress``: called before each run with its number and the usages so far. Raises KeplerError.
+    ``progress``: called before each run, and at the end, with how many are done and the usages so far. Raises
+    KeplerError.
     """
     usages: list[list[Usage]] = [[] for _ in commands]
     for number, (position, counts) in enumerate(plan):
@@ -171,4 +172,5 @@ def repeat(
             usages[position].append(usage)
         if interrupted:
             break
+    progress(len(plan), usages)
     return usages

@@ -17,6 +17,7 @@ from .target import Lineage, Target, WorkloadTarget
 _NAMES_SECONDS = 10.0
 _STEP_SECONDS = 0.1
 _MOST_LISTED = 10
+_SHORTEST_ID = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def cgroup(session: Session, path: str) -> Watched:
     inside = path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
     inside = re.sub("/+", "/", f"/{inside}").rstrip("/")
     folder = Path(f"{root}{inside}")
-    if ".." in Path(inside).parts or not (folder / "cgroup.procs").exists():
+    if not path or ".." in Path(inside).parts or not (folder / "cgroup.procs").exists():
         raise KeplerError(f"--cgroup: {path!r} is no cgroup of {hierarchy}")
     workload = Workload("container", f"stat/{folder.stat().st_ino}")
     session.workloads.single_out(folder.stat().st_ino, inside, workload)
@@ -61,7 +62,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
 
     ``wait``: for so many seconds. Raises KeplerError where there is none, or more than one.
     """
-    assert session.hierarchy is not None
+    if session.hierarchy is None:
+        raise KeplerError("--container: no cgroup file system is mounted")
     homes = session.workloads.containers()
     for _ in range(round(_NAMES_SECONDS / _STEP_SECONDS)):
         if all(session.workloads.current(one) is not None for one in homes.values()):
@@ -69,6 +71,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
         wait(_STEP_SECONDS)
     named = {home: session.workloads.named(one) for home, one in homes.items()}
     found = {home: one for home, one in named.items() if _is_called(one, name)}
+    if not found and len(name) >= _SHORTEST_ID:
+        found = {home: one for home, one in named.items() if one.container_id.startswith(name)}
     if len(found) != 1:
         those = found or named
         listed = ", ".join(sorted(map(_title, those.values()))[:_MOST_LISTED]) or "none"
@@ -81,8 +85,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
 
 
 def _is_called(workload: Workload, name: str) -> bool:
-    names = (workload.container, f"{workload.pod}/{workload.container}", _full_name(workload))
-    return name in names or workload.container_id.startswith(name)
+    names = (workload.container, f"{workload.pod}/{workload.container}", _full_name(workload)) if name else ()
+    return name in names
 
 
 def _full_name(workload: Workload) -> str:
