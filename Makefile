@@ -18,12 +18,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml deploy/install-packages
 	$(SUDO) deploy/install-packages run
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,report]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed deploy/install-packages
 	$(SUDO) deploy/install-packages test
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,report,test,dev]'
 	@touch $@
 
 run: setup  ## start the collector: metrics at http://localhost:9102/metrics
