@@ -21,11 +21,11 @@ packages-%:
 $(VENV)/.installed: setup.cfg pyproject.toml
 	/usr/bin/python3 -m venv --system-site-packages $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=21.3'
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,terminal]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,report,terminal]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,terminal,test,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[gpu,web,cri,record,report,terminal,test,dev]'
 	@touch $@
 
 run: setup  ## start the collector: metrics at http://localhost:9102/metrics

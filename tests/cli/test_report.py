@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.cli import run
+from kepler_ebpf.cli.report import _OUTPUTS
 from kepler_ebpf.recording import schema
 from kepler_ebpf.report.book import Book
-from tests.report.runs import Recorded, burst, opened
+from tests.report.runs import PLAIN, Recorded, burst, opened
 
 pa = pytest.importorskip("pyarrow")
 
@@ -81,6 +82,24 @@ def test_other_rules_are_said_and_used(recording: Path, capsys: pytest.CaptureFi
     assert "idle energy: none; hyperthread ratio 1.1" in before
     assert "idle energy: equal; hyperthread ratio 1.5" in after
     assert " + 0.000 idle" in after
+
+
+def test_a_recording_of_nothing_at_all_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A frame in which nobody ran and no energy was used; and a machine without any meter."""
+    pytest.importorskip("matplotlib")
+    for name, domains in (("idle", PLAIN), ("unmetered", ())):
+        machine = Recorded(tmp_path / name, domains)
+        machine.tick(*(0.0 for _ in domains))
+        machine.close()
+        flags = [part for flag in _OUTPUTS for part in (f"--{flag}", tmp_path / f"{name}.{flag}")]
+        assert report(capsys, tmp_path / name, *flags) == (0, "", "")
+        code, output, error = report(capsys, tmp_path / name, "--idle-policy", "equal")
+        assert (code, error) == (0, "")
+        assert output.count("closes") == 2
+        code, output, error = report(capsys, tmp_path / name, tmp_path / name)
+        assert (code, error) == (0, "")
+        assert "too short to tell" in output
+    assert "no meter told any energy" in output
 
 
 def test_a_recording_may_come_through_a_pipe(recording: Path) -> None:

@@ -145,3 +145,13 @@ def test_a_disk_that_fills_up_leaves_what_was_written_whole(tmp_path: Path) -> N
 def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeplerError, match="cannot write"):
         record(tmp_path / "missing" / "a")
+
+
+def test_a_turned_bit_in_the_header_is_told(tmp_path: Path) -> None:
+    """A digit of the rules is another digit: still JSON, and other energy when it is attributed again."""
+    record(tmp_path / "a")
+    whole = (tmp_path / "a").read_bytes()
+    place = whole.index(b'"packages": 1') + len(b'"packages": ')
+    (tmp_path / "b").write_bytes(whole[:place] + b"3" + whole[place + 1 :])
+    with pytest.raises(KeplerError, match="its header is damaged"):
+        read(tmp_path / "b")

@@ -78,8 +78,8 @@ def storm(machine: Recorded, seed: int, samples: int) -> None:
             alive[born] = chance.randrange(1, 6)
             born += 1
         for tgid in chance.choices(list(alive), k=min(len(alive), chance.randrange(5))) if alive else ():
-            shared = chance.randrange(10**7)
-            node.kernel.run(tgid, alive[tgid], chance.randrange(2), chance.randrange(1, 10**8), shared)
+            package, alone, shared, cycles = (chance.randrange(1, most) for most in (3, 10**8, 10**7, 10**9))
+            node.kernel.run(tgid, alive[tgid], package - 1, alone, shared, cycles if node.kernel.cycles else 0)
         if alive and chance.random() < 0.4:
             doomed = chance.choice(list(alive))
             node.kernel.kill(doomed)

@@ -27,7 +27,6 @@ from kepler_ebpf.report.series import Timeline, stack
 from kepler_ebpf.report.svg import svg, ticks
 from kepler_ebpf.report.text import cut
 from kepler_ebpf.workloads.workload import Workload
-from tests.needs import require
 from tests.report.runs import STORMY, Recorded, burst, opened, storm
 
 pa = pytest.importorskip("pyarrow")
@@ -189,12 +188,13 @@ def test_a_page_warns_of_a_model_and_of_damage(told: Book) -> None:
 
 def test_a_browser_shows_what_the_page_holds(told: Book, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
-    require(browser, "no Chromium to look at the page with")
+    if browser is None:  # not in every distribution, so none of those that CI promises
+        pytest.skip("no Chromium to look at the page with")
     path = tmp_path / "page.html"
     path.write_text(page(told, tables_of(told, *GROUPINGS)), encoding="utf-8")
     done = subprocess.run(
         [
-            str(browser),
+            browser,
             *("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=10000"),
             *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()),
         ],

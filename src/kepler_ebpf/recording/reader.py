@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, st
         found = f"version {version}" if version else "no version"
         raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
     try:
-        rules, info = json.loads(metadata[schema.RULES_KEY]), json.loads(metadata[schema.INFO_KEY])
+        rules, info = schema.told(metadata)
         if not form.equals(schema.arrow_schema({})):
             raise ValueError
     except (KeyError, ValueError) as error:

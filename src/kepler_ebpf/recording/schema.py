@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import KeplerError
@@ -75,7 +77,24 @@ def checksum(batch: Any) -> bytes:
     return str(crc).encode()
 
 
-def arrow_schema(metadata: dict[bytes, bytes]) -> Any:
+def metadata(rules: Mapping[str, Any], info: Mapping[str, str]) -> dict[bytes, bytes]:
+    """What is said once of the whole recording, with a checksum of its own."""
+    told = {RULES_KEY: json.dumps(dict(rules)).encode(), INFO_KEY: json.dumps(dict(info)).encode()}
+    return {VERSION_KEY: str(VERSION).encode(), **told, CHECKSUM_KEY: _header_checksum(told)}
+
+
+def told(metadata: Mapping[bytes, bytes]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Rules and facts of a recording. Raises KeyError and ValueError where these are not what was written."""
+    if _header_checksum(metadata) != metadata[CHECKSUM_KEY]:
+        raise ValueError("its checksum is another")
+    return json.loads(metadata[RULES_KEY]), json.loads(metadata[INFO_KEY])
+
+
+def _header_checksum(metadata: Mapping[bytes, bytes]) -> bytes:
+    return str(zlib.crc32(metadata[RULES_KEY] + metadata[INFO_KEY])).encode()
+
+
+def arrow_schema(metadata: Mapping[bytes, bytes]) -> Any:
     """The schema of a stream, with what is said once of the whole recording."""
     pa = arrow()
     types = {
@@ -84,4 +103,4 @@ def arrow_schema(metadata: dict[bytes, bytes]) -> Any:
         **{name: getattr(pa, name)() for name in ("uint32", "int32", "uint64", "int16", "float64")},
         "bool": pa.bool_(),
     }
-    return pa.schema([(name, types[kind]) for name, kind, _ in COLUMNS], metadata)
+    return pa.schema([(name, types[kind]) for name, kind, _ in COLUMNS], dict(metadata))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -42,13 +41,7 @@ class Recorder:
         """``info``: facts of the machine. Raises KeplerError where the file cannot be written."""
         self.progress = Progress()
         self._frames = FrameLines(sampler, tables)
-        self._schema = schema.arrow_schema(
-            {
-                schema.VERSION_KEY: str(schema.VERSION).encode(),
-                schema.RULES_KEY: json.dumps(_plain(sampler.rules)).encode(),
-                schema.INFO_KEY: json.dumps(dict(info)).encode(),
-            }
-        )
+        self._schema = schema.arrow_schema(schema.metadata(_plain(sampler.rules), info))
         try:
             self._file = path.open("wb")
         except OSError as error:
