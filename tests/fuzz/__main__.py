@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path("build/fuzz")
-_GRACE_SECONDS = 60.0
+_GRACE_SECONDS = 300.0
 _MOST_BYTES = 4096
 
 
@@ -58,7 +58,12 @@ def main() -> int:
     print(f"| target | inputs | edges | {each} s each |\n|---|---|---|---|", flush=True)
     for name in names:
         command = [sys.executable, "-m", "tests.fuzz", name, "--here", "--seconds", str(each)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=each + _GRACE_SECONDS)
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=each + _GRACE_SECONDS)
+        except subprocess.TimeoutExpired:  # a single input is given 20 s, so that is not it
+            print(f"| {name} | - | - | NOT DONE after {each + _GRACE_SECONDS:g} s |", flush=True)
+            broken.append(name)
+            continue
         inputs = re.findall(r"stat::number_of_executed_units:\s+(\d+)", run.stderr)
         edges = re.findall(r"cov: (\d+)", run.stderr)
         kept = re.findall(r"Test unit written to (\S+)", run.stderr)
