@@ -21,12 +21,15 @@ _OBSERVE_SECONDS = 20.0
 # Each wakes ten times a second, so that every 100 ms sample sees it.
 _CROWD = """
 import os, signal, sys, time
-for _ in range(int(sys.argv[1])):
+processes, most = int(sys.argv[1]), float(sys.argv[2])
+for number in range(processes):
     child = os.fork()
     if child:
         print(child, flush=True)
     else:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while time.process_time() < most * number / processes:
+            pass
         while True:
             time.sleep(0.1)
 signal.pause()
@@ -34,9 +37,12 @@ signal.pause()
 
 
 @contextmanager
-def crowd(processes: int) -> Iterator[list[int]]:
-    """So many processes that wake ten times a second each; yields their ids, when all are there."""
-    command = [sys.executable, "-S", "-c", _CROWD, str(processes)]
+def crowd(processes: int, used_seconds: float = 0.0) -> Iterator[list[int]]:
+    """So many processes that wake ten times a second each; yields their ids, when all are there.
+
+    ``used_seconds``: CPU time with which they begin, from none to this, evenly spread.
+    """
+    command = [sys.executable, "-S", "-c", _CROWD, str(processes), str(used_seconds)]
     with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE) as crowd:
         try:
             assert crowd.stdout

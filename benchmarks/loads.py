@@ -87,12 +87,15 @@ def loads(directory: Path, light: int) -> Iterator[Loads]:
             stack.callback(os.killpg, process.pid, signal.SIGTERM)
             return process.pid
 
-        pids = stack.enter_context(crowd(light))
+        # /proc tells whole ticks of 10 ms: were they in step, its readers would see none of them, or all at once.
+        pids = stack.enter_context(crowd(light, 0.01))
         with told.open("wb") as output:
             brief = start(_BRIEF, output)
         steady = start(_STEADY)
         processes = Loads([os.getpgid(pids[0]), brief, steady], steady, pids, told)
         stack.callback(processes.pause, False)  # else they would not end
+        while cpu_seconds(pids[-1]) < 0.01 * (light - 1) / light:
+            time.sleep(0.1)
         processes.pause()
         yield processes
 
