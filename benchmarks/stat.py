@@ -61,6 +61,8 @@ def _measured(command: Sequence[str], interval: float) -> tuple[float, float]:
     with _runner(interval) as runner:
         began = time.process_time()
         usage = runner.run(command)
+        if usage.status:
+            raise RuntimeError(f"{command} ended with status {usage.status}")
         return usage.cpu_seconds, time.process_time() - began
 
 
