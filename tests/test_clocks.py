@@ -8,8 +8,8 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src/kepler_ebpf"
 SETTABLE = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime", "asctime", "CLOCK_REALTIME"}
 MODULES = {"time", "datetime", "date"}
-STAMPS = {"cli/record.py"}
-"""Where the time of day is written beside what was measured, for people: a recording's frames."""
+STAMPS = {"cli/record.py", "history/ring.py", "views/top/screen.py"}
+"""Where the time of day is written beside what was measured, for people: a recording's frames, steps of the history."""
 
 
 def settable(path: Path) -> list[str]:

@@ -170,5 +170,5 @@ def test_too_little_memory_for_the_loader_is_one_line() -> None:
         command = [*within, *COMMAND, "serve", "--listen", f"127.0.0.1:{free_port()}"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert answer.returncode == 1
-    assert "raise the memory limit" in answer.stderr
+    assert "raise the limit of the container or unit" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -125,8 +125,9 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_descent_tells_as_much_as_a_cgroup_does(tmp_path: Path) -> None:
     """Where no cgroup can be made, children and daemons are known by who started them."""
-    (tmp_path / "empty").mkdir()
-    flags = ["--cgroupfs", str(tmp_path / "empty"), "--json", str(tmp_path / "a.json")]
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/file").touch()
+    flags = ["--cgroupfs", str(tmp_path / "none"), "--json", str(tmp_path / "a.json")]
     found = run(*flags, "--", *CHILDREN[:2], f"{CHILDREN[2]}; times")
     assert found.returncode == 0, found.stderr
     assert "No cgroup could be made (none is mounted): processes are told apart by who started them." in found.stderr
@@ -251,9 +252,10 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [*STAT, "-o", str(tmp_path / "said"), "--", sys.executable, "-c", count])
-    seen = b""
+    seen, poll = b"", select.poll()
+    poll.register(terminal, select.POLLIN)
     while b"ready" not in seen:
-        assert select.select([terminal], [], [], 60)[0], seen
+        assert poll.poll(60_000), seen
         seen += os.read(terminal, 4096)
     os.write(terminal, b"\x03")
     _, status = os.waitpid(pid, 0)

@@ -141,6 +141,8 @@ def perf(first: int = 0) -> Iterator[World]:
         os.close(ends[0])
 
 
+REOPENED = 48
+"""The reading, the second tick's being the first, after which an event that fails is opened anew (five seconds)."""
 SOURCES = [powercap, hwmon_energy, hwmon_power, perf]
 COUNTERS = [powercap, hwmon_energy, perf]
 
@@ -214,6 +216,8 @@ def test_wraps_gaps_and_slow_refreshes_lose_nothing(
     refresh: int,
 ) -> None:
     """Ten readings a second of a counter that is refreshed every so many of them, some of which fail."""
+    if make is perf:
+        failing = failing - {REOPENED}  # it is then opened anew, and what it counted meanwhile cannot be known
     span = RANGE + 1 if make is powercap else 1 << 64
     raw = span - 1 - below  # it wraps soon
     with make(raw) as world:

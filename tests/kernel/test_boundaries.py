@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from kepler_ebpf.kernel.tables import BpfTables
 from tests.kernel.test_tables import cgroup_seconds
-from tests.kernel.workloads import in_cgroup, spinner, usage_seconds
+from tests.kernel.workloads import in_cgroup, usage_seconds
 
 pytestmark = pytest.mark.kernel
 
@@ -22,8 +24,23 @@ ELSEWHERE = 8
 """The address of no task."""
 
 
+LAST_SLICE = """
+import mmap, sys, time
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+with open(sys.argv[1], "r+b") as file:
+    shared = mmap.mmap(file.fileno(), 2)
+burn(0.1)
+shared[0] = 1
+while not shared[1]: pass
+burn(0.05)
+"""
+"""Says that it is ready, waits without leaving the CPU, and ends 50 ms later."""
+
+
 def test_a_slice_whose_begin_was_not_told_is_whole_also_at_the_end_of_its_process(
-    accounting: Start, cgroup: Callable[[str], str]
+    accounting: Start, cgroup: Callable[[str], str], tmp_path: Path
 ) -> None:
     """As on machines where some switches reach no program: the CPUs' rows say that another task runs.
 
@@ -31,13 +48,15 @@ def test_a_slice_whose_begin_was_not_told_is_whole_also_at_the_end_of_its_proces
     """
     books = accounting()
     for number in range(5):
-        path = cgroup(f"untold-{number}")
-        process = in_cgroup(path, ["nice", "-n", "-20", *spinner(0.2)])  # seldom interrupted
-        while process.poll() is None and usage_seconds(path) < 0.17:
-            if usage_seconds(path) > 0.05:  # a change of its priority makes the scheduler forget, too
-                books.cpus["task"][books.cpus["task"] != 0] = ELSEWHERE
-            time.sleep(0.001)
-        assert process.wait() == 0
+        path, file = cgroup(f"untold-{number}"), tmp_path / str(number)
+        file.write_bytes(bytes(2))
+        with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 2) as shared:
+            process = in_cgroup(path, [sys.executable, "-S", "-c", LAST_SLICE, str(file)])
+            while not shared[0] and process.poll() is None:
+                time.sleep(0.001)
+            books.cpus["task"][books.cpus["task"] != 0] = ELSEWHERE
+            shared[1] = 1
+            assert process.wait() == 0
         booked = truth = 0.0
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:  # its last switch comes after its parent has heard of it
@@ -45,7 +64,7 @@ def test_a_slice_whose_begin_was_not_told_is_whole_also_at_the_end_of_its_proces
             if booked == pytest.approx(truth, rel=0.01):
                 break
             time.sleep(0.02)
-        assert truth > 0.2
+        assert truth > 0.15
         assert booked == pytest.approx(truth, rel=0.01)
 
 

@@ -51,8 +51,10 @@ class Keys:
 
     def _read(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
-        ready, _, _ = select.select([self._fd], [], [], max(until - time.monotonic(), 0.0))
-        if not ready:
+        # Not select(2): descriptors may have any number.
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if not poll.poll(max(until - time.monotonic(), 0.0) * 1e3):
             return False
         data = os.read(self._fd, 1024)
         self.gone = not data
