@@ -43,6 +43,7 @@ def test_short_children_are_all_in(ancestry: bool) -> None:
     machine = Machine()
     machine.probe.learn_floors()
     machine.kernel.run(100, OTHER, 0, 10**6)  # what becomes the command is there before, elsewhere
+    machine.wait(0.01)
     machine.probe.begin()
     target = machine.by_ancestry() if ancestry else machine.by_cgroup()
     usage = machine.measure(Program(COMMAND, (40.0, 2.0), 1.0, children=True), target)
