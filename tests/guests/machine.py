@@ -1,6 +1,6 @@
 """Whole machines under QEMU: Debian with systemd and our package, on kernels of several ages.
 
-KVM where it can be had, software emulation otherwise. What is slow to make (the root file system, kernels) is kept in
+Software emulation, so no KVM is needed. What is slow to make (the root file system, kernels) is kept in
 ``build/guests`` between runs; every boot starts from the same image and throws away what it wrote.
 """
 
@@ -192,19 +192,7 @@ def boot(kernel: Kernel, disk: Path, console: Path, *arguments: str) -> Iterator
     """Run the machine; ``arguments`` go to its kernel. Nothing it writes is kept."""
     port = free_port()
     command: list[str | Path] = [
-        *(
-            "qemu-system-x86_64",
-            "-accel",
-            "kvm",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-        ),
+        *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024"),
         *("-nographic", "-no-reboot", "-kernel", kernel.image, "-initrd", kernel.initrd),
         *("-append", " ".join(["console=ttyS0", "panic=-1", "quiet", "systemd.show_status=0", *arguments])),
         *("-drive", f"file={disk},format=raw,if=virtio,snapshot=on"),
