@@ -12,7 +12,10 @@ Indexes = NDArray[np.intp]
 
 
 def set_positions(flags: NDArray[np.bool_]) -> Indexes:
-    """Where a column is set: ``np.flatnonzero`` without its layers of Python, as a sample asks a dozen times."""
+    """Where a column is set: ``np.flatnonzero`` without its layers of Python, as a sample asks a dozen times.
+
+    A column that nobody changes meanwhile: nonzero() raises RuntimeError where the kernel takes a row as it counts.
+    """
     return flags.nonzero()[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 
 import numpy as np
 
@@ -85,3 +86,24 @@ def test_no_descriptors_left_is_not_no_pmu(caplog: object) -> None:
 
     assert "open files" in counters.why(refuse(errno.EMFILE).refused or OSError())
     assert "not counted" in counters.why(refuse(errno.ENOENT).refused or OSError())
+
+
+def test_rows_that_are_taken_and_given_back_meanwhile_do_not_matter() -> None:
+    """numpy does not list positions of a column that changes as it counts them, and the kernel changes rows always."""
+    rows = Table(np.zeros(20_000, layout.PROCESS), np.zeros(20_000, layout.USE), "tgid", 1)
+    rows.rows["tgid"][1:19_000] = 1
+    over = threading.Event()
+
+    def kernel() -> None:
+        while not over.is_set():
+            for value in (0, 1):
+                rows.rows["tgid"][1:19_000:2] = value
+
+    writer = threading.Thread(target=kernel)
+    writer.start()
+    try:
+        for _ in range(5_000):
+            assert 9_000 <= len(rows.used()) < 20_000
+    finally:
+        over.set()
+        writer.join()

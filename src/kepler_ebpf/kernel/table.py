@@ -103,7 +103,7 @@ class Table:
 
     def used(self) -> NDArray[np.intp]:
         """Positions of the rows in use, without the reserved ones."""
-        return set_positions(self._key[: self.front()])
+        return set_positions(self._key[: self.front()] != 0)  # a copy: the kernel may write meanwhile
 
     def look(self) -> None:
         """Read what changed. Each word is read once; the kernel may be writing a slice at that moment: what is not
