@@ -36,7 +36,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct cpu *cpu = this_cpu();
 
 	if (cpu && mistaken(cpu, ctx->args[0]))
-		recover_slice(cpu, ctx->args[0], cpu->since_ns, bpf_ktime_get_ns());
+		recover_slice(cpu, ctx->args[0], bpf_ktime_get_ns());
 	return 0;
 }
 

@@ -172,10 +172,11 @@ static __always_inline int mistaken(struct cpu *cpu, u64 task)
  * of a process that is older than the tracepoint's first user, as if the kernel's own code were an older copy there.
  * The fair scheduler remembers what a task had run when it was picked (set_next_entity() in kernel/sched/fair.c).
  */
-static __always_inline void recover_slice(struct cpu *cpu, u64 task, u64 since, u64 now)
+static __always_inline void recover_slice(struct cpu *cpu, u64 task, u64 now)
 {
-	u64 ran, most = since && now > since ? now - since : 0;
+	u64 ran, since = cpu->since_ns, most = since && now > since ? now - since : 0;
 
+	*(volatile u64 *)&cpu->since_ns = 0;
 	begin_slice(cpu, task, since ? since : now);
 	ran = cpu->ran_ns - word_at(task + TASK_SE + SE_PREV_SUM_EXEC_RUNTIME);
 	cpu->ran_ns -= ran < most ? ran : most;
@@ -194,14 +195,12 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 prev = ctx->args[1], next = ctx->args[2], now = bpf_ktime_get_ns();
 	struct cpu *cpu = this_cpu();
-	u64 since;
 
 	if (!cpu)
 		return 0;
-	since = cpu->since_ns;
-	*(volatile u64 *)&cpu->since_ns = 0;
 	if (mistaken(cpu, prev))
-		recover_slice(cpu, prev, since, now);
+		recover_slice(cpu, prev, now);
+	*(volatile u64 *)&cpu->since_ns = 0;
 	end_slice(cpu, prev, now, 0);
 	begin_slice(cpu, next, now);
 	return 0;
@@ -226,6 +225,6 @@ int open_slice(struct bpf_raw_tracepoint_args *ctx)
 	if (!since)
 		read_counters(cpu, &unused);
 	if (!since || mistaken(cpu, task))
-		recover_slice(cpu, task, since, now);
+		recover_slice(cpu, task, now);
 	return 0;
 }
