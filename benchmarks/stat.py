@@ -36,15 +36,7 @@ def _runner(interval: float) -> Iterator[Runner]:
         probe = Probe(session.sampler, signals, interval)
         probe.learn_floors(0.0)
         try:
-            yield Runner(
-                probe,
-                signals,
-                session.sampler.table,
-                session.tables.processes,
-                session.workloads,
-                config.fs,
-                session.hierarchy,
-            )
+            yield Runner.over(session, probe, signals, config.fs)
         finally:
             signals.close()
 

@@ -76,15 +76,7 @@ def runner() -> Iterator[Runner]:
         signals = Signals()
         try:
             probe = Probe(session.sampler, signals, 0.01)
-            yield Runner(
-                probe,
-                signals,
-                session.sampler.table,
-                session.tables.processes,
-                session.workloads,
-                config.fs,
-                session.hierarchy,
-            )
+            yield Runner.over(session, probe, signals, config.fs)
         finally:
             signals.close()
 

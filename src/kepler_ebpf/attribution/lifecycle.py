@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..columns import NODE
@@ -22,7 +24,7 @@ class Lifecycle:
     """Retires what the kernel finds no more, settles its figures, and recycles its rows, in this order.
 
     Since the publication began: ``departed``, processes that were settled; ``gone_cgroups``, ids of cgroups that will
-    not be seen again. ``settled``: processes that were settled in the latest sample.
+    not be seen again.
     """
 
     def __init__(
@@ -40,10 +42,9 @@ class Lifecycle:
         self._workloads = workloads
         self._vms = vms
         self._dying: dict[int, float] = {}  # process rows, and when they were seen dead
-        self._due = np.empty(0, np.intp)  # those of them whose accounts are complete
+        self._leaving: Departed | None = None  # those of them whose accounts are complete
         self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
         self._swept_at = now
-        self.settled: Departed | None = None
         self.begin_publication()
 
     def begin_publication(self) -> None:
@@ -121,18 +122,21 @@ class Lifecycle:
         These died before ``owed_since``: nothing that ran before is still to be charged. Rows found dead now wait at
         least for the next sample, in which their last slice is booked.
         """
-        self._due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
+        due = np.array([row for row, died in self._dying.items() if died < owed_since], np.intp)
         for row in self._tables.dead().tolist():
             self._dying.setdefault(row, now)
-        return self._departing() if len(self._due) else None
+        rows, level = self._tables.processes.rows, self._level
+        self._leaving = Departed(due, rows[due], level.figures[:, due], level.published(due)) if len(due) else None
+        return self._leaving
 
     def settle_processes(self, now: float) -> None:
         """Settle those that :meth:`find_dead` told, and give their rows back."""
-        self.settled = self._departing() if len(self._due) else None
-        if self.settled is None:
+        leaving, self._leaving = self._leaving, None
+        if leaving is None:
             return
-        due, self._due = self._due, np.empty(0, np.intp)
-        self.departed.append(self.settled)
+        due = leaving.index
+        # A publication may have begun since they were told.
+        self.departed.append(replace(leaving, published=self._level.published(due)))
         self._departed += len(due)
         self._bound_departed()
         self._level.settle(due)
@@ -140,7 +144,3 @@ class Lifecycle:
         self._tables.recycle_processes(due)
         for row in due.tolist():
             del self._dying[row]
-
-    def _departing(self) -> Departed:
-        due = self._due
-        return Departed(due, self._tables.processes.rows[due], self._level.figures[:, due], self._level.published(due))

@@ -115,7 +115,7 @@ class Sampler:
 
     def workloads_of(self, processes: Indexes) -> Indexes:
         """Rows of the container level that these process rows count for: intp[n]."""
-        return self.table.of(self._vms.home(processes))
+        return self.table.of(self.home(processes))
 
     def hold_floors(self) -> None:
         """Learn no more of idle floors, so that runs can be compared: a floor that is not known stays unknown."""

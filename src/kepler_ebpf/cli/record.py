@@ -26,6 +26,7 @@ from ..options import parse_duration
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
+from ..stat.runs import exit_code
 
 OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
@@ -116,8 +117,7 @@ def _record(
         return 0
     if child.poll() is None:
         child.send_signal(told[0] if told else signal.SIGTERM)
-    status = child.wait()
-    return 128 - status if status < 0 else status
+    return exit_code(child.wait())
 
 
 class _ProgressLine:

@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
                 )
                 floor_seconds = 0.0 if arguments.no_wait else None
                 if request.commands:
-                    runner = _runner(session, probe, signals, config, environment)
+                    runner = Runner.over(session, probe, signals, config.fs, invoking_user(environment))
                     probe.learn_floors(floor_seconds)
                     plan = order(len(request.commands), request.runs, request.warmups, random.Random())
                     usages = repeat(runner, request.commands, plan, arguments.prepare, _progress(len(plan)))
@@ -118,19 +118,6 @@ def _config(arguments: argparse.Namespace, environment: Mapping[str, str], reque
         for name, off in _NO_NAMES.items():  # nobody is asked for names that are not shown
             setattr(arguments, name, getattr(arguments, name) or off)
     return from_arguments(arguments, environment)
-
-
-def _runner(session: Session, probe: Probe, signals: Signals, config: Config, environment: Mapping[str, str]) -> Runner:
-    return Runner(
-        probe,
-        signals,
-        session.sampler.table,
-        session.tables.processes,
-        session.workloads,
-        config.fs,
-        session.hierarchy,
-        invoking_user(environment),
-    )
 
 
 def _watched(session: Session, signals: Signals, config: Config, request: Request) -> watched.Watched:

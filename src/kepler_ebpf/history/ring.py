@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..attribution.frame import Frame
+from ..attribution.frame import Departed, Frame
 from ..attribution.sampler import Sampler
 from ..columns import NODE, Floats
 from ..energy.figures import LIVE_SECONDS
@@ -48,9 +48,10 @@ class History:
         self.length, self.step_seconds = steps, step_seconds
         self._limit_bytes = limit_bytes
         self._clock, self._wall = clock, wall
-        self._ledger, self._lifecycle = sampler.ledger, sampler.lifecycle
+        self._ledger = sampler.ledger
         self._processes = Processes(sampler, tables, kept, resting)
         self._containers = Containers(sampler, kept, resting)
+        self._leaving: Departed | None = None  # whose rows were given back after the frame before
         self._number = 0
         now = clock()
         self._due = now + step_seconds
@@ -66,11 +67,13 @@ class History:
         return self._column_bytes + _STEP_BYTES * len(self.steps) + people
 
     def add(self, frame: Frame) -> None:
-        """Take a frame, after it was booked and who died was settled."""
+        """Take a frame, after it was booked."""
         self._covered += frame.covered_seconds
         self._add_domains(frame)
-        if self._lifecycle.settled is not None:
-            self._processes.settle(self._lifecycle.settled)
+        # Their rows may have been others' in this frame already.
+        if self._leaving is not None:
+            self._processes.settle(self._leaving)
+        self._leaving = frame.departed
         now = self._clock()
         if now < self._due:
             return

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..assembly import Session
 from ..attribution.workload_rows import WorkloadTable
 from ..errors import KeplerError
 from ..host.fs import HostFS
@@ -47,6 +48,20 @@ class Runner:
     notes: list[str] = field(default_factory=list)
     _count: int = 0
     _by_ancestry: bool = False
+
+    @classmethod
+    def over(cls, session: Session, probe: Probe, signals: Signals, fs: HostFS, user: User | None = None) -> Runner:
+        """One that measures with what a session has."""
+        return cls(
+            probe,
+            signals,
+            session.sampler.table,
+            session.tables.processes,
+            session.workloads,
+            fs,
+            session.hierarchy,
+            user,
+        )
 
     def run(self, command: Sequence[str]) -> Usage:
         """Run a command once. Raises KeplerError."""
