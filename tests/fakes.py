@@ -56,7 +56,8 @@ class FakeTables:
         self._row_of: dict[int, int] = {}
         self._cgroup_of: dict[int, int] = {}
         self._dead: list[int] = []
-        self._busy = np.zeros(packages)
+        self.busy_seconds = np.zeros(packages)
+        self.clock_ns: Callable[[], int] = time.monotonic_ns
         self.events: list[CgroupEvent] = []
         self.loaded = Loaded({}, {}, {}, 0.0, 0, True)
         self.row_overflow_slices = self.cgroup_overflow_slices = 0
@@ -72,7 +73,8 @@ class FakeTables:
         if process != OVERFLOW_ROW:
             self.processes.rows["cgroup_row"][process] = place
             self.processes.rows["cgroup_id"][process] = cgroup
-        self._busy[package] += (alone_ns + shared_ns) * 1e-9
+        self.busy_seconds = self.busy_seconds.copy()  # who has the array from before keeps it
+        self.busy_seconds[package] += (alone_ns + shared_ns) * 1e-9
 
     def _process(self, tgid: int) -> int:
         if tgid not in self._row_of:
@@ -99,6 +101,10 @@ class FakeTables:
             self.processes.rows["dead"][index] = 1
             self._dead.append(index)
 
+    @property
+    def sampled_ns(self) -> int:
+        return self.clock_ns()
+
     def follow_topology(self) -> bool:
         return False
 
@@ -109,13 +115,11 @@ class FakeTables:
         pass
 
     def sample(self) -> tuple[Slices, Slices]:
-        nobody, nothing = np.empty(0, np.intp), np.empty((len(COUNTERS), 0), np.uint64)
-        self.processes.look()
-        self.cgroups.look()
-        return self.processes.tell(nobody, nothing), self.cgroups.tell(nobody, nothing)
-
-    def busy_seconds(self) -> NDArray[np.float64]:
-        return self._busy.copy()
+        slices = []
+        for table in (self.processes, self.cgroups):
+            table.look()
+            slices.append(table.tell(np.empty(0, np.intp), np.empty((len(table.counted), 0), np.uint64)))
+        return slices[0], slices[1]
 
     def dead(self) -> NDArray[np.intp]:
         dead, self._dead = np.array(self._dead, np.intp), []

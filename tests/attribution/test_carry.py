@@ -77,6 +77,7 @@ class Life:
         self.kernel = FakeTables(1)
         model = ModelSource(SPEC, 2, clock)
         self.packages = PackageMeter([self.powercap], model)
+        self.kernel.clock_ns = clock
         model.ask(self.kernel)
         self.sampler: Sampler = sampler_over(self.kernel, self.packages, clock=lambda: machine.now_ns * 1e-9)
 

@@ -56,6 +56,7 @@ class World:
         self.counters = [Counter(self.clock, name) for name in names]
         self.model = ModelSource(SPEC, 2, clock_ns=lambda: self.clock.now_ns)
         self.packages = PackageMeter(self.counters, self.model)
+        self.kernel.clock_ns = lambda: self.clock.now_ns
         self.model.ask(self.kernel)
         self.meter = Meter([self.packages])
 

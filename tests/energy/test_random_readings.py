@@ -277,11 +277,12 @@ def test_a_model_of_any_cpu_time_stays_between_idle_and_full(steps: list[tuple[f
     clock, tables = Clock(), FakeTables(1)
     spec = PowerSpec(10.0, 60.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), "test", 0.3)
     source = ModelSource(spec, 2, lambda: clock.now_ns)
+    tables.clock_ns = lambda: clock.now_ns
     source.ask(tables)
     for seconds, busy in steps:
         joules = float(source.joules[0])
         clock.now_ns += round(seconds * 1e9)
-        tables._busy[:] = busy
+        tables.busy_seconds = np.array([busy])
         Meter([source]).read()
         added = float(source.joules[0]) - joules
         assert 20.0 * seconds - 1e-6 <= added <= 120.0 * seconds + 1e-6

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from kepler_ebpf.kernel import counters, layout
-from kepler_ebpf.kernel.running import busy_ns, running_now
+from kepler_ebpf.kernel.running import running_now
 from kepler_ebpf.kernel.table import COUNTERS, Table
 
 
@@ -18,7 +18,7 @@ def table(packages: int = 1) -> Table:
 
 def tell(rows: Table, use: int, ran: int) -> dict[tuple[int, int], float]:
     rows.look()
-    running = np.zeros((len(COUNTERS), 1), np.uint64)
+    running = np.zeros((len(rows.counted), 1), np.uint64)
     running[0] = ran
     told = rows.tell(np.array([use]), running)
     return dict(zip(zip(told.index.tolist(), told.package.tolist()), told.alone_ns.tolist()))
@@ -54,7 +54,7 @@ def test_what_runs_on_each_cpu() -> None:
     assert running.use.tolist() == [5, 6]
     assert running.shared_ns.tolist() == [600, 600]
     assert running.alone_ns.tolist() == [300, 0]
-    assert busy_ns(cpus, lambda: 1000).tolist() == [900, 600, 0, 0]
+    assert running.busy_ns.tolist() == [900, 600, 0, 0]
 
 
 def test_512_busy_cpus_are_read_as_one() -> None:

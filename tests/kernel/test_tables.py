@@ -216,16 +216,17 @@ def test_a_sample_interrupts_nobody(accounting: Start) -> None:
     try:
         time.sleep(0.1)
         os.sched_setaffinity(0, {0})
-        before, began = function_calls(1), time.monotonic()
-        for _ in range(2000):
+        interrupted = 0
+        for _ in range(1000):
+            before = function_calls(1)
             books.sample()
-        calls, seconds = function_calls(1) - before, time.monotonic() - began
+            interrupted += function_calls(1) > before
     finally:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
         process.kill()
         process.wait()
-    # Others on this machine cause some: a sample that interrupted would cause one each.
-    assert calls < 200 + 100 * seconds
+    # Others on this machine cause some: a sample that interrupted would cause one each time.
+    assert interrupted < 500
 
 
 def function_calls(cpu: int) -> int:

@@ -78,8 +78,8 @@ class Sampler:
         self._stretches = Stretches(clocks(self._packages))
         self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
         self._last = clock()
-        self._busy = tables.busy_seconds()
         tables.sample()
+        self._busy = tables.busy_seconds
 
     @property
     def owed_since(self) -> float:
@@ -132,7 +132,7 @@ class Sampler:
 
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
-        now = self._tables.busy_seconds()
+        now = self._tables.busy_seconds
         busy, wall = np.empty(self._packages + 1), np.empty(self._packages + 1)
         np.multiply(self._tables.cpus_per_package(), elapsed, out=wall[:-1])
         np.minimum(now - self._busy, wall[:-1], out=busy[:-1])

@@ -49,9 +49,9 @@ class PowerSpec:
     description: str
     error_ratio: float
 
-    def watts(self, utilization: Floats, threads: Floats) -> Floats:
-        """Power of packages with so many threads at this utilisation (0 to 1)."""
-        part = np.interp(utilization, self.load, self.curve)
+    def watts(self, utilization: float, threads: int) -> float:
+        """Power of a machine with so many threads at this utilisation (0 to 1)."""
+        part = float(np.interp(utilization, self.load, self.curve))
         return threads * (self.idle_watts_per_thread + part * (self.full_watts_per_thread - self.idle_watts_per_thread))
 
 
@@ -99,8 +99,13 @@ class CpuUse(Protocol):
     @property
     def topology(self) -> Topology: ...
 
+    @property
     def busy_seconds(self) -> Floats:
         """Cumulative CPU seconds of everything but the idle tasks, by package, without what a hypervisor took."""
+
+    @property
+    def sampled_ns(self) -> int:
+        """When that was (CLOCK_MONOTONIC)."""
 
 
 class ModelSource(Figures):
@@ -136,20 +141,17 @@ class ModelSource(Figures):
     def restart(self) -> None:
         """Begin anew: what was used until now is not this meter's."""
         if self._cpus is not None:
-            self._then_ns = self._clock_ns()
-            self._busy = float(self._cpus.busy_seconds().sum())
+            self._then_ns, self._busy = self._cpus.sampled_ns, float(self._cpus.busy_seconds.sum())
 
     def read(self) -> None:
-        """Add the energy since the last call at the mean utilisation since then."""
-        now = self._clock_ns()
-        seconds = (now - self._then_ns) * 1e-9
-        if self._cpus is None or seconds <= 0:
+        """Add the energy between the CPUs' two latest samples at the mean utilisation there."""
+        if self._cpus is None or self._cpus.sampled_ns <= self._then_ns:
             return
+        now, busy = self._cpus.sampled_ns, float(self._cpus.busy_seconds.sum())
+        seconds = (now - self._then_ns) * 1e-9
         threads = max(len(self._cpus.topology.online), 1)
-        busy = float(self._cpus.busy_seconds().sum())
-        utilization = np.clip(np.array([(busy - self._busy) / (seconds * threads)]), 0.0, 1.0)
-        watts = float(self.spec.watts(utilization, np.array([float(threads)]))[0])
-        self.book(0, Verdict(watts * seconds, seconds), now, "the power model")
+        utilization = min(max((busy - self._busy) / (seconds * threads), 0.0), 1.0)
+        self.book(0, Verdict(self.spec.watts(utilization, threads) * seconds, seconds), now, "the power model")
         self._then_ns, self._busy = now, busy
 
     def close(self) -> None:

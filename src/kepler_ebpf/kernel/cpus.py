@@ -14,7 +14,7 @@ from ..host.fs import HostFS
 from ..host.syscalls import TestRun
 from ..host.topology import Topology, online_cpus, read_topology
 from .counters import EventCounters
-from .running import busy_ns
+from .table import Words
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +97,13 @@ class Cpus:
         """How many CPUs are online now, intp[packages]."""
         return np.bincount(self._package[np.array(self.topology.online, np.intp)], minlength=self._packages)
 
-    def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
-        busy = np.bincount(self._package, busy_ns(self.rows).astype(np.float64), self._packages)
-        np.maximum(self._busy_ns, busy, out=self._busy_ns)  # an open slice may turn out to be less
+    def busy_seconds(self, busy_ns: Words) -> NDArray[np.float64]:
+        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]; they never fall.
+
+        ``busy_ns``: uint64[cpus], those of each CPU. An open slice may have turned out to be less.
+        """
+        busy = np.bincount(self._package, busy_ns, self._packages)
+        np.maximum(self._busy_ns, busy, out=self._busy_ns)
         return self._busy_ns * 1e-9
 
     def _place(self) -> None:

@@ -20,10 +20,12 @@ from .table import Table, Words
 class Running:
     """The open slices of the CPUs that run something.
 
-    ``cpu``, ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of
+    ``time_ns``: when (CLOCK_MONOTONIC). ``busy_ns``: uint64[cpus], CPU time of each CPU until then. ``cpu``, ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of
     their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock.
     """
 
+    time_ns: int
+    busy_ns: Words
     cpu: NDArray[np.intp]
     since_ns: Words
     use: NDArray[np.intp]
@@ -41,48 +43,33 @@ def running_now(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monot
     """
     since = cpus["since_ns"].copy()
     rows = cpus.copy()
-    elapsed = _elapsed(cpus, since, rows["task"], np.uint64(clock_ns()))
-    open_ = elapsed > 0
+    now = clock_ns()
+    open_ = (since != 0) & (rows["task"] != 0) & (cpus["since_ns"] == since) & (since < now)
+    elapsed = (np.uint64(now) - since) * open_
     busy = rows["busy_ns"] + elapsed
-    sibling = np.minimum(rows["sibling"], len(cpus) - 1)
-    of_sibling, before = busy[sibling], rows["sibling_busy_ns"]
-    shared = np.where((sibling != np.arange(len(cpus))) & (of_sibling > before), of_sibling - before, np.uint64(0))
-    shared = np.minimum(shared, elapsed)[open_]
-    return Running(
-        set_positions(open_),
-        since[open_],
-        rows["use"][open_].astype(np.intp),
-        rows["cgroup_use"][open_].astype(np.intp),
-        elapsed[open_] - shared,
-        shared,
-    )
-
-
-def busy_ns(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> Words:
-    """All CPU time of each CPU up to now, its open slice included: uint64[cpus]."""
-    since = cpus["since_ns"].copy()
-    task, busy = cpus["task"].copy(), cpus["busy_ns"].copy()
-    total: Words = busy + _elapsed(cpus, since, task, np.uint64(clock_ns()))
-    return total
-
-
-def _elapsed(cpus: NDArray[np.void], since: Words, task: Words, now: np.uint64) -> Words:
-    """For how long the slice runs that is open on each CPU; 0 where none is. ``since`` and ``task`` are copies."""
-    open_ = (since != 0) & (task != 0) & (cpus["since_ns"] == since) & (since < now)
-    elapsed: Words = (now - since) * open_
-    return elapsed
+    cpu = set_positions(open_)
+    mine = rows[cpu]
+    sibling = np.minimum(mine["sibling"], len(cpus) - 1)
+    elapsed, before = elapsed[cpu], mine["sibling_busy_ns"]
+    of_sibling = np.maximum(busy[sibling], before) - before
+    shared = np.minimum(of_sibling, elapsed) * (sibling != cpu)
+    use, cgroup_use = mine["use"].astype(np.intp), mine["cgroup_use"].astype(np.intp)
+    return Running(now, busy, cpu, since[cpu], use, cgroup_use, elapsed - shared, shared)
 
 
 def figures(running: Running, processes: Table) -> Words:
-    """What the open slices have used, uint64[5, n] in the order of ``COUNTERS``.
+    """What the open slices have used, uint64[counted, n] in the order of ``processes.counted``.
 
     Counters cannot be read from here: each process is taken to go on as it has been so far; one that has not ended a
     slice yet, as the others that run now do.
     """
-    elapsed = (running.alone_ns + running.shared_ns).astype(np.float64)
+    times = np.array((running.alone_ns, running.shared_ns))
+    if len(processes.counted) == len(times):
+        return times
+    elapsed = times.sum(axis=0).astype(np.float64)
     seen = processes.seen(running.use).astype(np.float64)
     time_ns, counted = seen[0] + seen[1], seen[2:]
     whole = time_ns.sum()
     mean = counted.sum(axis=1) / whole if whole > 0 else np.zeros(len(counted))
     rates = np.where(time_ns > 0, counted / np.maximum(time_ns, 1.0), mean[:, np.newaxis])
-    return np.stack([running.alone_ns, running.shared_ns, *(rates * elapsed).astype(np.uint64)])
+    return np.concatenate((times, (rates * elapsed).astype(np.uint64)))

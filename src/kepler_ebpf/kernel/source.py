@@ -65,8 +65,13 @@ class KernelTables(Protocol):
     def sample(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did since the last call, slices that are still open included."""
 
+    @property
     def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
+        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest sample."""
+
+    @property
+    def sampled_ns(self) -> int:
+        """When that was (CLOCK_MONOTONIC)."""
 
     def dead(self) -> NDArray[np.intp]:
         """Positions of process rows whose process is gone, given once each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,8 @@ class Slices:
 
     def at(self, index: NDArray[np.intp]) -> Slices:
         """The same slices, counted for other rows."""
-        return replace(self, index=index)
+        times = self.alone_ns, self.shared_ns
+        return Slices(index, self.package, *times, self.cycles, self.misses, self.instructions)
 
     @classmethod
     def joined(cls, many: Sequence[Slices]) -> Slices:
@@ -56,7 +57,7 @@ class Table:
 
     ``rows``: whose they are, structured as ``layout`` says. ``uses``: what they used, ``packages`` entries a row. The
     kernel writes to both at any time. ``key``: the field that is non-zero in a row in use. The first ``reserved`` rows
-    are never free. ``counted``: those of ``COUNTERS`` that ever grow; the others are 0, and cost nothing.
+    are never free. ``counted``: those of ``COUNTERS`` that ever grow, time first; the others are 0, and cost nothing.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class Table:
         self._free = free_rows
         self._front = reserved
         self._end = 0  # of the uses that the latest look saw
-        self._columns = [uses[name] for name in COUNTERS]
-        self._counted = [number for number, name in enumerate(COUNTERS) if name in counted]
-        self._seen: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
-        self._told: Words = np.zeros((len(COUNTERS), len(uses)), np.uint64)
+        self.counted = tuple(name for name in COUNTERS if name in counted)
+        self._columns = [uses[name] for name in self.counted]
+        self._seen: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
+        self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
         self._flags = np.zeros((2, len(uses)), np.bool_)
         self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
 
@@ -111,36 +112,37 @@ class Table:
         self._end = self.front() * self.packages
         flags = self._flags[:, : self._end]
         for column, seen, changed in zip(self._columns, self._seen, flags):
-            np.not_equal(column[: len(changed)], seen[: len(changed)], out=changed)
+            np.not_equal(column[: self._end], seen[: self._end], out=changed)
         index = set_positions(np.logical_or(flags[0], flags[1], out=flags[0]))
-        for number in self._counted:
-            self._seen[number][index] = self._columns[number][index]
+        for column, seen in zip(self._columns, self._seen):
+            seen[index] = column[index]
 
     def seen(self, positions: NDArray[np.intp]) -> Words:
-        """Counters of these uses at the latest look, uint64[5, n]."""
-        return self._seen[:, positions]
+        """Counters of these uses at the latest look, uint64[counted, n]."""
+        return self._seen.take(positions, axis=1)
 
     def tell(self, positions: NDArray[np.intp], running: Words) -> Slices:
         """What every row did since the last call: what the latest look saw, and what slices that were open then add.
 
-        ``positions``: intp[n], their uses; ``running``: uint64[5, n]. What an open slice adds is an estimate. Where the
+        ``positions``: intp[n], their uses; ``running``: uint64[counted, n]. What an open slice adds is an estimate. Where the
         slice turns out to be less when it ends, the row tells nothing until it has come to what was told already: no
         total falls, none is counted twice.
         """
         flags = self._flags[0, : self._end]
-        within = positions < len(flags)
+        within = positions < self._end
         positions, running = positions[within], running[:, within]
         flags[positions] = True
         index = set_positions(flags)
-        at = np.searchsorted(index, positions)
+        total, told = self._seen.take(index, axis=1), self._told.take(index, axis=1)
+        if len(positions):
+            at = index.searchsorted(positions)
+            for column, more in zip(total, running):
+                np.add.at(column, at, more)
+        np.maximum(total, told, out=total)
+        self._told[:, index] = total
         grown = np.zeros((len(COUNTERS), len(index)))
-        for number in self._counted:
-            total, told = self._seen[number][index], self._told[number][index]
-            if len(positions):
-                np.add.at(total, at, running[number])
-            np.maximum(total, told, out=total)
-            self._told[number][index] = total
-            np.subtract(total, told, out=grown[number], casting="unsafe")
+        for name, column in zip(self.counted, total - told):
+            grown[COUNTERS.index(name)] = column
         row, package = (index, np.zeros(len(index), np.intp)) if self.packages == 1 else divmod(index, self.packages)
         return Slices(row, package, *grown)
 
@@ -149,7 +151,7 @@ class Table:
         rows = np.zeros(len(index), self._dtype)
         for name in self.rows.dtype.names or ():
             rows[name] = self.rows[name][index]
-        for name, told in zip(COUNTERS, self._told):
+        for name, told in zip(self.counted, self._told):
             rows[name] = told.reshape(self.capacity, self.packages)[index].sum(axis=1)
         return rows
 

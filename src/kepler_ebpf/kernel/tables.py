@@ -30,6 +30,7 @@ class BpfTables:
 
     ``processes``, ``cgroups``: the tables. ``packages``: how many packages they tell apart. ``topology``: the CPUs, as
     of the latest :meth:`follow_topology`. ``cycles``, ``misses``, ``instructions``: whether those are counted.
+    ``busy_seconds``, ``sampled_ns``: as in :class:`.source.KernelTables`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class BpfTables:
             program = self.loaded.programs.get("open_slice")
             self._cpus = Cpus(fs, topology, self.packages, self.cpus, list(self._counters.values()), program)
             self._cpus.start()
+            self._look_at_cpus()
         except OSError as error:
             self.close()
             raise KeplerError(f"cannot set up the BPF maps: {error}") from error
@@ -140,29 +142,32 @@ class BpfTables:
         """How many CPUs are online now, intp[packages]."""
         return self._cpus.per_package()
 
-    def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]."""
-        return self._cpus.busy_seconds()
-
     # -- the sample -------------------------------------------------------------------------------------------------
 
     def sample(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did since the last call, slices that are still open included."""
         self.processes.look()
         self.cgroups.look()
-        running = running_now(self.cpus)
-        if self._check_kernel_threads(running):
-            running = running_now(self.cpus)
-        used = figures(running, self.processes) * self._believed(running)
+        running = self._look_at_cpus()
+        of_kernel = self._of_kernel(running)
+        if of_kernel.any() and self._check_kernel_threads(running, of_kernel):
+            running = self._look_at_cpus()
+            of_kernel = self._of_kernel(running)
+        used = figures(running, self.processes) * self._believed(running, of_kernel)
         return self.processes.tell(running.use, used), self.cgroups.tell(running.cgroup_use, used)
 
-    def _check_kernel_threads(self, running: Running) -> bool:
+    def _look_at_cpus(self) -> Running:
+        running = running_now(self.cpus)
+        self.busy_seconds, self.sampled_ns = self._cpus.busy_seconds(running.busy_ns), running.time_ns
+        return running
+
+    def _check_kernel_threads(self, running: Running, of_kernel: NDArray[np.bool_]) -> bool:
         """Look what really runs where a kernel thread seems to run for long; whether there was anything to look at.
 
         A switch away from it may not have been told. No slice is looked at twice.
         """
         long = running.alone_ns + running.shared_ns > _LONG_NS
-        suspect = self._of_kernel(running) & long & (self._checked[running.cpu] != running.since_ns)
+        suspect = of_kernel & long & (self._checked[running.cpu] != running.since_ns)
         if not suspect.any():
             return False
         self._checked[running.cpu[suspect]] = running.since_ns[suspect]
@@ -172,13 +177,13 @@ class BpfTables:
     def _of_kernel(self, running: Running) -> NDArray[np.bool_]:
         return np.asarray(self.processes.rows["kernel"][running.use // self.packages], np.bool_)
 
-    def _believed(self, running: Running) -> NDArray[np.bool_]:
+    def _believed(self, running: Running, of_kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which open slices count: not those whose rows were recycled, and a kernel thread's only once looked at."""
         process, cgroup = running.use // self.packages, running.cgroup_use // self.packages
         owned = (self.processes.rows["tgid"][process] != 0) | (process < self.processes.reserved)
         owned &= (self.cgroups.rows["taken"][cgroup] != 0) | (cgroup < self.cgroups.reserved)
         checked: NDArray[np.bool_] = self._checked[running.cpu] == running.since_ns
-        believed: NDArray[np.bool_] = owned & (~self._of_kernel(running) | checked)
+        believed: NDArray[np.bool_] = owned & (~of_kernel | checked)
         return believed
 
     # -- processes --------------------------------------------------------------------------------------------------
