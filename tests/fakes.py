@@ -22,7 +22,7 @@ from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
 from kepler_ebpf.kernel.launch import Loaded
 from kepler_ebpf.kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent, KernelTables
-from kepler_ebpf.kernel.table import COUNTERS, Slices, Table, counted_columns
+from kepler_ebpf.kernel.table import Slices, Table, counted_columns
 from kepler_ebpf.workloads.source import Workloads
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kepler_ebpf.kernel import counters, layout
 from kepler_ebpf.kernel.running import running_now
-from kepler_ebpf.kernel.table import COUNTERS, Table
+from kepler_ebpf.kernel.table import Table
 
 
 def table(packages: int = 1) -> Table:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
+from ..columns import DRAM, GPU, NODE, PACKAGE, Floats, Indexes, set_positions
 from ..kernel.table import Slices
 from .frame import Entry, Reading
 from .weights import Split
 
 _ROUNDING = 1e-12
+_CLOCK_OF = np.array([PACKAGE, DRAM, PACKAGE, PACKAGE, PACKAGE], np.intp)
+"""The clock of each component of ``WORKLOAD``: core and uncore are inside the package; CPUs pay for no GPU."""
 SHARED_IDLE = slice(PACKAGE, DRAM + 1)
 """Components whose idle energy an idle policy shares: a GPU's stays with the node."""
 
@@ -27,6 +29,15 @@ class Bill:
 
     dynamic: Floats
     idle: Floats
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Rows of a level, intp[n], their CPU seconds and their cycles, float64[n] each."""
+
+    index: Indexes
+    seconds: Floats
+    cycles: Floats
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,7 @@ def bill(
     charged. A slice may be in one table and not yet in the other: who ran at one level counts for both.
     """
     anyone = (by_process.total > 0) | (by_workload.total > 0)
-    charged = np.empty((len(WORKLOAD), reading.packages + 1), np.bool_)
-    charged[:] = clocks[PACKAGE] & anyone  # core and uncore are inside the package
-    charged[DRAM] = clocks[DRAM] & anyone
-    charged[GPU] = False
+    charged = (clocks & anyone)[_CLOCK_OF]
     idle = np.zeros(charged.shape)
     if idle_is_shared:
         idle[SHARED_IDLE] = reading.by_payer(reading.idle)[SHARED_IDLE] * charged[SHARED_IDLE]
@@ -60,18 +68,18 @@ def charge(
     bill: Bill,
     anyone: NDArray[np.bool_],
     split: Split,
-    ran: Entry,
+    ran: Ran,
+    components: int,
     overflow: Indexes,
     idle_weights: tuple[Indexes, Floats] | None,
 ) -> list[Entry]:
     """Share a bill among the rows of one level; every joule of it is given to somebody.
 
-    ``ran``: an entry of those who ran, without energy. ``overflow``: intp[packages + 1], the row that stands in for a
+    ``components``: how many the level accounts for. ``overflow``: intp[packages + 1], the row that stands in for a
     payer whose users are seen at the other level only. ``idle_weights``: rows and their fraction of the idle energy, or
     None: by use.
     """
     by_use = bill.dynamic if idle_weights is not None else bill.dynamic + bill.idle
-    components = len(ran.joules)
     pieces = [Entry(ran.index, split.charge(by_use[:components]), ran.seconds, ran.cycles)]
     unseen = set_positions(anyone & (split.total == 0))
     if len(unseen):
@@ -82,14 +90,12 @@ def charge(
     return pieces
 
 
-def ran(slices: Slices, components: int, new: bool, count_cycles: bool) -> Entry:
-    """Who ran, without any energy: CPU time and cycles where these are ``new``, and nothing where they were told."""
-    nothing = np.zeros(len(slices.index))
-    joules = np.zeros((components, len(nothing)))
+def ran(slices: Slices, split: Split, new: bool, count_cycles: bool) -> Ran:
+    """Who ran: CPU time and cycles where these are ``new``, and nothing where they were told."""
     if not new:
-        return Entry(slices.index, joules, nothing, nothing)
-    seconds = (slices.alone_ns + slices.shared_ns) * 1e-9
-    return Entry(slices.index, joules, seconds, slices.cycles if count_cycles else nothing)
+        nothing = np.zeros(len(slices.index))
+        return Ran(slices.index, nothing, nothing)
+    return Ran(slices.index, split.time_ns * 1e-9, slices.cycles if count_cycles else np.zeros(len(slices.index)))
 
 
 def of_gpu(rows: Indexes, joules: Floats, components: int) -> Entry:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import GPU, PACKAGE, WORKLOAD, Floats, Indexes, set_positions
+from ..columns import PACKAGE, WORKLOAD, Floats, set_positions
 from ..energy.meter import Interval, Meter
 from ..energy.source import Domain
-from .frame import Reading
+from .frame import Layout, Reading
 from .idle import IdleFloor
 from .weights import split_idle
 
@@ -50,8 +50,7 @@ class DomainColumns:
         self._packages = packages
         self._options = floors
         self._floors: list[IdleFloor] = []
-        self._component: Indexes = np.zeros(0, np.intp)
-        self._payer: Indexes = np.zeros(0, np.intp)
+        self._layout = Layout(np.zeros(0, np.intp), np.zeros(0, np.intp), packages)
         self._busy: Floats = np.zeros(0)
         self._wall: Floats = np.zeros(0)
         self.watts: Floats = np.zeros(0)
@@ -65,11 +64,10 @@ class DomainColumns:
             return
         of_source = Counter(domain.source for domain in domains if domain.component == "package")
         self._floors += [self._options.floor(domain, of_source[domain.source]) for domain in domains[known:]]
-        self._component = np.array(
-            [WORKLOAD.index(d.component) if d.component in WORKLOAD else -1 for d in domains], np.intp
-        )
+        component = [WORKLOAD.index(d.component) if d.component in WORKLOAD else -1 for d in domains]
         # The rank of a package that the rows do not tell apart: everybody pays.
-        self._payer = np.array([d.index if 0 <= d.index < self._packages else self._packages for d in domains], np.intp)
+        payer = [d.index if 0 <= d.index < self._packages else self._packages for d in domains]
+        self._layout = Layout(np.array(component, np.intp), np.array(payer, np.intp), self._packages)
         pad = (0, len(domains) - known)
         self._busy, self._wall, self.watts = (np.pad(column, pad) for column in (self._busy, self._wall, self.watts))
         self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
@@ -87,27 +85,18 @@ class DomainColumns:
         """
         self._adopt()
         joules, seconds, live = interval.joules, interval.seconds, self._meter.live
-        np.divide(joules, seconds, out=self.watts, where=seconds > 0)  # held where there is no new reading
-        self.watts[~live] = 0.0
-        self._busy += busy_seconds[self._payer]
-        self._wall += wall_seconds[self._payer]
         fresh = seconds > 0
-        for domain in set_positions(fresh & (self._component >= 0) & (self._component <= GPU)).tolist():
+        np.divide(joules, seconds, out=self.watts, where=fresh)  # held where there is no new reading
+        self.watts[~live] = 0.0
+        self._busy += busy_seconds[self._layout.payer]
+        self._wall += wall_seconds[self._layout.payer]
+        for domain in set_positions(fresh & self._layout.is_node).tolist():
             self._teach(domain, float(seconds[domain]))
-        self._busy[fresh] = self._wall[fresh] = 0.0
-        return reading(
-            joules,
-            seconds,
-            self.watts.copy(),
-            self.floor_watts.copy(),
-            self._component,
-            self._payer,
-            live,
-            self._packages,
-        )
+            self._busy[domain] = self._wall[domain] = 0.0
+        return reading(joules, seconds, self.watts.copy(), self.floor_watts.copy(), live, self._layout)
 
     def _teach(self, domain: int, seconds: float) -> None:
-        if self._component[domain] == GPU:
+        if self._layout.is_gpu[domain]:
             load = self._meter.load(domain)
         else:
             wall = float(self._wall[domain])
@@ -122,24 +111,16 @@ def reading(
     seconds: Floats,
     watts: Floats,
     floor_watts: Floats,
-    component: Indexes,
-    payer: Indexes,
     live: NDArray[np.bool_],
-    packages: int,
+    layout: Layout,
 ) -> Reading:
     """A reading of d domains with its joules split into dynamic and idle; columns as in :class:`.frame.Reading`."""
     dynamic, idle = split_idle(joules, floor_watts, seconds)
-    _split_inside(joules, dynamic, component, payer, packages + 1)
-    return Reading(joules, seconds, dynamic, idle, watts, floor_watts, component, payer, live, packages)
-
-
-def _split_inside(joules: Floats, dynamic: Floats, component: Indexes, payer: Indexes, payers: int) -> None:
-    """Core and uncore are inside the package: of what they used, as large a fraction is dynamic."""
-    inside = set_positions(component > GPU)
-    if not len(inside):
-        return
-    package = set_positions(component == PACKAGE)
-    whole = np.bincount(payer[package], joules[package], payers)
-    moving = np.bincount(payer[package], dynamic[package], payers)
-    ratio = np.divide(moving, whole, out=np.zeros(payers), where=whole > 0)
-    dynamic[inside] = joules[inside] * ratio[payer[inside]]
+    found = Reading(joules, seconds, dynamic, idle, watts, floor_watts, live, layout)
+    inside = layout.inside
+    if len(inside):
+        # Core and uncore are inside the package: of what they used, as large a fraction is dynamic.
+        whole, moving = found.by_payer(joules)[PACKAGE], found.by_payer(dynamic)[PACKAGE]
+        ratio = np.divide(moving, whole, out=np.zeros(len(whole)), where=whole > 0)
+        dynamic[inside] = joules[inside] * ratio[layout.payer[inside]]
+    return found

@@ -22,13 +22,57 @@ CPU_COMPONENTS = (PACKAGE, DRAM)
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What each of d domains counts for. It changes only when a domain comes: what is worked out here is kept.
+
+    ``component``: intp[d], position in ``WORKLOAD``, -1 where workloads do not share it. ``payer``: intp[d], the
+    package whose CPUs pay, or ``packages`` where all CPUs pay.
+    """
+
+    component: Indexes
+    payer: Indexes
+    packages: int
+
+    @cached_property
+    def is_node(self) -> NDArray[np.bool_]:
+        """Which domains make up the node's energy, bool[d]."""
+        return (self.component >= 0) & (self.component < len(NODE))
+
+    @cached_property
+    def is_gpu(self) -> NDArray[np.bool_]:
+        """Which domains are GPUs, bool[d]."""
+        return np.asarray(self.component == GPU)
+
+    @cached_property
+    def inside(self) -> Indexes:
+        """Positions of domains that are inside a package: core and uncore."""
+        return set_positions(self.component > GPU)
+
+    @cached_property
+    def to_node(self) -> Floats:
+        """Sums a column by component over the domains that make up the node: float64[3, d], of 0 and 1."""
+        return np.equal.outer(np.arange(len(NODE)), self.component).astype(np.float64)
+
+    @cached_property
+    def to_payers(self) -> Floats:
+        """Sums a column by component and payer over what CPUs pay for: float64[5 * (packages + 1), d], of 0 and 1."""
+        payers = self.packages + 1
+        place = np.where((self.component >= 0) & ~self.is_gpu, self.component * payers + self.payer, -1)
+        return np.equal.outer(np.arange(len(WORKLOAD) * payers), place).astype(np.float64)
+
+    @cached_property
+    def to_clocks(self) -> Floats:
+        """The same for ``CPU_COMPONENTS`` alone: float64[2 * (packages + 1), d]."""
+        return self.to_payers[: len(CPU_COMPONENTS) * (self.packages + 1)]
+
+
+@dataclass(frozen=True)
 class Reading:
     """What each of d domains used since its previous good reading.
 
     ``joules``, ``seconds``: float64[d]; both 0 where there is no new reading. ``dynamic`` and ``idle``: float64[d], the
     two parts of ``joules``. ``watts``: float64[d], power at the latest reading. ``floor_watts``: float64[d], the idle
-    floor, NaN where it is not known. ``component``: intp[d], position in ``WORKLOAD``, -1 where workloads do not share
-    it. ``payer``: intp[d], the package whose CPUs pay, or ``packages`` where all CPUs pay. ``live``: bool[d].
+    floor, NaN where it is not known. ``live``: bool[d]. ``layout``: what the domains count for.
     """
 
     joules: Floats
@@ -37,38 +81,46 @@ class Reading:
     idle: Floats
     watts: Floats
     floor_watts: Floats
-    component: Indexes
-    payer: Indexes
     live: NDArray[np.bool_]
-    packages: int
+    layout: Layout
 
-    @cached_property
+    @property
+    def component(self) -> Indexes:
+        """As in the layout: intp[d]."""
+        return self.layout.component
+
+    @property
+    def payer(self) -> Indexes:
+        """As in the layout: intp[d]."""
+        return self.layout.payer
+
+    @property
+    def packages(self) -> int:
+        """How many packages the rows tell apart."""
+        return self.layout.packages
+
+    @property
     def of_node(self) -> NDArray[np.bool_]:
         """Which domains make up the node's energy, bool[d]."""
-        return (self.component >= 0) & (self.component < len(NODE))
+        return self.layout.is_node
 
     def by_component(self, column: Floats) -> Floats:
         """Sums over the domains that make up the node: float64[3]."""
-        take = self.of_node
-        return np.bincount(self.component[take], column[take], len(NODE)).astype(np.float64, copy=False)
+        sums: Floats = self.layout.to_node @ column
+        return sums
 
     def by_payer(self, column: Floats) -> Floats:
         """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
-        take = (self.component >= 0) & (self.component != GPU)
-        place = self.component[take] * (self.packages + 1) + self.payer[take]
-        sums = np.bincount(place, column[take], len(WORKLOAD) * (self.packages + 1)).astype(np.float64, copy=False)
-        return sums.reshape(len(WORKLOAD), self.packages + 1)
+        return (self.layout.to_payers @ column).reshape(len(WORKLOAD), self.packages + 1)
 
     def answered(self) -> NDArray[np.bool_]:
-        """For which component and payer every live domain has a new reading: bool[2, packages + 1]."""
-        silent = np.zeros((len(CPU_COMPONENTS), self.packages + 1), np.bool_)
-        take = self.live & (self.seconds <= 0) & (self.component >= 0) & (self.component < len(CPU_COMPONENTS))
-        silent[self.component[take], self.payer[take]] = True
-        return ~silent
+        """For which component and payer every live domain has a new reading: bool[2 * (packages + 1)]."""
+        silent = self.layout.to_clocks @ (self.live & (self.seconds <= 0))
+        return np.asarray(silent == 0)
 
     def gpus(self) -> list[int]:
         """Positions of the GPUs that used dynamic energy."""
-        found: list[int] = set_positions((self.component == GPU) & (self.dynamic > 0)).tolist()
+        found: list[int] = set_positions(self.layout.is_gpu & (self.dynamic > 0)).tolist()
         return found
 
 
@@ -147,10 +199,9 @@ class Frame:
         A counter that is refreshed once a second, or could not be read for a while, gives joules of more time than
         the sample took. Power is joules over this time, so that neither shows as a peak.
         """
-        longest = np.zeros(len(NODE))
-        take = self.reading.of_node
-        np.maximum.at(longest, self.reading.component[take], self.reading.seconds[take])
-        return np.divide(self.measured, self.watts, out=longest, where=self.watts > 0)
+        longest: Floats = (self.reading.layout.to_node * self.reading.seconds).max(axis=1, initial=0.0)
+        np.divide(self.measured, self.watts, out=longest, where=self.watts > 0)
+        return longest
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def clocks(packages: int) -> int:
 def settled(reading: Reading) -> NDArray[np.bool_]:
     """Which clocks have told all there is with this reading: bool[clocks]."""
     told = np.ones(clocks(reading.packages), np.bool_)
-    told[:-1] = reading.answered().reshape(-1)
+    told[:-1] = reading.answered()
     return told
 
 
@@ -79,8 +79,9 @@ def make_frame(
         )
         bills.append(bill)
         for level, entries in pieces.items():
-            ran = charging.ran(slices[level], len(COMPONENTS[level]), bool(told[-1]), rules.by_cycles)
-            entries += charging.charge(bill, anyone, splits[level], ran, rules.overflow[level], weights.get(level))
+            split, components = splits[level], len(COMPONENTS[level])
+            ran = charging.ran(slices[level], split, bool(told[-1]), rules.by_cycles)
+            entries += charging.charge(bill, anyone, split, ran, components, rules.overflow[level], weights.get(level))
     for users in gpus:
         for level, entries in pieces.items():
             entries.append(charging.of_gpu(users.rows[level], users.joules, len(COMPONENTS[level])))

@@ -55,19 +55,18 @@ class Level:
         """Add a frame's entry. ``covered_seconds``: float64[3], the time that each component's joules cover."""
         if not len(entry.index):
             return
-        last = int(entry.index.max())
-        self.grow(last + 1)
-        end = self._end = max(self._end, last + 1)
+        end = self._end = max(self._end, int(entry.index.max()) + 1)
+        self.grow(end)
         watts = np.zeros(end)
-        for component in np.flatnonzero(entry.joules.any(axis=1)).tolist():
+        for component in set_positions(np.logical_or.reduce(entry.joules, axis=1)).tolist():
             used = np.bincount(entry.index, entry.joules[component], end)
             self.joules[component, :end] += used
             if component < len(NODE) and covered_seconds[component] > 0:
                 watts += used / covered_seconds[component]
         np.maximum(self.peak_watts[:end], watts, out=self.peak_watts[:end])
-        for column, growth in ((self.seconds, entry.seconds), (self.cycles, entry.cycles)):
-            if growth.any():
-                column[:end] += np.bincount(entry.index, growth, end)
+        self.seconds[:end] += np.bincount(entry.index, entry.seconds, end)
+        if np.logical_or.reduce(entry.cycles):
+            self.cycles[:end] += np.bincount(entry.index, entry.cycles, end)
 
     def settle(self, index: Indexes) -> None:
         """Close the accounts of rows that are no more: their figures go to ``exited``, and the rows begin at 0."""
@@ -152,13 +151,13 @@ class Ledger:
         self.unattributed += frame.unattributed
         self.busy_seconds += frame.busy_seconds
         self.covered_seconds += covered
-        self.peak_watts = max(self.peak_watts, float(frame.watts.sum()))
+        self.peak_watts = max(self.peak_watts, sum(frame.watts.tolist()))
         self._seconds += frame.seconds
-        whole = float(frame.measured.sum())
-        rest = float(frame.idle.sum() + frame.unattributed.sum())
+        whole = sum(frame.measured.tolist())
+        rest = sum(frame.idle.tolist()) + sum(frame.unattributed.tolist())
         for name, entry in (("process", frame.process), ("container", frame.container)):
             self.levels[name].book(entry, covered)
-            booked = float(entry.joules[: len(NODE)].sum()) + rest
+            booked = float(np.add.reduce(entry.joules[: len(NODE)], axis=None)) + rest
             gap = abs(booked - whole) / whole if whole > 0 else abs(booked)
             if gap > GAP_LIMIT:
                 if not self.gap_exceeded[name]:

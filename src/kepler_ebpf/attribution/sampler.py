@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
+from ..columns import NODE, WORKLOAD, Floats, Indexes
 from ..energy.gpu_use import HOLD_SECONDS
 from ..energy.meter import Interval, Meter
 from ..kernel.source import OVERFLOW_ROW, KernelTables
@@ -109,7 +109,7 @@ class Sampler:
         self._owed = None
         self._stretches.settle(settled(reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
-        linger = _GPU_LINGER_SECONDS if (frame.reading.component == GPU).any() else 0.0
+        linger = _GPU_LINGER_SECONDS if frame.reading.layout.is_gpu.any() else 0.0
         departed = self.lifecycle.find_dead(now, self.owed_since - linger)
         return frame if departed is None else replace(frame, departed=departed)
 

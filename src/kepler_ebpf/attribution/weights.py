@@ -41,11 +41,13 @@ def split_idle(joules: Floats, floor_watts: Floats, seconds: Floats) -> tuple[Fl
 class Split:
     """How the rows of one level share one stretch.
 
-    ``weights``, ``traffic``: float64[n], each row's weight in its package's and its DRAM's energy. ``total``,
+    ``time_ns``: float64[n], CPU time. ``weights``, ``traffic``: float64[n], each row's weight in its package's and its
+    DRAM's energy. ``total``,
     ``traffic_total``: float64[p + 1], their sums by payer, 0 where nobody ran.
     """
 
     package: Indexes
+    time_ns: Floats
     weights: Floats
     traffic: Floats
     total: Floats
@@ -53,15 +55,16 @@ class Split:
 
     def charge(self, joules: Floats) -> Floats:
         """Joules by component and payer, float64[c, p + 1] → by component and row, float64[c, n]."""
-        charged = np.zeros((len(joules), len(self.weights)))
-        for component in np.flatnonzero(joules.any(axis=1)).tolist():
-            weights, total = self.weights, self.total
-            if component == DRAM:
-                weights, total = self.traffic, self.traffic_total
-            price = np.divide(joules[component], total, out=np.zeros(len(total)), where=total > 0)
-            own = price[:-1] + price[-1]
-            np.multiply(weights, own[0] if len(own) == 1 else own[self.package], out=charged[component])
+        charged = self._prices(joules, self.total) * self.weights
+        if self.traffic is not self.weights and len(joules) > DRAM:
+            charged[DRAM] = self._prices(joules[DRAM : DRAM + 1], self.traffic_total) * self.traffic
         return charged
+
+    def _prices(self, joules: Floats, total: Floats) -> Floats:
+        """Joules by unit of weight, float64[c, n], or [c, 1] where they are the same for all."""
+        price = np.divide(joules, total, out=np.zeros(joules.shape), where=total > 0)
+        own: Floats = price[:, :-1] + price[:, -1:]
+        return own if own.shape[1] == 1 else own[:, self.package]
 
 
 def share(slices: Slices, packages: int, ratio: float, by_cycles: bool, by_misses: bool) -> Split:
@@ -80,8 +83,8 @@ def share(slices: Slices, packages: int, ratio: float, by_cycles: bool, by_misse
     if by_misses:
         missed = np.bincount(package, slices.misses, packages) > 0
         traffic = np.where(missed[package], slices.misses, work)
-    total = _totals(weights, package, packages)
-    return Split(package, weights, traffic, total, _totals(traffic, package, packages))
+    totals = _totals(weights, package, packages), _totals(traffic, package, packages)
+    return Split(package, time_ns, weights, traffic, *totals)
 
 
 def _totals(weights: Floats, package: Indexes, packages: int) -> Floats:

@@ -20,8 +20,9 @@ from .table import Table, Words
 class Running:
     """The open slices of the CPUs that run something.
 
-    ``time_ns``: when (CLOCK_MONOTONIC). ``busy_ns``: uint64[cpus], CPU time of each CPU until then. ``cpu``, ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of
-    their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock.
+    ``time_ns``: when (CLOCK_MONOTONIC). ``busy_ns``: uint64[cpus], CPU time of each CPU until then. ``cpu``,
+    ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of their
+    owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock.
     """
 
     time_ns: int

@@ -124,9 +124,9 @@ class Table:
     def tell(self, positions: NDArray[np.intp], running: Words) -> Slices:
         """What every row did since the last call: what the latest look saw, and what slices that were open then add.
 
-        ``positions``: intp[n], their uses; ``running``: uint64[counted, n]. What an open slice adds is an estimate. Where the
-        slice turns out to be less when it ends, the row tells nothing until it has come to what was told already: no
-        total falls, none is counted twice.
+        ``positions``: intp[n], their uses; ``running``: uint64[counted, n]. What an open slice adds is an estimate.
+        Where the slice turns out to be less when it ends, the row tells nothing until it has come to what was told
+        already: no total falls, none is counted twice.
         """
         flags = self._flags[0, : self._end]
         within = positions < self._end

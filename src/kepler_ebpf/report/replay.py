@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..attribution.charging import GpuUsers
 from ..attribution.domains import reading
 from ..attribution.everyone import Everyone
-from ..attribution.frame import Frame, Reading, Stretch
+from ..attribution.frame import Frame, Layout, Reading, Stretch
 from ..attribution.framing import Rules, clocks, make_frame, settled
 from ..attribution.stretches import Stretches
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
@@ -160,10 +160,8 @@ class _Meters:
             self._seconds[span],
             self._watts[span],
             self._floor[span],
-            self._component[span],
-            self._payer[span],
             self._live[span],
-            self._packages,
+            Layout(self._component[span], self._payer[span], self._packages),
         )
 
 
