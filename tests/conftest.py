@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
-from tests.needs import examples
+from tests import ahead
+from tests.needs import QUICK, examples
 
 settings.register_profile("ours", deadline=None, max_examples=examples(100))
 settings.load_profile("ours")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if QUICK or session.config.option.collectonly:
+        return
+    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    ahead.begin(fixtures, len(session.items))
+
+
+def pytest_sessionfinish() -> None:
+    ahead.finish()

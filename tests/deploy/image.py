@@ -76,12 +76,13 @@ class Images:
         return sizes[0] - sizes[1]
 
     def close(self) -> None:
-        """Remove every container and mount."""
+        """Remove every container and mount, and the store."""
         self.podman("rm", "--all", "--force", "--time=0")
         self.podman("image", "unmount", "--all", "--force")
         unmount_below(self.root)
         unmount_below(Path(self._runroot))
-        shutil.rmtree(self._runroot, ignore_errors=True)
+        for place in (self.root, Path(self._runroot)):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def mirror() -> tuple[str, str]:

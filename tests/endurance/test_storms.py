@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.attribution.test_sampler import stormy_run
 from tests.cgroups import cgroup_root
 from tests.e2e.conftest import Running, collectors
 from tests.e2e.powercap import ticking
@@ -137,3 +138,7 @@ def test_a_storm_of_cgroups_costs_the_container_beside_it_nothing(serve: Callabl
                 time.sleep(0.1)
         if ours:
             os.rmdir(root)
+
+
+def test_the_books_close_in_every_sample_of_a_day() -> None:
+    stormy_run("none", 100_000)

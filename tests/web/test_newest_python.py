@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ahead import ahead
 from tests.deploy.image import mirror
 from tests.needs import require
 
@@ -24,8 +25,14 @@ SUITES = ("sid", "trixie")
 
 
 @pytest.fixture(scope="module")
-def tree() -> Path:
+def newest() -> Path:
     """A Debian with its newest Python; made once, which takes about a minute."""
+    return newest_debian()
+
+
+@ahead("newest")
+def newest_debian() -> Path:
+    """Its root directory."""
     require(os.geteuid() == 0, "changing the root directory needs root")
     require(shutil.which("debootstrap"), "needs debootstrap")
     reasons = []
@@ -52,7 +59,8 @@ def inside(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.kernel
-def test_on_the_newest_python(tree: Path) -> None:
+def test_on_the_newest_python(newest: Path) -> None:
+    tree = newest
     project = tree / "project"
     shutil.rmtree(project, ignore_errors=True)
     for folder in ("src", "tests"):
