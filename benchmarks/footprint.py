@@ -65,7 +65,8 @@ def collector(port: int, *flags: str) -> Iterator[int]:
         process.wait()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -89,11 +90,11 @@ def _value(text: str, name: str) -> float:
 
 def _load(port: int, pid: int, interval: float) -> float:
     """Per cent of one core over the observation, scraped every 5 seconds as a busy Prometheus would."""
-    before, began = _cpu_seconds(pid), time.monotonic()
+    before, began = cpu_seconds(pid), time.monotonic()
     while time.monotonic() - began < _OBSERVE_SECONDS:
         time.sleep(interval)
         scrape(port)
-    return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - began)
+    return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - began)
 
 
 def measure() -> list[Figure]:

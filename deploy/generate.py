@@ -1,8 +1,8 @@
 """Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
 
 Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
-chart has both as templates. The manual page of the Debian package is made of verbs and options. The DaemonSet of nodes
-with GPUs is that of the others, under another runtime.
+chart has both as templates. The manual page and the completions of the Debian package are made of verbs and options.
+The DaemonSet of nodes with GPUs is that of the others, under another runtime.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import get_args
 import yaml
 from benchmarks.levels import table as levels
 
-from deploy import manual
+from deploy import completion, manual
 from deploy.grafana.dashboards import dashboards
 from kepler_ebpf.config import table as options
 from kepler_ebpf.recording.schema import table as columns
@@ -149,6 +149,8 @@ def generated() -> dict[Path, str]:
     templates = DEPLOY / "helm/kepler-ebpf/templates"
     made |= {templates / f"{name}.yaml": chart_rule(name) for name in RULES}
     made[DEPLOY / "debian/kepler-ebpf.8"] = manual.page()
+    for shell in (completion.bash, completion.zsh, completion.fish):
+        made[DEPLOY / f"debian/kepler-ebpf.{shell.__name__}"] = shell()
     page = DEPLOY.parent / "docs/configuration.md"
     made[page] = filled(page.read_text(), "options", options())
     page = DEPLOY.parent / "docs/metrics.md"

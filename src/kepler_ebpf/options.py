@@ -86,15 +86,21 @@ def duration(least: float, most: float, form: str) -> Callable[[str], float]:
     return parse
 
 
-def choice(*values: str) -> Callable[[str], str]:
-    """One of these words."""
+@dataclass(frozen=True)
+class Choice:
+    """A parser of one of these words."""
 
-    def parse(text: str) -> str:
-        if text not in values:
-            raise ValueError("one of " + ", ".join(values))
+    words: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        if text not in self.words:
+            raise ValueError("one of " + ", ".join(self.words))
         return text
 
-    return parse
+
+def choice(*words: str) -> Choice:
+    """One of these words."""
+    return Choice(words)
 
 
 def switch(text: str) -> bool:

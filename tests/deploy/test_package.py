@@ -52,6 +52,16 @@ def test_it_has_every_file_of_the_source(package: Path) -> None:
     assert "kepler_ebpf/bpf/slices.c" in files
 
 
+def test_completions_are_where_the_shells_look(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--extract", package, tmp_path], check=True)
+    for shell, place in {
+        "bash": "bash-completion/completions/kepler-ebpf",
+        "zsh": "zsh/vendor-completions/_kepler-ebpf",
+        "fish": "fish/vendor_completions.d/kepler-ebpf.fish",
+    }.items():
+        assert (tmp_path / "usr/share" / place).read_text() == (DEPLOY / f"debian/kepler-ebpf.{shell}").read_text()
+
+
 def test_debians_own_checker_finds_nothing(package: Path) -> None:
     require(shutil.which("lintian"), "lintian is not installed")
     found = subprocess.run(["lintian", "--allow-root", package], capture_output=True, text=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,40 @@ def test_weights_are_recorded_too(tmp_path: Path) -> None:
     recording = read(tmp_path / "a")
     assert total(recording, "process", "shared_ns") == pytest.approx((FRAMES * 2 + 100) * 1e5)
     assert total(recording, "domain") == pytest.approx(total(recording, "node"))
+
+
+def test_names_that_come_after_the_last_frame_are_told_too(tmp_path: Path) -> None:
+    node = Node(DOMAINS, packages=1)
+    recorder = Recorder(tmp_path / "a", node.sampler, node.kernel, {})
+    node.kernel.run(10, 10, 0, 10**6)
+    recorder.add(node.tick(np.array([3.0, 0.5])), 10**18)
+    recorder.flush()
+    row = node.table.rows[node.number(10)]
+    row.workload = replace(row.workload, container="web", pod="shop-0", namespace="shop")
+    recorder.close()
+    *_, last = read(tmp_path / "a").level("container").to_pylist()
+    assert (last["container_id"], last["name"], last["pod"], last["namespace"]) == ("c10", "web", "shop-0", "shop")
+    assert (last["frame"], last["joules"], last["there"]) == (0, None, None)
+
+
+def test_a_row_that_is_another_processs_in_the_same_batch_is_told_apart(tmp_path: Path) -> None:
+    node = Node(DOMAINS, packages=1, rows=2)  # the overflow row, and one
+    recorder = Recorder(tmp_path / "a", node.sampler, node.kernel, {})
+    for tgid in (10, 11):
+        node.kernel.run(tgid, tgid, 0, 10**6)
+        node.kernel.kill(tgid)
+        for _ in range(3):  # a row is given back after the sample behind that in which its process ended
+            recorder.add(node.tick(np.array([3.0, 0.5])), 10**18)
+    recorder.close()
+    lines = read(tmp_path / "a").level("process").to_pylist()
+    told = [(one["row"], one["pid"], one["name"], one["container_id"]) for one in lines if one["cpu_seconds"]]
+    assert told == [(1, 10, "p10", "c10"), (1, 11, "p11", "c11")]
+
+
+def test_lines_stand_in_the_order_of_frames(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    frames = read(tmp_path / "a").table["frame"].to_pylist()
+    assert frames == sorted(frames)
 
 
 def test_pandas_like_readers_need_nothing_of_ours(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _VERBS = {
     "doctor": doctor,
     "health": health,
 }
+DEFAULT_VERB = "serve"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,29 +33,30 @@ class _Parser(argparse.ArgumentParser):
         print(message, end="", file=file or sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """The command line: of all verbs."""
+    whole = _Parser(
         prog="kepler-ebpf",
         description="Per-process, container and pod energy from eBPF, RAPL and NVML.",
-        epilog="Without a verb: serve.",
+        epilog=f"Without a verb: {DEFAULT_VERB}.",
     )
-    parser.add_argument("--version", action="version", version=f"kepler-ebpf {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    whole.add_argument("--version", action="version", version=f"kepler-ebpf {__version__}")
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB")
     for name, module in _VERBS.items():
         text = (module.__doc__ or "").strip()
         usage = f"kepler-ebpf {name} [OPTION]... {getattr(module, 'OPERANDS', '')}".rstrip()
         verb = verbs.add_parser(name, help=text.splitlines()[0], description=text, usage=usage)
         module.add_arguments(verb)
-    return parser
+    return whole
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Parse and run. A bad end is one line on standard error and the error's exit code."""
     arguments = list(arguments)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
-        arguments.insert(0, "serve")
+        arguments.insert(0, DEFAULT_VERB)
     try:
-        parsed = _parser().parse_args(arguments)
+        parsed = parser().parse_args(arguments)
         code: int = _VERBS[parsed.verb].run(parsed, environment)
         return code
     except KeplerError as error:

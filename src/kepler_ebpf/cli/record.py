@@ -7,10 +7,8 @@ used in each sample, and what attribution was made from. Records until Ctrl-C, f
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -26,11 +24,12 @@ from ..options import parse_duration
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
+from ..stat.child import Child, invoking_user
 from ..stat.runs import exit_code
 
 OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
-_LOOK_SECONDS = 1.0
+_PUBLICATION_SECONDS = 1.0
 _HOLD_SECONDS = 2.0
 
 
@@ -57,6 +56,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         duration = parse_duration(arguments.duration) if arguments.duration else None
     except ValueError as error:
         raise UsageError(f"--duration: {arguments.duration!r} will not do: expected {error}") from None
+    user = invoking_user(environment) if arguments.command else None
     set_up_logging("warning", config.log_format)
     with open_session(config, drop_privileges=not arguments.command, tell_everyone=True) as session:
         for note in session.notes:
@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         recorder = Recorder(Path(arguments.output), session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
         try:
-            status = _record(session, recorder, schedule, duration, arguments.command)
+            child = Child(arguments.command, user) if arguments.command else None
+            status = _record(session, recorder, schedule, duration, child)
         finally:
             recorder.close()
     written = recorder.progress
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
 
 
 def _record(
-    session: Session, recorder: Recorder, schedule: Schedule, duration: float | None, command: list[str]
+    session: Session, recorder: Recorder, schedule: Schedule, duration: float | None, child: Child | None
 ) -> int:
     told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,10 +88,11 @@ def _record(
     publisher = Publisher(
         session.sampler, session.tables, session.workloads, SeriesOptions(None, _HOLD_SECONDS), session.info
     )
-    collector = Collector(session.sampler, publisher, schedule, _LOOK_SECONDS)
-    began = looked = time.monotonic()
+    collector = Collector(session.sampler, publisher, schedule, _PUBLICATION_SECONDS)
+    began = time.monotonic()
     progress = _ProgressLine(recorder, began)
-    child = _start(command) if command else None
+    if child is not None:
+        child.release()
     try:
         over = False
         while not over:
@@ -98,15 +100,16 @@ def _record(
             now = time.monotonic()
             # Asked before the sample is taken, so that the last one covers all that the command did.
             over = bool(told) or (duration is not None and now - began >= duration)
-            over = over or (child is not None and child.poll() is not None)
+            over = over or (child is not None and child.status() is not None)
             frame = session.sampler.sample()
-            recorder.add(frame, time.time_ns())
-            if over or now - looked >= _LOOK_SECONDS:
+            is_full = recorder.add(frame, time.time_ns())
+            if over:
+                recorder.flush()
+            if over or is_full:
                 collector.publish()
-                looked = now
             progress.show(now)
     except KeplerError as error:
-        if child is None or child.poll() is not None:
+        if child is None or child.status() is not None:
             raise
         print(f"kepler-ebpf: {error}; the command runs on", file=sys.stderr)
         child.wait()
@@ -115,8 +118,8 @@ def _record(
         progress.end()
     if child is None:
         return 0
-    if child.poll() is None:
-        child.send_signal(told[0] if told else signal.SIGTERM)
+    if child.status() is None:
+        child.signal(told[0] if told else signal.SIGTERM)
     return exit_code(child.wait())
 
 
@@ -139,14 +142,3 @@ class _ProgressLine:
         """Leave the line."""
         if self._is_shown:
             print(file=sys.stderr)
-
-
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    """The command, as the user who called sudo, where somebody did."""
-    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
-    try:
-        if os.geteuid() == 0 and user and group:
-            return subprocess.Popen(command, user=int(user), group=int(group), extra_groups=[])
-        return subprocess.Popen(command)
-    except OSError as error:
-        raise KeplerError(f"cannot run {command[0]}: {error.strerror}") from error

@@ -18,7 +18,7 @@ from ..errors import KeplerError
 from ..kernel.source import KernelTables
 from . import schema
 from .batch import record_batch
-from .lines import FrameLines, Lines
+from .lines import FrameLines, Pending
 
 _BATCH_SECONDS = 1.0
 _BATCH_LINES = 50_000
@@ -47,33 +47,35 @@ class Recorder:
         except OSError as error:
             raise KeplerError(f"cannot write {path}: {error.strerror}") from error
         self._path = path
-        self._pending: list[Lines] = []
-        self._pending_seconds, self._pending_lines = 0.0, 0
-        self._latest: Lines = {"frame": 0, "end": 0, "seconds": 0.0}
         self._failure: Exception | None = None
         self._told = False
-        self._batches: queue.Queue[list[Lines] | None] = queue.Queue(_WAITING_BATCHES)
+        self._batches: queue.Queue[Pending | None] = queue.Queue(_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def add(self, frame: Frame, end_ns: int) -> None:
-        """Take a frame that ended at ``end_ns`` (since the epoch), before the next sample.
+    def add(self, frame: Frame, end_ns: int) -> bool:
+        """Take a frame that ended at ``end_ns`` (since the epoch), before the next sample; returns whether a batch ends
+        with it. Publications are for then: at them workloads get names, and their rows others.
 
         Raises KeplerError where the disk is full, say.
         """
         self._raise()
-        self._latest = {"frame": self.progress.frames, "end": end_ns // 1000, "seconds": frame.seconds}
-        for lines in self._frames.of(frame):
-            self._pending.append({**self._latest, **lines})
-            self._pending_lines += len(lines["row"])
+        self._frames.add(frame, end_ns // 1000)
         self.progress.frames += 1
-        self._pending_seconds += frame.seconds
-        if self._pending_seconds >= _BATCH_SECONDS or self._pending_lines >= _BATCH_LINES:
-            self._flush()
+        is_full = self._frames.seconds >= _BATCH_SECONDS or self._frames.lines >= _BATCH_LINES
+        if is_full:
+            self.flush()
+        return is_full
+
+    def flush(self) -> None:
+        """End the batch here."""
+        pending = self._frames.take()
+        if pending is not None:
+            self._batches.put(pending)
 
     def close(self) -> None:
         """Write what is left. Raises KeplerError where that failed, unless :meth:`add` has said so already."""
-        self._flush()
+        self.flush()
         self._batches.put(None)
         self._thread.join()
         try:
@@ -96,14 +98,6 @@ class Recorder:
             reason = getattr(self._failure, "strerror", None) or str(self._failure) or type(self._failure).__name__
             raise KeplerError(f"cannot write {self._path}: {reason}")
 
-    def _flush(self) -> None:
-        names = self._frames.names()
-        if names is not None and self.progress.frames:
-            self._pending.append({**self._latest, **names})
-        if self._pending:
-            self._batches.put(self._pending)
-        self._pending, self._pending_seconds, self._pending_lines = [], 0.0, 0
-
     # -- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -112,10 +106,10 @@ class Recorder:
         try:
             with pa.ipc.new_stream(self._file, self._schema, options=options) as stream:
                 while True:
-                    lines = self._batches.get()
-                    if lines is None:
+                    pending = self._batches.get()
+                    if pending is None:
                         break
-                    batch = record_batch(self._schema, lines)
+                    batch = record_batch(self._schema, pending)
                     stream.write_batch(batch, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(batch)})
                     self._file.flush()
                     self.progress.lines += batch.num_rows

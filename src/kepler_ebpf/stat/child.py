@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes as env(1) and shells have them."""
 
 
+_NO_ID = 2**32 - 1  # setresuid(2): -1 leaves an id as it is
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 
 
@@ -50,18 +52,28 @@ def invoking_user(environment: Mapping[str, str]) -> User | None:
 
     Raises KeplerError where sudo's variables are no numbers: the command must not run as root by mistake.
     """
-    uid, gid = environment.get("SUDO_UID"), environment.get("SUDO_GID")
-    if os.geteuid() != 0 or uid is None or gid is None:
+    told = environment.get("SUDO_UID"), environment.get("SUDO_GID")
+    if os.geteuid() != 0 or told == (None, None):
         return None
-    if not (uid.isascii() and uid.isdigit() and gid.isascii() and gid.isdigit()):
-        raise KeplerError(f"SUDO_UID {uid!r} and SUDO_GID {gid!r} are no numbers of a user and a group: unset them")
+    uid, gid = map(_id, told)
+    if uid is None or gid is None:
+        raise KeplerError(
+            f"SUDO_UID {told[0]!r} and SUDO_GID {told[1]!r} are no numbers of a user and a group: unset them"
+        )
     try:
-        entry = pwd.getpwuid(int(uid))
-    except (KeyError, OverflowError):
-        return User(int(uid), int(gid), (int(gid),), {})
-    groups = os.getgrouplist(entry.pw_name, int(gid))
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return User(uid, gid, (gid,), {})
+    groups = os.getgrouplist(entry.pw_name, gid)
     own = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": entry.pw_shell}
-    return User(int(uid), int(gid), tuple(groups), own)
+    return User(uid, gid, tuple(groups), own)
+
+
+def _id(text: str | None) -> int | None:
+    """The number of a user or group; None where it is none."""
+    if text is None or not re.fullmatch("[0-9]{1,10}", text):
+        return None
+    return number if (number := int(text)) < _NO_ID else None
 
 
 class Child:
@@ -106,6 +118,10 @@ class Child:
     def status(self) -> int | None:
         """Its exit status, the number of a signal below 0; None while it runs."""
         return self._process.poll()
+
+    def wait(self) -> int:
+        """Its exit status, when it has ended."""
+        return self._process.wait()
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
