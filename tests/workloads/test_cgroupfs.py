@@ -118,6 +118,7 @@ def test_without_events_and_handles_a_new_cgroup_is_found_by_a_walk(tmp_path: Pa
     now = 4.0
     tree.path(1 << 40)
     assert (tmp_path / "last").stat().st_ino not in tree.known(), "no third walk for one that is not there"
+    assert not tree.is_gone((tmp_path / "last").stat().st_ino), "one that came after the latest walk"
     tree.close()
 
 

@@ -38,7 +38,7 @@ class CgroupTree:
         self.root: Path | None = hierarchy.root if hierarchy else None
         self._root_fd = -1
         self._scanned: dict[int, str] = {}
-        self._scanned_at, self._scan_took = -math.inf, 0.0
+        self._scanned_at, self._scan_took, self._swept_at = -math.inf, 0.0, -math.inf
         self._missed: set[int] = set()  # ids that were sought by a walk, and not found
         self._complete = False
         self._vanished: set[int] = set()
@@ -107,7 +107,9 @@ class CgroupTree:
         What may not be read is not gone: any user may close his own cgroup to others.
         """
         if not self.has_handles:
-            if self._clock() - self._scanned_at > _SCAN_SECONDS:
+            # By a walk of its own: what came since the latest one would be taken for gone.
+            if self._clock() - self._swept_at > _SCAN_SECONDS:
+                self._swept_at = self._clock()
                 self.scan()
             if not self._complete or cgroup_id in self._scanned:
                 return False
