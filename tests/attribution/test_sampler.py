@@ -11,6 +11,7 @@ from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.energy.gpu_use import HOLD_SECONDS
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from kepler_ebpf.kernel.source import CgroupEvent
+from kepler_ebpf.kernel.table import Slices
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
 from tests.needs import QUICK
 
@@ -316,6 +317,23 @@ def test_an_unknown_cgroup_is_the_hosts_until_it_is_known() -> None:
     node.tick(np.array([5.0]))
     del node.workloads.known[7]
     node.kernel.run(10, 7, 0, 10**8)
+    node.tick(np.array([5.0]))
+    assert node.container(7) == pytest.approx(5.0)
+
+
+def test_who_comes_and_goes_while_a_sample_is_taken_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container lives on one CPU while the sampler, on another, is about to look at the kernel's rows."""
+    node = Node((package(),), packages=1)
+    node.workloads.known[7] = None
+    monkeypatch.setattr(node.workloads, "learn_path", lambda cgroup, path: node.workloads.known.pop(cgroup))
+    look = node.kernel.sample
+
+    def late() -> tuple[Slices, Slices]:
+        node.kernel.events += [CgroupEvent(7, False, "/docker/7"), CgroupEvent(7, True, "")]
+        node.kernel.run(10, 7, 0, 10**8)
+        return look()
+
+    monkeypatch.setattr(node.kernel, "sample", late)
     node.tick(np.array([5.0]))
     assert node.container(7) == pytest.approx(5.0)
 

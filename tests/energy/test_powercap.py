@@ -178,6 +178,14 @@ def test_amd_dies_that_show_one_counter_are_one(tree: Tree) -> None:
     assert "once more" in source.notes[0]
 
 
+def test_dies_of_an_amd_machine_are_numbered_through_its_sockets(tree: Tree) -> None:
+    """Two sockets of Naples: dies 0 to 3, and 4 to 7."""
+    proc_of(tree.fs.proc, "AuthenticAMD", 23, 1)
+    for die in range(8):
+        tree.zone(f"intel-rapl:{die}", f"package-{die // 4}-die-{die}")
+    assert [(domain.index, domain.zone) for domain in tree.open().domains] == [(0, "0-die-0"), (1, "1-die-4")]
+
+
 def test_the_core_zone_of_amd_is_one_cores(tree: Tree) -> None:
     proc_of(tree.fs.proc, "HygonGenuine", 24, 0)
     tree.zone("intel-rapl:0", "package-0")
@@ -264,8 +272,10 @@ def test_packages_are_known_by_rank_whatever_their_ids(tree: Tree, ids: tuple[in
     assert found == [(rank, str(rank)) for rank in range(cpus)]
 
 
-def test_zones_that_are_counted_fit_packages_in_order(tree: Tree) -> None:
-    tree.places = Places(Topology((0, 1), (36, 136), (0, 1), (0, 1)))
+@pytest.mark.parametrize("ids", [(36, 136), (1, 2), (1, 9)])
+def test_zones_that_are_counted_fit_packages_in_order(tree: Tree, ids: tuple[int, int]) -> None:
+    """Also where a number that was counted is the id of another package."""
+    tree.places = Places(Topology((0, 1), ids, (0, 1), (0, 1)))
     for number in range(2):
         tree.zone(f"intel-rapl:{number}", f"package-{number}")
     assert [domain.index for domain in tree.open().domains] == [0, 1]

@@ -68,15 +68,18 @@ def test_containers_are_told_apart(
     seconds, joules = of("kepler_container_cpu_time_seconds_total"), of("kepler_container_joules_total")
     memory = of("kepler_container_memory_working_set_bytes")
     errors = []
+    # Under lockdown no event tells a path: what ran before the cgroup was looked up is the host's. How long that takes
+    # is a matter of how busy the machine is that emulates this one.
+    told = cgroups != LOCKED
     assert set(truth["containers"]) == set(inside.CGROUPS)
     for container_id, is_ in truth["containers"].items():
         # A little is the container's before it is in its cgroup, or in the interrupts of an emulated machine.
-        assert seconds[container_id] == pytest.approx(is_["seconds"], rel=0.03), container_id[0]
+        assert seconds[container_id] == pytest.approx(is_["seconds"], rel=0.03 if told else 0.3), container_id[0]
         assert memory[container_id] == pytest.approx(is_["memory"], rel=0.5, abs=1 << 20)
         assert joules[container_id] > 0
         errors.append(seconds[container_id] / is_["seconds"] - 1)
     short = [seconds.get(f"{number:064x}", 0.0) for number in range(inside.SHORT_LIVED)]
-    assert min(short) > 0.05, "every short-lived container has its own series"
+    assert not told or min(short) > 0.05, "every short-lived container has its own series"
     assert {labels["pod"] for labels, _ in found["kepler_pod_joules_total"]} <= {""}, "there is no kubelet"
     uids = {labels["pod_uid"] for labels, _ in found["kepler_pod_joules_total"]}
     assert uids == {f"{inside.POD}1", f"{inside.POD}2"}

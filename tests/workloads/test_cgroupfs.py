@@ -96,6 +96,32 @@ def test_what_may_not_be_read_is_not_gone(tmp_path: Path, monkeypatch: pytest.Mo
     tree.close()
 
 
+def test_without_events_and_handles_a_new_cgroup_is_found_by_a_walk(tmp_path: Path) -> None:
+    """Under lockdown no event tells a path, and our unit has no CAP_DAC_READ_SEARCH. Each is sought once."""
+    now = 0.0
+    tree = CgroupTree(Hierarchy(tmp_path), clock=lambda: now)
+    tree.has_handles = False
+    tree.scan()
+    (tmp_path / "new").mkdir()
+    new = (tmp_path / "new").stat().st_ino
+    assert tree.path(new) is None, "the latest walk was only just now"
+    now = 1.0
+    assert tree.path(new) == "/new"
+    (tmp_path / "later").mkdir()
+    later = (tmp_path / "later").stat().st_ino
+    now = 2.0
+    assert tree.path(1 << 40) is None
+    now = 3.0
+    assert tree.path(1 << 40) is None
+    assert later in tree.known()
+    (tmp_path / "last").mkdir()
+    now = 4.0
+    tree.path(1 << 40)
+    assert (tmp_path / "last").stat().st_ino not in tree.known(), "no third walk for one that is not there"
+    assert not tree.is_gone((tmp_path / "last").stat().st_ino), "one that came after the latest walk"
+    tree.close()
+
+
 def test_no_cgroups_means_no_paths(tmp_path: Path) -> None:
     tree = CgroupTree(find_hierarchy(HostFS(cgroup=tmp_path)))
     assert (tree.root, tree.path(1)) == (None, None)

@@ -54,18 +54,21 @@ class Lifecycle:
         self.gone_cgroups: list[int] = []
 
     def follow_cgroups(self, now: float) -> None:
-        """Take the kernel's events of cgroups made and removed."""
+        """Take the kernel's events of cgroups made and removed.
+
+        To be called between the look at the slices and the question whose they are: whoever ran was told of before.
+        """
         for event in self._tables.cgroup_events():
             if event.removed:
                 self._removed[event.id] = now
             else:
                 self._workloads.learn_path(event.id, event.path)
-        # A cgroup can be removed while its last process is still on its way out: give that one time to finish.
-        due = [cgroup for cgroup, since in self._removed.items() if now - since > _CGROUP_GRACE_SECONDS]
-        if due:
-            self._recycle_cgroups(due, now)
 
-    def _recycle_cgroups(self, due: list[int], now: float) -> None:
+    def recycle_cgroups(self, now: float) -> None:
+        """Give the rows of removed cgroups back. Their last processes may be on their way out: those have some time."""
+        due = [cgroup for cgroup, since in self._removed.items() if now - since > _CGROUP_GRACE_SECONDS]
+        if not due:
+            return
         cgroups = self._tables.cgroups
         used = cgroups.used()
         rows = used[np.isin(cgroups.rows["id"][used], due)]

@@ -92,8 +92,9 @@ class Sampler:
         now = self._clock()
         # Not at the end: until the next sample, the rows that a frame names are still those of who ran.
         self.lifecycle.settle_processes(now)
-        self.lifecycle.follow_cgroups(now)
+        self.lifecycle.recycle_cgroups(now)
         processes, cgroups = self._tables.sample()
+        self.lifecycle.follow_cgroups(now)
         cgroups = self._vms.split(processes, cgroups)
         workloads = cgroups.at(self.table.of(cgroups.index))
         # From here on nothing is lost where something fails: slices and joules are owed to the next sample.

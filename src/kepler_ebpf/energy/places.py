@@ -36,10 +36,10 @@ class Places:
             return number
         ranks = {one: self.topology.rank_of(one) for one in {number, *numbers}}
         rank = ranks[number]
+        if None in ranks.values() and len(ranks) == self.topology.packages:
+            return sorted(ranks).index(number)  # counted, though a few of them may be ids as well
         if rank is not None:
             return rank
-        if len(ranks) == self.topology.packages:
-            return sorted(ranks).index(number)
         if (source, number) not in self._warned:
             self._warned.add((source, number))
             log.warning("%s: no CPU is on package %d: all CPUs pay for its energy", source, number)

@@ -7,7 +7,7 @@ A zone is known by its ``name`` file, never by its number: ``package-0``, ``pack
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +78,17 @@ def find_zones(fs: HostFS, places: Places, by_socket: bool) -> tuple[list[Zone],
         ]
         for zone in found:
             named.setdefault(zone.key, zone)
-    packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
+    dies: dict[int, set[int]] = {}  # by package
+    for zone in named.values():
+        if match := _PACKAGE.fullmatch(zone.outer):
+            dies.setdefault(int(match[1]), set()).add(int(match[2] or 0))
     zones: dict[Domain, Zone] = {}
     notes = []
     for zone in named.values():
-        domain = _domain(zone, packages, places)
+        domain = _domain(zone, dies.keys(), places)
         if domain is None:
             notes.append(f"{zone.path} ({zone.name}): not known what it measures: left out")
-        elif by_socket and (reason := _left_out_on_amd(zone)):
+        elif by_socket and (reason := _left_out_on_amd(zone, dies)):
             notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
         elif domain in zones:
             notes.append(f"{zone.path} ({zone.name}): the same as {zones[domain].path}: left out")
@@ -105,10 +108,13 @@ def _names(path: Path) -> _Named | None:
     return _Named(path, name, outer)
 
 
-def _left_out_on_amd(zone: _Named) -> str:
-    """AMD counts energy once a socket: every die shows it; its core counter is one core's, of the CPU that reads it."""
+def _left_out_on_amd(zone: _Named, dies: Mapping[int, Collection[int]]) -> str:
+    """AMD counts energy once a socket: every die shows it; its core counter is one core's, of the CPU that reads it.
+
+    Dies are numbered through the whole machine (CPUID 8000001Eh, NodeId): the second socket's need not begin with 0.
+    """
     match = _PACKAGE.fullmatch(zone.outer)
-    if match and match[2] not in (None, "0"):
+    if match and int(match[2] or 0) != min(dies[int(match[1])]):
         return "a die of this vendor shows its socket's counter once more"
     if zone.name == "core":
         return "a counter of one core, that of the CPU which the driver reads on"

@@ -20,6 +20,8 @@ _FILEID_KERNFS = 0xFE
 _HANDLE = struct.Struct("=IiQ")
 _MAX_DIRECTORIES = 20_000
 _SCAN_SECONDS = 30.0
+_SEEK_SECONDS, _SEEK_FACTOR = 0.05, 20.0
+"""A walk for an id that none has found yet: not before so long, and so many times its own length, since the latest."""
 _MAX_VANISHED = 4 * _MAX_DIRECTORIES
 _DEEPEST = 1 << 16
 """Levels below which a cgroup is not followed up to the root: each step of the bisection costs time by its depth."""
@@ -28,15 +30,16 @@ _DEEPEST = 1 << 16
 class CgroupTree:
     """Paths of cgroups by id, relative to the hierarchy's root.
 
-    By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise, and for those that
-    are gone, from the latest :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
+    By file handle where the process has CAP_DAC_READ_SEARCH: one system call, no walk. Otherwise by a walk; those that
+    are gone from the latest :meth:`scan`. Without any hierarchy (``root`` is None) nothing but the host can be told.
     """
 
     def __init__(self, hierarchy: Hierarchy | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.root: Path | None = hierarchy.root if hierarchy else None
         self._root_fd = -1
         self._scanned: dict[int, str] = {}
-        self._scanned_at = -math.inf
+        self._scanned_at, self._scan_took, self._swept_at = -math.inf, 0.0, -math.inf
+        self._missed: set[int] = set()  # ids that were sought by a walk, and not found
         self._complete = False
         self._vanished: set[int] = set()
         self._denied = False
@@ -57,8 +60,11 @@ class CgroupTree:
         """
         if self.root is None or not 0 < cgroup_id < 1 << 64:
             return None
-        found = self._by_handle(cgroup_id) if self.has_handles else None
-        return found or self._scanned.get(cgroup_id)
+        if self.has_handles:
+            return self._by_handle(cgroup_id) or self._scanned.get(cgroup_id)
+        if cgroup_id not in self._scanned:
+            self._seek(cgroup_id)
+        return self._scanned.get(cgroup_id)
 
     def known(self) -> Mapping[int, str]:
         """Every path that the latest scan found, by id."""
@@ -68,6 +74,7 @@ class CgroupTree:
         """Drop what a scan found."""
         self._scanned.pop(cgroup_id, None)
         self._vanished.discard(cgroup_id)
+        self._missed.discard(cgroup_id)
 
     def is_oldest(self, path: str) -> bool:
         """Whether this cgroup was made before all others beside it; False where it is gone.
@@ -100,7 +107,9 @@ class CgroupTree:
         What may not be read is not gone: any user may close his own cgroup to others.
         """
         if not self.has_handles:
-            if self._clock() - self._scanned_at > _SCAN_SECONDS:
+            # By a walk of its own: what came since the latest one would be taken for gone.
+            if self._clock() - self._swept_at > _SCAN_SECONDS:
+                self._swept_at = self._clock()
                 self.scan()
             if not self._complete or cgroup_id in self._scanned:
                 return False
@@ -112,6 +121,20 @@ class CgroupTree:
             if fd >= 0:
                 os.close(fd)
             return fd < 0 and error == errno.ESTALE
+
+    def _seek(self, cgroup_id: int) -> None:
+        """Walk for one whose path no event has told: under lockdown that is any that came after the start.
+
+        Once for each: a cgroup is there before anybody runs in it, so that one which is not found is gone, or hidden.
+        """
+        since = self._clock() - self._scanned_at
+        if cgroup_id in self._missed or since < max(_SEEK_SECONDS, _SEEK_FACTOR * self._scan_took):
+            return
+        self.scan()
+        if cgroup_id not in self._scanned:
+            if len(self._missed) >= _MAX_VANISHED:
+                self._missed.clear()
+            self._missed.add(cgroup_id)
 
     def scan(self) -> None:
         """Walk the hierarchy (at most 20,000 directories) for :meth:`path`.
@@ -150,6 +173,7 @@ class CgroupTree:
         if len(self._vanished) > _MAX_VANISHED:
             self._vanished = set(vanished)
         self._complete = len(queue) < _MAX_DIRECTORIES
+        self._scan_took = self._clock() - self._scanned_at
 
     def close(self) -> None:
         """Release the root's descriptor; every path is None from then on."""
