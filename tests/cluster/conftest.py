@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -32,15 +31,14 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
-def image(node: Node, images: Images, tmp_path_factory: pytest.TempPathFactory) -> None:
+def image(node: Node, images: Images) -> None:
     """The image in the node's containerd, by the lines of docs/deployment.md for podman without a registry."""
     (lines,) = blocks("docs/deployment.md", "podman save")
-    place = tmp_path_factory.mktemp("archive")
     here = f'podman() {{ command {" ".join(images.command)} "$@"; }}\n'
     there = f'ctr() {{ {" ".join(node.inside)} ctr "$@"; }}\n'
-    done = node.shell(here + there + lines, place)
+    done = node.shell(here + there + lines, node.folder)
     assert done.returncode == 0, done.stderr
-    shutil.rmtree(place)
+    (node.folder / "kepler-ebpf.tar").unlink()
 
 
 @pytest.fixture

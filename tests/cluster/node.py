@@ -83,8 +83,8 @@ class Node:
 
     @property
     def inside(self) -> tuple[str, ...]:
-        """What a command begins with to run on the node."""
-        return ("nsenter", f"--target={self._holder.pid}", "--mount", "--net", f"--wdns={os.getcwd()}", "--")
+        """What a command begins with to run on the node, in :attr:`folder`."""
+        return ("nsenter", f"--target={self._holder.pid}", "--mount", "--net", f"--wdns={self.folder}", "--")
 
     def run(self, *command: str) -> str:
         """Run a command on the node; its output."""
