@@ -47,7 +47,7 @@ test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads,
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q -s tests/endurance
 
 KUBERNETES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kepler-ebpf/kubernetes
-test-cluster: packages-cluster $(VENV)/.installed-dev  ## a real Kubernetes node (ten minutes; the first time it is built: 12 minutes of CPU more)
+test-cluster: packages-cluster $(VENV)/.installed-dev  ## a real Kubernetes node (a quarter of an hour; the first time 12 minutes of CPU more)
 	tests/cluster/build-kubernetes $(KUBERNETES)
 	$(SUDO) env CI=$(CI) KUBERNETES=$(KUBERNETES) $(BIN)/pytest -q -s tests/cluster
 

@@ -159,6 +159,13 @@ class Node:
         self.ctr("images", "import", str(archive))
         archive.unlink()
 
+    def sign_kubelet(self) -> None:
+        """Have the cluster sign the kubelet's certificate, as docs/deployment.md says under names of pods."""
+        self.stop("kubelet")
+        self.start_kubelet(signed=True)
+        for request in until(lambda: self.get("csr")["items"], 120, "the kubelet asks for its certificate"):
+            self.kubectl(f"certificate approve {request['metadata']['name']}")
+
     def start_kubelet(self, signed: bool) -> None:
         """Start the kubelet. Its certificate is its own as kubeadm leaves it, or one that the cluster is to sign."""
         config = {

@@ -82,10 +82,7 @@ def test_the_guides_page_answers(guides: str, node: Node) -> None:
 def test_the_log_says_why_there_are_no_names_and_what_to_do(guides: str, node: Node) -> None:
     """kubeadm's default certificates, then Kubernetes before 1.33: first the one, and once it is mended the other."""
     logged(node, "no names of containers (certificate): its certificate is not signed by the CA that is given")
-    node.stop("kubelet")
-    node.start_kubelet(signed=True)  # 1. of docs/deployment.md
-    asked = until(lambda: node.kubectl("get csr --output=name").split(), 60, "the kubelet's request")
-    node.kubectl(f"certificate approve {' '.join(asked)}")
+    node.sign_kubelet()
     logged(node, "no names of containers (403): the service account may not list the pods of its node")
     logged(node, "the overlay nodes-proxy")
 

@@ -55,6 +55,7 @@ class Collector:
 @pytest.fixture(scope="module")
 def collector(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Collector:
     """Installed by a kustomization of one's own, which joins two overlays as docs/deployment.md says."""
+    node.sign_kubelet()
     node.kubectl(f"delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")
     node.kubectl(f"create namespace {NAMESPACE}")
     place = tmp_path_factory.mktemp("own")
