@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels test-endurance lint fuzz soak bench peers study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels test-endurance test-cluster lint fuzz soak bench peers study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ test-kernels: packages-kernels $(VENV)/.installed-dev  ## virtual machines with 
 
 test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads, thousands of cgroups a second (five minutes)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q -s tests/endurance
+
+KUBERNETES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kepler-ebpf/kubernetes
+test-cluster: packages-cluster $(VENV)/.installed-dev  ## a real Kubernetes node (a quarter of an hour; the first time 12 minutes of CPU more)
+	tests/cluster/build-kubernetes $(KUBERNETES)
+	$(SUDO) env CI=$(CI) KUBERNETES=$(KUBERNETES) $(BIN)/pytest -q -s tests/cluster
 
 lint: $(VENV)/.installed-dev  ## ruff and mypy, over tests and benchmarks too; clang-format
 	$(BIN)/clang-format --dry-run -Werror bpf/*.[ch]

@@ -7,6 +7,7 @@ process, for the same CPU time: that way no collector's idle floor, nor what els
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import statistics
@@ -39,9 +40,12 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one program showed in one round. ``brief``, ``light``: energy of these processes over the steady one's,
-    each over its own CPU time: 1 is right. ``cpu``, ``kernel``: per cent of a core, of its process and of its BPF
-    programs."""
+    """What one program showed in one round.
+
+    ``brief``, ``light``: energy of these processes over the steady one's, each over its own CPU time: 1 is right, NaN
+    where it told no energy of the steady one. ``cpu``, ``kernel``: per cent of a core, of its process and of its BPF
+    programs.
+    """
 
     brief: float
     light: float
@@ -181,8 +185,9 @@ def _observe(running: list[_Running], ours: Loads, seconds: float, scrape_second
         price = {
             kind: sum(one.program.joules.get(pid, 0.0) for pid in pids) / used[kind] for kind, pids in kinds.items()
         }
-        if price[STEADY] <= 0:
-            raise PeerError(f"{one.program.name} told no energy of the steady process{one._last_words()}")
+        if price[STEADY] <= 0:  # it could not follow: its other figures count all the same
+            print(f"{one.program.name} told no energy of the steady process{one._last_words()}", file=sys.stderr)
+            price[STEADY] = math.nan
         outcomes.append(
             Outcome(
                 price[BRIEF] / price[STEADY],
@@ -197,14 +202,21 @@ def _observe(running: list[_Running], ours: Loads, seconds: float, scrape_second
 
 
 def table(names: Sequence[str], rounds: Sequence[Sequence[Outcome]]) -> str:
-    """Median of the rounds, least and most in brackets, one column a program."""
+    """Median of the rounds, least and most in brackets, one column a program: of the rounds in which it told any."""
     rows = [("", "right", *names)]
     for name, right, form, pick in _ROWS:
         cells = []
         for outcomes in zip(*rounds):
-            values = sorted(map(pick, outcomes))
+            values = sorted(value for value in map(pick, outcomes) if not math.isnan(value))
+            if not values:
+                cells.append("none told")
+                continue
             least, most = (format(values[end], form) for end in (0, -1))
-            cells.append(f"{statistics.median(values):{form}}" + (f" ({least}–{most})" if len(values) > 1 else ""))
+            cells.append(
+                f"{statistics.median(values):{form}}"
+                + (f" ({least}–{most})" if len(values) > 1 else "")
+                + (f" in {len(values)} of {len(outcomes)}" if len(values) < len(outcomes) else "")
+            )
         rows.append((name, right, *cells))
     return columns(rows)
 

@@ -68,6 +68,13 @@ def busybox_rootfs(place: Path) -> Path:
     return place
 
 
+def pause_rootfs(place: Path) -> Path:
+    """A root file system of one program that does nothing, for the sandboxes of pods."""
+    place.mkdir()
+    subprocess.run(["gcc", "-static", "-O2", "-x", "c", "-", "-o", place / "pause"], input=_PAUSE.encode(), check=True)
+    return place
+
+
 def oci_image(rootfs: Path, name: str, archive: Path, config: dict[str, Any] | None = None) -> None:
     """Write ``rootfs`` as an OCI image layout in a tar file, which ``ctr images import`` takes."""
     blobs: dict[str, bytes] = {}
@@ -221,12 +228,7 @@ def containerd(root: Path) -> Iterator[Containerd]:
     try:
         _wait_for(root / "containerd.sock", daemon, root / "containerd.log")
         one = Containerd(root)
-        pause = root / "pause"
-        pause.mkdir()
-        subprocess.run(
-            ["gcc", "-static", "-O2", "-x", "c", "-", "-o", pause / "pause"], input=_PAUSE.encode(), check=True
-        )
-        one.import_image(pause, "localhost/pause:1", {"Entrypoint": ["/pause"]})
+        one.import_image(pause_rootfs(root / "pause"), "localhost/pause:1", {"Entrypoint": ["/pause"]})
         one.import_image(busybox_rootfs(root / "busybox"), "localhost/busybox:1")
         try:
             yield one
@@ -236,7 +238,7 @@ def containerd(root: Path) -> Iterator[Containerd]:
         daemon.terminate()
         daemon.wait()
         unmount_below(root)
-        _remove_cgroups("kubepods")
+        remove_cgroups("kubepods")
 
 
 def _wait_for(socket_path: Path, daemon: subprocess.Popen[bytes], log: Path) -> None:
@@ -269,7 +271,7 @@ def _command_lines() -> Iterator[bytes]:
             yield place.read_bytes()
 
 
-def _remove_cgroups(name: str) -> None:
+def remove_cgroups(name: str) -> None:
     """Remove an empty cgroup, and the empty ones below it, from every hierarchy."""
     for hierarchy in Path("/sys/fs/cgroup").iterdir():
         for place, _, _ in os.walk(hierarchy / name, topdown=False):
@@ -304,7 +306,7 @@ def runc(bundle: Path, container_id: str, cgroup: str, script: str) -> Iterator[
         yield
     finally:
         subprocess.run([*root, "delete", "--force", container_id], check=True, capture_output=True)
-        _remove_cgroups(cgroup.strip("/").split("/")[0])
+        remove_cgroups(cgroup.strip("/").split("/")[0])
 
 
 class Podman:
@@ -358,4 +360,4 @@ class Podman:
         unmount_below(self._root)
         unmount_below(Path(self._runroot))
         shutil.rmtree(self._runroot, ignore_errors=True)
-        _remove_cgroups("libpod_parent")
+        remove_cgroups("libpod_parent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -98,6 +99,14 @@ def test_the_table_holds_medians_with_least_and_most() -> None:
     assert "1.000 (0.900–1.200)" in text
     assert "2 (2–2)" in text.splitlines()[-1]
     assert "(" not in table(["ours"], rounds[:1])
+
+
+def test_a_program_that_could_not_follow_costs_nobody_the_table() -> None:
+    rounds = [[Outcome(brief, math.nan, 0.5, 0.25, 50.0, 2000.0)] for brief in (0.9, math.nan, 1.1)]
+    lines = table(["peer"], rounds).splitlines()
+    assert "1.000 (0.900–1.100) in 2 of 3" in lines[1]
+    assert "none told" in lines[2]
+    assert "50.0 (50.0–50.0)" in lines[5]
 
 
 def test_the_version_is_what_the_program_says(tmp_path: Path) -> None:

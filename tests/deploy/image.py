@@ -29,22 +29,22 @@ class Images:
         require(os.geteuid() == 0, "building an image needs root")
         self.root = root
         self._runroot = tempfile.mkdtemp(prefix="podman-")  # podman takes at most 50 characters
+        self.command = (
+            "podman",
+            *("--root", str(root / "images"), "--runroot", self._runroot),
+            *("--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc"),
+        )
 
     def podman(self, *arguments: str, seconds: float = 600) -> str:
         """Run podman; its output. Its own words are the failure's."""
-        command = [
-            "podman",
-            *("--root", str(self.root / "images"), "--runroot", self._runroot),
-            *("--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime=runc"),
-            *arguments,
-        ]
+        command = [*self.command, *arguments]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
         assert answer.returncode == 0, f"{' '.join(command)}: {answer.stderr[-4000:]}"
         return answer.stdout
 
     def logs(self, name: str) -> str:
         """Both of a container's streams."""
-        command = ["podman", "--root", str(self.root / "images"), "--runroot", self._runroot, "logs", name]
+        command = [*self.command, "logs", name]
         return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
 
     def build(self) -> None:

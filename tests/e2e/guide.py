@@ -8,6 +8,31 @@ COMMANDS = (
     "kubectl get pods -n newmonitoring -l app=kepler-exporter",
     "kubectl get pods -n newmonitoring -o yaml | grep -c privileged || true",
 )
+FORWARDED = (
+    "kubectl port-forward -n newmonitoring svc/kepler-exporter 9102:9102",
+    "curl http://localhost:9102/metrics | grep kepler_",
+    'curl -s http://localhost:9102/metrics | grep -E "(kepler_node_power|kepler_container_joules)"',
+)
+QUESTIONS = {
+    "kubectl cluster-info": (0, "is running at"),
+    "kubectl get nodes -o wide": (0, " Ready "),
+    "kubectl auth can-i create pods/privileged --as=system:serviceaccount:newmonitoring:kepler-sa": (1, "no"),
+    "kubectl get pods -n newmonitoring -l app=kepler-exporter": (0, "1/1     Running"),
+    "kubectl logs -n newmonitoring -l app=kepler-exporter": (0, "kubelet: "),
+    "kubectl describe daemonset kepler-exporter -n newmonitoring": (
+        0,
+        "Number of Nodes Scheduled with Available Pods: 1",
+    ),
+    "kubectl get pods -n newmonitoring -o yaml | grep privileged": (0, "privileged: true"),
+    "kubectl describe nodes | grep Taints": (0, "<none>"),
+    "kubectl exec -n newmonitoring <kepler-pod> -- ls -la /sys/fs/cgroup/": (0, "total "),
+    "kubectl get servicemonitor -n newmonitoring -o yaml": (1, "doesn't have a resource type"),
+    "kubectl get prometheus -o yaml | grep namespaceSelector": (1, "doesn't have a resource type"),
+    "kubectl top pods -n newmonitoring": (1, "Metrics API not available"),
+}
+"""Exit status and a part of the answer on a cluster that has neither the Prometheus Operator nor metrics-server."""
+ENERGY = "kubectl exec -n newmonitoring <kepler-pod> -- cat /sys/class/powercap/intel-rapl/intel-rapl:0/energy_uj"
+"""Answers on machines with RAPL alone."""
 CONTAINERS = (
     "kepler_container_joules_total",
     "kepler_container_cpu_cycles_total",
