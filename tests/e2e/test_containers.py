@@ -84,7 +84,8 @@ def test_containers_are_told_apart_by_cgroup_v1_alone(serve: Callable[..., Runni
         time.sleep(3.5)
         seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
         joules = collector.by_id("kepler_container_joules_total")
-        assert seconds["a" * 64] == pytest.approx(usage, rel=0.001)
+        # Between the two writes of its process id it is in one of the cgroups and not yet in the other.
+        assert seconds["a" * 64] == pytest.approx(usage, rel=0.001, abs=0.005)
         assert collector.by_id("kepler_container_memory_working_set_bytes")["a" * 64] >= 0
         for container_id in ("a" * 64, *short):
             assert joules[container_id] > 0
