@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,16 @@ def oci_image(rootfs: Path, name: str, archive: Path, config: dict[str, Any] | N
             tar.addfile(info, io.BytesIO(data))
 
 
+def import_image(
+    ctr: Callable[..., str], folder: Path, rootfs: Path, name: str, config: dict[str, Any] | None = None
+) -> None:
+    """Give ``rootfs`` to a containerd as an image. ``ctr``: runs ctr for it. ``folder``: for the archive."""
+    archive = folder / "image.tar"
+    oci_image(rootfs, name, archive, config)
+    ctr("images", "import", str(archive))
+    archive.unlink()
+
+
 @dataclass
 class Pod:
     """A pod's sandbox and its containers' ids by name."""
@@ -156,10 +166,7 @@ class Containerd:
         return answer.stdout
 
     def import_image(self, rootfs: Path, name: str, config: dict[str, Any] | None = None) -> None:
-        archive = self.root / "image.tar"
-        oci_image(rootfs, name, archive, config)
-        self.ctr("images", "import", str(archive))
-        archive.unlink()
+        import_image(self.ctr, self.root, rootfs, name, config)
 
     def run_pod(self, name: str, namespace: str = "shop", annotations: dict[str, str] | None = None) -> Pod:
         """Start a pod's sandbox: on the host's network, in a cgroup as the kubelet would name it."""

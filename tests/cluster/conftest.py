@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.node import PROGRAMS, Node, cluster
-from tests.deploy.image import Images
+from tests.deploy.image import Images, stored
 from tests.deploy.test_lines import blocks
 from tests.needs import require
 
@@ -13,14 +13,10 @@ NAMESPACE = "newmonitoring"
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
+def images() -> Iterator[Images]:
     """podman with our image in its store."""
-    images = Images(tmp_path_factory.mktemp("image"))
-    try:
-        images.build()
+    with stored() as images:
         yield images
-    finally:
-        images.close()
 
 
 @pytest.fixture(scope="session")

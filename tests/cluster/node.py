@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from tests.cluster.credentials import Credentials
 from tests.deploy.overlays import KUBECTL
 from tests.needs import require
-from tests.runtimes import busybox_rootfs, oci_image, pause_rootfs, remove_cgroups
+from tests.runtimes import busybox_rootfs, import_image, pause_rootfs, remove_cgroups
 
 PROGRAMS = Path(os.environ.get("KUBERNETES", "~/.cache/kepler-ebpf/kubernetes")).expanduser()
 """What tests/cluster/build-kubernetes made: bin, and the Prometheus Operator's kinds in crds."""
@@ -154,10 +154,7 @@ class Node:
         self.kubectl("wait --for=condition=Ready node/node1 --timeout=180s")
 
     def import_image(self, rootfs: Path, name: str, config: dict[str, Any] | None = None) -> None:
-        archive = self.folder / "image.tar"
-        oci_image(rootfs, name, archive, config)
-        self.ctr("images", "import", str(archive))
-        archive.unlink()
+        import_image(self.ctr, self.folder, rootfs, name, config)
 
     def sign_kubelet(self) -> None:
         """Have the cluster sign the kubelet's certificate, as docs/deployment.md says under names of pods."""

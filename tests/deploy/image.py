@@ -7,9 +7,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kepler_ebpf import __version__
+from tests.ahead import ahead
 from tests.deploy.overlays import DEPLOY
 from tests.needs import require
 from tests.runtimes import unmount_below
@@ -83,6 +86,28 @@ class Images:
         unmount_below(Path(self._runroot))
         for place in (self.root, Path(self._runroot)):
             shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def stored() -> Iterator[Images]:
+    """podman with the base and our image in its store."""
+    images = built()
+    try:
+        yield images
+    finally:
+        images.close()
+
+
+@ahead("images")
+def built() -> Images:
+    """The store, which is the caller's to close; nothing is left of one that could not be made."""
+    images = Images(Path(tempfile.mkdtemp(prefix="kepler-image-", dir="/var/tmp")))
+    try:
+        images.build()
+    except BaseException:
+        images.close()
+        raise
+    return images
 
 
 def mirror() -> tuple[str, str]:

@@ -42,8 +42,7 @@ class Split:
     """How the rows of one level share one stretch.
 
     ``time_ns``: float64[n], CPU time. ``weights``, ``traffic``: float64[n], each row's weight in its package's and its
-    DRAM's energy. ``total``,
-    ``traffic_total``: float64[p + 1], their sums by payer, 0 where nobody ran.
+    DRAM's energy. ``total``, ``traffic_total``: float64[p + 1], their sums by payer, 0 where nobody ran.
     """
 
     package: Indexes

@@ -78,6 +78,7 @@ class Table:
         self._front = reserved
         self._end = 0  # of the uses that the latest look saw
         self.counted = tuple(name for name in COUNTERS if name in counted)
+        self._places = [COUNTERS.index(name) for name in self.counted]
         self._columns = [uses[name] for name in self.counted]
         self._seen: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
         self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
@@ -141,8 +142,7 @@ class Table:
         np.maximum(total, told, out=total)
         self._told[:, index] = total
         grown = np.zeros((len(COUNTERS), len(index)))
-        for name, column in zip(self.counted, total - told):
-            grown[COUNTERS.index(name)] = column
+        grown[self._places] = total - told
         row, package = (index, np.zeros(len(index), np.intp)) if self.packages == 1 else divmod(index, self.packages)
         return Slices(row, package, *grown)
 
