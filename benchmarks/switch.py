@@ -1,6 +1,8 @@
 """In-kernel cost of one context switch, by the kernel's own count, beside programs that do nothing or read the clock.
 
-All three are attached at once, so that they see the same switches on the same machine at the same moment.
+All are attached at once, so that they see the same switches on the same machine at the same moment. The kernel runs
+them in the order in which they were attached, and the first one fetches what all touch into the caches: an empty
+program runs before ours and one behind it, and ours is compared with the mean of the two.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from tests.cgroups import find_hierarchy
@@ -71,34 +74,31 @@ def _reference_programs() -> Iterator[dict[str, int]]:
             os.close(fd)
 
 
-def _cost_ns(programs: dict[str, int]) -> dict[str, float]:
-    """Nanoseconds per run of each program during one round of switches."""
+def _cost_ns(programs: dict[str, int], run: Callable[[], object]) -> dict[str, float]:
+    """Nanoseconds per run of each program while something runs; ``empty`` is the mean of both empty programs."""
     seconds, runs = program_stats(programs)
-    subprocess.run(["perf", "bench", "sched", "pipe", "-l", "60000"], check=True, capture_output=True)
+    run()
     seconds_after, runs_after = program_stats(programs)
-    return {
+    cost = {
         name: (seconds_after[name] - seconds.get(name, 0.0)) * 1e9 / (runs_after[name] - runs.get(name, 0))
         for name in programs
     }
+    return {**cost, "empty": (cost["empty"] + cost["empty behind"]) / 2}
+
+
+def _pipe() -> None:
+    subprocess.run(["perf", "bench", "sched", "pipe", "-l", "60000"], check=True, capture_output=True)
 
 
 _CROWD_SECONDS = 4.0
-_CROWD_ROUNDS = 3
-
-
-def _crowd_cost_ns(programs: dict[str, int]) -> dict[str, float]:
-    """Likewise while a crowd runs beside us."""
-    seconds, runs = program_stats(programs)
-    time.sleep(_CROWD_SECONDS)
-    seconds_after, runs_after = program_stats(programs)
-    return {name: (seconds_after[name] - seconds[name]) * 1e9 / (runs_after[name] - runs[name]) for name in programs}
+_CROWD_ROUNDS = 5
 
 
 def _beside_a_crowd(programs: dict[str, int], processes: int, goal: float) -> list[Figure]:
     """What a switch costs beside so many processes that wake ten times a second: cold cache lines."""
     with crowd(processes):
         time.sleep(2.0)
-        rounds = [_crowd_cost_ns(programs) for _ in range(_CROWD_ROUNDS)]
+        rounds = [_cost_ns(programs, partial(time.sleep, _CROWD_SECONDS)) for _ in range(_CROWD_ROUNDS)]
     ours = statistics.median(one["on_switch"] for one in rounds)
     ratio = statistics.median(one["on_switch"] / one["empty"] for one in rounds)
     name = f"switch: {processes:,} wakers"
@@ -108,32 +108,35 @@ def _beside_a_crowd(programs: dict[str, int], processes: int, goal: float) -> li
     ]
 
 
+def _pose_as_siblings(accounting: BpfTables) -> str:
+    """Without hyperthreads, let CPUs 0 and 1 pass for siblings: the overlap is worked out at every switch. Says so."""
+    if len(accounting.cpus) == 1 or (accounting.cpus["sibling"] != range(len(accounting.cpus))).any():
+        return "with hyperthreads"
+    accounting.cpus["sibling"][:2] = (1, 0)
+    return "CPUs 0 and 1 posing as siblings"
+
+
 def measure() -> list[Figure]:
-    """Medians over interleaved rounds, and the ratio to the empty program, round by round."""
+    """Medians over interleaved rounds, and the ratio to the empty programs, round by round."""
     before = _STATS.read_text()
     fs = HostFS()
-    accounting = BpfTables(fs, read_topology(fs), find_hierarchy(fs), 32768, 1024)
-    if (accounting.cpus["sibling"] == range(len(accounting.cpus))).all() and len(accounting.cpus) > 1:
-        # No hyperthreads here: let CPUs 0 and 1 pass for siblings, so that the overlap is worked out at every switch.
-        accounting.cpus["sibling"][:2] = (1, 0)
-        siblings = "CPUs 0 and 1 posing as siblings"
-    else:
-        siblings = "with hyperthreads"
-    try:
+    with ExitStack() as held:
+        held.callback(_STATS.write_text, before)
+        reference = held.enter_context(_reference_programs())
+        accounting = BpfTables(fs, read_topology(fs), find_hierarchy(fs), 32768, 1024)
+        held.callback(accounting.close)
+        behind = held.enter_context(_reference_programs())["empty"]
+        programs = {**reference, "on_switch": accounting.loaded.programs["on_switch"], "empty behind": behind}
+        siblings = _pose_as_siblings(accounting)
         _STATS.write_text("1")
-        with _reference_programs() as reference:
-            programs = {"on_switch": accounting.loaded.programs["on_switch"], **reference}
-            _cost_ns(programs)  # warm up
-            rounds = [_cost_ns(programs) for _ in range(_ROUNDS)]
-            beside = [*_beside_a_crowd(programs, 1_000, 6.5), *_beside_a_crowd(programs, 5_000, 8.0)]
-    finally:
-        _STATS.write_text(before)
-        accounting.close()
+        _cost_ns(programs, _pipe)  # warm up
+        rounds = [_cost_ns(programs, _pipe) for _ in range(_ROUNDS)]
+        beside = [*_beside_a_crowd(programs, 1_000, 6.5), *_beside_a_crowd(programs, 5_000, 8.0)]
     median = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     ratio = statistics.median(one["on_switch"] / one["empty"] for one in rounds)
     counted = "with a PMU" if accounting.cycles else "no PMU here"
     return [
-        Figure("switch: empty program", median["empty"], "ns", note="perf bench sched pipe, kernel.bpf_stats_enabled"),
+        Figure("switch: empty program", median["empty"], "ns", note="perf bench sched pipe; mean of the two"),
         Figure("switch: one clock read", median["clock_only"], "ns"),
         Figure("switch: ours", median["on_switch"], "ns", note=f"{counted}, {siblings}"),
         Figure("switch: ours / empty", ratio, "×", 3.3, f"median of {_ROUNDS} rounds"),
