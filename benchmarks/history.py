@@ -17,7 +17,7 @@ import numpy as np
 from tests.fakes import FakeSource, FakeTables, sampler_over
 
 from benchmarks.report import Figure
-from kepler_ebpf.attribution.frame import Frame
+from kepler_ebpf.attribution.frame import Frames
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.history.ring import LIMIT_BYTES, History
 
@@ -44,7 +44,7 @@ class _Machine:
     def history(self, clock: Callable[[], float]) -> History:
         return History(self.sampler, self._kernel, clock=clock, wall=clock)
 
-    def frame(self) -> Frame:
+    def frame(self) -> Frames:
         for pid in self._chance.sample(self._alive, _ROWS // 10):
             self._run(pid)
         self._source.use(np.array([50.0, 5.0]) * _SECONDS, _SECONDS)

@@ -74,7 +74,15 @@ class Machine:
         index = np.flatnonzero(alone + shared)
         hertz = np.full(count, 2e9) if self.hertz is None else self.hertz
         cycles = (alone + shared)[index] * 1e-9 * hertz[index % count]
-        return Slices(index, index // count, alone[index], shared[index], cycles, *np.zeros((2, len(index))))
+        return Slices(
+            np.zeros(len(index), np.intp),
+            index,
+            index // count,
+            alone[index],
+            shared[index],
+            cycles,
+            *np.zeros((2, len(index))),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,9 @@ def collect(
         if sum_first:
             slices = replace(slices, package=np.zeros_like(slices.package))
             dynamic = np.array([dynamic.sum()])
-        split: Split = share(slices, len(dynamic), ratio, by_cycles=by_cycles, by_misses=False)
+        split: Split = share(slices, 1, len(dynamic), ratio, by_cycles=by_cycles, by_misses=False)
         mine = np.zeros(count)
-        np.add.at(mine, slices.index % count, split.charge(np.append(dynamic, 0.0)[np.newaxis])[0])
+        np.add.at(mine, slices.index % count, split.charge(np.append(dynamic, 0.0)[np.newaxis, np.newaxis])[0])
         joules += mine
         peak = np.maximum(peak, mine / seconds)
     return Result(joules, peak)

@@ -61,8 +61,9 @@ static __always_inline int tell(u64 cgroup, u32 removed, u64 path)
 {
 	u32 zero = 0;
 	struct cgroup_event *event = cgroup_event_scratch.lookup(&zero);
+	struct totals *all = sums();
 
-	if (!event || half_at(word_at(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) != HIERARCHY)
+	if (!event || !all || half_at(word_at(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) != HIERARCHY)
 		return 0;
 	event->id = id_of(cgroup);
 	event->removed = removed;
@@ -72,6 +73,7 @@ static __always_inline int tell(u64 cgroup, u32 removed, u64 path)
 		bpf_probe_read_kernel_str(event->path, sizeof(event->path), (void *)path);
 #endif
 	cgroup_events.push(event, BPF_EXIST);
+	count(&all->cgroup_events);
 	return 0;
 }
 

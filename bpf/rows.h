@@ -70,6 +70,7 @@ struct totals {
 	__u64 row_overflow_slices;    /* slices booked to the overflow row because no row was free */
 	__u64 cgroup_overflow_slices; /* likewise for cgroup rows */
 	__u64 dead_rows;	      /* rows marked dead: user space looks for them only when this has grown */
+	__u64 cgroup_events;	      /* cgroups that came and went: likewise */
 };
 
 /* A cgroup that came (with its path, which stays good when the cgroup is long gone) or went (without). */

@@ -114,12 +114,27 @@ class FakeTables:
     def sweep(self) -> None:
         pass
 
+    def look(self) -> None:
+        self.processes.look()
+        self.cgroups.look()
+
+    def tell(self) -> tuple[Slices, Slices]:
+        nowhere = np.empty(0, np.intp)
+        processes, cgroups = (
+            table.tell(table.seen(), nowhere, nowhere, np.empty((len(table.counted), 0), np.uint64))
+            for table in (self.processes, self.cgroups)
+        )
+        return processes, cgroups
+
     def sample(self) -> tuple[Slices, Slices]:
-        slices = []
-        for table in (self.processes, self.cgroups):
-            table.look()
-            slices.append(table.tell(np.empty(0, np.intp), np.empty((len(table.counted), 0), np.uint64)))
-        return slices[0], slices[1]
+        self.look()
+        return self.tell()
+
+    def has_cgroup_events(self) -> bool:
+        return bool(self.events)
+
+    def has_many_dead(self) -> bool:
+        return len(self._dead) > self.processes.capacity // 16
 
     def dead(self) -> NDArray[np.intp]:
         dead, self._dead = np.array(self._dead, np.intp), []
@@ -254,11 +269,11 @@ def sampler_over(
     policy: str = "none",
     fs: HostFS | None = None,
     clock: Callable[[], float] = time.monotonic,
+    batch_seconds: float = 0.0,
 ) -> Sampler:
     """A sampler over these, floors as the sources' domains know them; its frames can be recorded."""
     workloads = workloads or FakeWorkloads()
     table = WorkloadTable(kernel, workloads)
     vms = VirtualMachines(fs or HostFS(), kernel, table)
-    return Sampler(
-        kernel, Meter(sources), table, workloads, vms, SamplerOptions(idle_policy=policy, tell_everyone=True), clock
-    )
+    options = SamplerOptions(idle_policy=policy, tell_everyone=True, batch_seconds=batch_seconds)
+    return Sampler(kernel, Meter(sources), table, workloads, vms, options, clock)

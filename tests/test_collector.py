@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from kepler_ebpf.attribution.frame import Frame
+from kepler_ebpf.attribution.frame import Frames
 from kepler_ebpf.collector import Collector
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.schedule import Schedule
@@ -36,12 +36,12 @@ class World:
         sampler = sampler_over(self.kernel, self.source, workloads=workloads, clock=self.clock)
         self.publisher = Publisher(sampler, self.kernel, workloads, SeriesOptions(), {})
         schedule = Schedule(0.1, 1.0, self.clock())
-        self.frames: list[Frame] = []
+        self.frames: list[Frames] = []
         consumers = (self.fail, self.frames.append)
         self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock, consumers)
         self.collector._thread = threading.current_thread()
 
-    def fail(self, frame: Frame) -> None:
+    def fail(self, frames: Frames) -> None:
         """A consumer of frames that a test may let fail."""
         if self.failing:
             raise RuntimeError("no room")
@@ -97,7 +97,7 @@ def test_a_collector_whose_samples_fail_is_not_alive(monkeypatch: pytest.MonkeyP
     world = World()
     world.tick(1.0)
     world.collector.publish()
-    monkeypatch.setattr(world.kernel, "sample", None)
+    monkeypatch.setattr(world.kernel, "look", None)
     for _ in range(120):
         world.clock.now += 0.1
         with pytest.raises(TypeError):

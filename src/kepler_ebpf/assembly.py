@@ -39,6 +39,8 @@ from .workloads.resolver import WorkloadResolver
 
 log = logging.getLogger(__name__)
 
+_BATCH_SECONDS = 1.0  # as long as a step of the page's history
+
 
 @dataclass(frozen=True)
 class Session:
@@ -58,11 +60,13 @@ class Session:
 
 
 @contextmanager
-def open_session(config: Config, *, drop_privileges: bool = True, tell_everyone: bool = False) -> Iterator[Session]:
+def open_session(
+    config: Config, *, drop_privileges: bool = True, tell_everyone: bool = False, batch_seconds: float = 0.0
+) -> Iterator[Session]:
     """Open all three sources; everything is released at the end.
 
     ``drop_privileges``: give up for good what sampling does not need; a verb that starts other programs must not.
-    ``tell_everyone``: let frames say who is there, whatever the idle policy.
+    ``tell_everyone``, ``batch_seconds``: as in :class:`.attribution.sampler.SamplerOptions`.
     Raises KeplerError.
     """
     privileges.require()
@@ -95,6 +99,7 @@ def open_session(config: Config, *, drop_privileges: bool = True, tell_everyone:
             config.idle_policy,
             config.hyperthread_ratio,
             tell_everyone,
+            batch_seconds,
         )
         sampler = Sampler(tables, meter, table, workloads, VirtualMachines(fs, tables, table), options)
         yield Session(
@@ -141,7 +146,7 @@ class Assembly:
 @contextmanager
 def assemble(config: Config) -> Iterator[Assembly]:
     """A collector ready to start; all it holds is released at the end. Raises KeplerError."""
-    with open_session(config) as session, _books_kept(config, session) as keep:
+    with open_session(config, batch_seconds=_BATCH_SECONDS) as session, _books_kept(config, session) as keep:
         history = History(session.sampler, session.tables)
         yield Assembly(collector_over(session, config, history, keep=keep), history, session.notes)
 

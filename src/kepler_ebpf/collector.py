@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from .attribution.frame import Frame
+from .attribution.frame import Frames
 from .attribution.sampler import Sampler
 from .schedule import Schedule
 from .snapshot.publisher import Publisher
@@ -48,10 +48,10 @@ class Collector:
         schedule: Schedule,
         metrics_interval: float,
         clock: Callable[[], float] = time.monotonic,
-        consumers: Sequence[Callable[[Frame], None]] = (),
+        consumers: Sequence[Callable[[Frames], None]] = (),
         keep: Callable[[], None] = lambda: None,
     ) -> None:
-        """``metrics_interval``: seconds between publications. ``consumers``: take every frame, once it is booked.
+        """``metrics_interval``: seconds between publications. ``consumers``: take all frames, once they are booked.
         ``keep``: keeps the books, at each publication."""
         self.snapshot: Snapshot | None = None
         self._sampler = sampler
@@ -61,7 +61,7 @@ class Collector:
         self._clock = clock
         self._keep = keep
         self._consumers = tuple(consumers)
-        self._failing_consumers: set[Callable[[Frame], None]] = set()
+        self._failing_consumers: set[Callable[[Frames], None]] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -119,17 +119,24 @@ class Collector:
             due = self._schedule.next(self._clock())
 
     def tick(self) -> None:
-        """Take one sample now."""
-        frame = self._sampler.sample()
+        """Take one sample now, and book what is due."""
+        self._sampler.look()
         self._samples += 1
+        if self._sampler.is_due:
+            self._book()
         self._sampled_at = self._clock()
-        self._show(frame)
 
-    def _show(self, frame: Frame) -> None:
-        """Hand a frame on. A consumer that fails costs nobody a sample or a publication; it is logged once."""
+    def _book(self) -> None:
+        """Book what was sampled, and hand the frames on.
+
+        A consumer that fails costs nobody a sample or a publication; it is logged once.
+        """
+        frames = self._sampler.book()
+        if frames is None:
+            return
         for consume in self._consumers:
             try:
-                consume(frame)
+                consume(frames)
             except Exception:
                 if consume not in self._failing_consumers:
                     log.exception("the last minutes cannot be kept: the page and top lack what is now")
@@ -137,6 +144,7 @@ class Collector:
 
     def publish(self) -> None:
         """Make a snapshot of the books and put it in place of the one before."""
+        self._book()
         now = self._clock()
         self._sampler.lifecycle.look_around(now)
         self.snapshot = self._publisher.publish(self._loop(), now, self._sampler.owed_since)

@@ -52,7 +52,7 @@ def test_every_joule_goes_somewhere(machine: tuple[int, tuple[Domain, ...]], dat
             node.source.fail(domain)
         joules = np.array([data.draw(READINGS) for _ in domains])
         before = {name: level.total().copy() for name, level in node.ledger.levels.items()}
-        frame = node.tick(joules)
+        frame = node.tick(joules).last
         reading = frame.reading
         assert frame.measured.sum() == pytest.approx(reading.joules[of_node].sum())
         for name, level in node.ledger.levels.items():

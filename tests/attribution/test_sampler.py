@@ -7,11 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from kepler_ebpf.attribution.frame import Frame
+from kepler_ebpf.attribution.frame import Frames
 from kepler_ebpf.energy.gpu_use import HOLD_SECONDS
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from kepler_ebpf.kernel.source import CgroupEvent
-from kepler_ebpf.kernel.table import Slices
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
 from tests.needs import QUICK
 
@@ -33,22 +32,39 @@ class Node:
     """A sampler over a fake kernel and meter, with a clock of its own."""
 
     def __init__(
-        self, domains: tuple[Domain, ...] = DOMAINS, packages: int = 2, policy: str = "none", **options: object
+        self,
+        domains: tuple[Domain, ...] = DOMAINS,
+        packages: int = 2,
+        policy: str = "none",
+        batch_seconds: float = 0.0,
+        **options: object,
     ) -> None:
         self.now = 0.0
         self.kernel = FakeTables(packages, **options)  # type: ignore[arg-type]
         self.source = FakeGpus(domains)
         self.workloads = FakeWorkloads()
         self.sampler = sampler_over(
-            self.kernel, self.source, workloads=self.workloads, policy=policy, clock=lambda: self.now
+            self.kernel,
+            self.source,
+            workloads=self.workloads,
+            policy=policy,
+            clock=lambda: self.now,
+            batch_seconds=batch_seconds,
         )
         self.table = self.sampler.table
         self.ledger = self.sampler.ledger
 
-    def tick(self, joules: np.ndarray, seconds: float = SECONDS) -> Frame:
+    def tick(self, joules: np.ndarray, seconds: float = SECONDS) -> Frames:
         self.now += seconds
         self.source.use(joules, seconds)
         return self.sampler.sample()
+
+    def look(self, joules: np.ndarray, seconds: float = SECONDS) -> Frames | None:
+        """One sample, booked with others where that is due."""
+        self.now += seconds
+        self.source.use(joules, seconds)
+        self.sampler.look()
+        return self.sampler.book() if self.sampler.is_due else None
 
     def number(self, cgroup: int) -> int:
         return next(n for n, row in self.table.rows.items() if row.workload.container_id == f"c{cgroup}")
@@ -245,7 +261,7 @@ def test_energy_that_could_not_be_read_belongs_to_those_who_ran_meanwhile() -> N
         node.source.fail(0)
         node.tick(np.array([10.0]))
     node.kernel.run(12, 12, 0, 2 * 10**8)
-    frame = node.tick(np.array([20.0]))
+    frame = node.tick(np.array([20.0])).last
     assert [node.process(tgid) for tgid in (10, 11, 12)] == pytest.approx([10.0, 10.0, 20.0])
     assert [node.container(cgroup) for cgroup in (10, 11, 12)] == pytest.approx([10.0, 10.0, 20.0])
     assert frame.covered_seconds[0] == pytest.approx(0.3)
@@ -326,14 +342,14 @@ def test_who_comes_and_goes_while_a_sample_is_taken_is_known(monkeypatch: pytest
     node = Node((package(),), packages=1)
     node.workloads.known[7] = None
     monkeypatch.setattr(node.workloads, "learn_path", lambda cgroup, path: node.workloads.known.pop(cgroup))
-    look = node.kernel.sample
+    look = node.kernel.look
 
-    def late() -> tuple[Slices, Slices]:
+    def late() -> None:
         node.kernel.events += [CgroupEvent(7, False, "/docker/7"), CgroupEvent(7, True, "")]
         node.kernel.run(10, 7, 0, 10**8)
-        return look()
+        look()
 
-    monkeypatch.setattr(node.kernel, "sample", late)
+    monkeypatch.setattr(node.kernel, "look", late)
     node.tick(np.array([5.0]))
     assert node.container(7) == pytest.approx(5.0)
 

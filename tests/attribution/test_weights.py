@@ -13,12 +13,20 @@ PACKAGES = 3
 weights = arrays(np.float64, st.integers(0, 40), elements=st.one_of(st.just(0.0), st.floats(1e-9, 1e15)))
 
 
+def slices(
+    package: np.ndarray, alone_ns: np.ndarray, *, sample: np.ndarray | None = None, **columns: np.ndarray
+) -> Slices:
+    """One row each, in one sample unless it is said otherwise."""
+    nothing, sample = np.zeros(len(package)), np.zeros(len(package), np.intp) if sample is None else sample
+    others = [columns.get(name, nothing) for name in ("shared_ns", "cycles", "misses", "instructions")]
+    return Slices(sample, np.arange(len(package)), package, alone_ns, *others)
+
+
 def attribute(weight: np.ndarray, package: np.ndarray, joules: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Joules per row, and what is left of each package on which nobody ran."""
-    nothing = np.zeros(len(weight))
-    split = share(Slices(np.arange(len(weight)), package, weight, *[nothing] * 4), len(joules), 1.1, False, False)
+    split = share(slices(package, weight), 1, len(joules), 1.1, False, False)
     by_payer = np.append(joules, 0.0)
-    return split.charge(by_payer[np.newaxis])[0], np.where(split.total[:-1] > 0, 0.0, joules)
+    return split.charge(by_payer[np.newaxis, np.newaxis])[0], np.where(split.total[0, :-1] > 0, 0.0, joules)
 
 
 @given(weights, st.randoms(), arrays(np.float64, PACKAGES, elements=st.floats(0, 1e9)))
@@ -75,30 +83,41 @@ def test_dram_goes_by_cache_misses_where_they_are_counted() -> None:
     """Two packages; on the second nobody missed, so its DRAM is shared like its package energy."""
     package = np.array([0, 0, 1, 1])
     time_ns, misses = np.array([1e9, 3e9, 1e9, 1e9]), np.array([9.0, 1.0, 0.0, 0.0])
-    slices = Slices(np.arange(4), package, time_ns, np.zeros(4), np.zeros(4), misses, np.zeros(4))
-    split = share(slices, 2, 1.1, by_cycles=False, by_misses=True)
-    charged = split.charge(np.array([[4.0, 8.0, 0.0], [10.0, 2.0, 0.0], [0.0, 0.0, 0.0]]))
+    split = share(slices(package, time_ns, misses=misses), 1, 2, 1.1, by_cycles=False, by_misses=True)
+    charged = split.charge(np.array([[[4.0, 8.0, 0.0], [10.0, 2.0, 0.0], [0.0, 0.0, 0.0]]]))
     assert charged[0] == pytest.approx([1.0, 3.0, 4.0, 4.0])
     assert charged[1] == pytest.approx([9.0, 1.0, 1.0, 1.0])
 
 
 def test_dram_is_not_weighed_by_what_two_threads_of_a_core_save() -> None:
     """Two rows of equal time, one alone on its core: the core's energy differs, the memory's does not."""
-    slices = Slices(np.arange(2), np.zeros(2, np.intp), np.array([1e9, 0.0]), np.array([0.0, 1e9]), *np.zeros((3, 2)))
-    charged = share(slices, 1, 1.0, by_cycles=False, by_misses=False).charge(np.array([[3.0, 0.0], [2.0, 0.0]]))
+    ran = slices(np.zeros(2, np.intp), np.array([1e9, 0.0]), shared_ns=np.array([0.0, 1e9]))
+    charged = share(ran, 1, 1, 1.0, by_cycles=False, by_misses=False).charge(np.array([[[3.0, 0.0], [2.0, 0.0]]]))
     assert charged.tolist() == [[2.0, 1.0], [1.0, 1.0]]
 
 
 def test_a_row_on_a_cpu_without_a_counter_is_weighed_by_its_time() -> None:
-    slices = Slices(
-        np.arange(3), np.zeros(3, np.intp), np.full(3, 1e9), np.zeros(3), np.array([3e9, 1e9, 0.0]), *np.zeros((2, 3))
-    )
-    charged = share(slices, 1, 1.1, by_cycles=True, by_misses=False).charge(np.array([[6.0, 0.0]]))
+    ran = slices(np.zeros(3, np.intp), np.full(3, 1e9), cycles=np.array([3e9, 1e9, 0.0]))
+    charged = share(ran, 1, 1, 1.1, by_cycles=True, by_misses=False).charge(np.array([[[6.0, 0.0]]]))
     assert charged[0] == pytest.approx([3.0, 1.0, 2.0])
 
 
 def test_what_all_packages_pay_for_is_shared_among_all_rows() -> None:
-    used = share(
-        Slices(np.arange(3), np.array([0, 0, 1]), np.array([1.0, 2.0, 3.0]), *np.zeros((4, 3))), 2, 1.1, False, False
-    ).charge(np.array([[3.0, 5.0, 6.0]]))
+    ran = slices(np.array([0, 0, 1]), np.array([1.0, 2.0, 3.0]))
+    used = share(ran, 1, 2, 1.1, False, False).charge(np.array([[[3.0, 5.0, 6.0]]]))
     assert used[0] == pytest.approx([1.0 + 1.0, 2.0 + 2.0, 5.0 + 3.0])
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_samples_that_are_shared_at_once_are_shared_one_by_one(counted: bool) -> None:
+    """Four samples on two packages, some rows without a counter: as if each were the only one."""
+    chance = np.random.default_rng(1)
+    sample, package = np.sort(chance.integers(0, 4, 40)), chance.integers(0, 2, 40)
+    columns = {"shared_ns": chance.random(40), "cycles": chance.random(40), "misses": chance.random(40)}
+    columns["cycles"][chance.random(40) < 0.3] = 0.0
+    joules = chance.random((4, 3, 3))
+    ran = slices(package, chance.random(40), sample=sample, **columns)
+    at_once = share(ran, 4, 2, 1.1, counted, counted).charge(joules)
+    for number in range(4):
+        alone = share(ran.of(number), 1, 2, 1.1, counted, counted).charge(joules[number : number + 1])
+        assert at_once[:, sample == number] == pytest.approx(alone)

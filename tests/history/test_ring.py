@@ -97,7 +97,7 @@ def test_who_ended_within_a_step_is_in_it_by_name_even_where_its_row_is_another_
 
 
 def test_short_lived_processes_of_one_name_are_one() -> None:
-    world = World(step_seconds=1.25)
+    world = World(step_seconds=1.3)
     world.frame(2.0, runs=((7, 1),))
     for tgid in range(10, 19):
         world.frame(2.0, runs=((tgid, tgid % 2 + 1),))

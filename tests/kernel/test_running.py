@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from kepler_ebpf.kernel import counters, layout
-from kepler_ebpf.kernel.running import running_now
+from kepler_ebpf.kernel.running import look_at, running
 from kepler_ebpf.kernel.table import Table
 
 
@@ -18,9 +18,9 @@ def table(packages: int = 1) -> Table:
 
 def tell(rows: Table, use: int, ran: int) -> dict[tuple[int, int], float]:
     rows.look()
-    running = np.zeros((len(rows.counted), 1), np.uint64)
-    running[0] = ran
-    told = rows.tell(np.array([use]), running)
+    more = np.zeros((len(rows.counted), 1), np.uint64)
+    more[0] = ran
+    told = rows.tell(rows.seen(), np.array([0]), np.array([use]), more)
     return dict(zip(zip(told.index.tolist(), told.package.tolist()), told.alone_ns.tolist()))
 
 
@@ -30,7 +30,7 @@ def test_an_open_slice_is_told_once_and_settled_when_it_ends() -> None:
     assert tell(rows, 2, 100) == {(2, 0): 100.0}
     assert tell(rows, 2, 250) == {(2, 0): 150.0}
     rows.uses["alone_ns"][2] = 200  # it has ended, and was less: the hypervisor took some
-    assert tell(rows, 2, 20) == {(2, 0): 0.0}
+    assert tell(rows, 2, 20) == {}
     assert tell(rows, 2, 70) == {(2, 0): 20.0}
     assert rows.read(np.array([2]))["alone_ns"][0] == 270
 
@@ -49,18 +49,51 @@ def test_what_runs_on_each_cpu() -> None:
     cpus["since_ns"] = (100, 400, 0, 100)
     cpus["task"] = (7, 8, 9, 0)  # the third is being switched, the fourth is idle
     cpus["use"] = (5, 6, 7, 0)
-    running = running_now(cpus, lambda: 1000)
-    assert running.cpu.tolist() == [0, 1]
-    assert running.use.tolist() == [5, 6]
-    assert running.shared_ns.tolist() == [600, 600]
-    assert running.alone_ns.tolist() == [300, 0]
-    assert running.busy_ns.tolist() == [900, 600, 0, 0]
+    first = look_at(cpus, lambda: 1000)
+    assert first.busy_ns.tolist() == [900, 600, 0, 0]
+    cpus["since_ns"][0], cpus["task"][3] = 0, 10
+    found = running([first, look_at(cpus, lambda: 1200)])
+    assert found.look.tolist() == [0, 0, 1, 1]
+    assert found.cpu.tolist() == [0, 1, 1, 3]
+    assert found.use.tolist() == [5, 6, 6, 0]
+    assert found.shared_ns.tolist() == [600, 600, 0, 0]
+    assert found.alone_ns.tolist() == [300, 0, 800, 1100]
 
 
 def test_512_busy_cpus_are_read_as_one() -> None:
     cpus = np.zeros(512, layout.CPU)
     cpus["sibling"], cpus["since_ns"], cpus["task"] = np.arange(512), 1, 1
-    assert len(running_now(cpus, lambda: 10).cpu) == 512
+    assert len(running([look_at(cpus, lambda: 10)]).cpu) == 512
+
+
+def test_several_looks_tell_what_each_would_have_told() -> None:
+    """Rows that come, count and run on two packages; some slices are open, and end for less than was told of them."""
+    chance = np.random.default_rng(1)
+    one_by_one, at_once = table(packages=2), table(packages=2)
+    for _ in range(50):
+        told = []
+        looks, positions, more = [], [], []
+        for look in range(4):
+            use = int(chance.integers(2, 16))
+            for rows in (one_by_one, at_once):
+                rows.rows["tgid"][use // 2] = 1
+            ran = int(chance.integers(0, 100))
+            for rows in (one_by_one, at_once):
+                rows.uses["alone_ns"][use] += np.uint64(ran)
+            open_use, estimate = int(chance.integers(2, 16)), int(chance.integers(0, 200))
+            found = tell(one_by_one, open_use, estimate)
+            told.append({key: value for key, value in found.items() if value})
+            at_once.look()
+            looks.append(look)
+            positions.append(open_use)
+            more.append(estimate)
+        running_then = np.zeros((len(at_once.counted), 4), np.uint64)
+        running_then[0] = more
+        slices = at_once.tell(at_once.seen(), np.array(looks), np.array(positions), running_then)
+        for look in range(4):
+            mine = slices.of(look)
+            whose = zip(mine.index.tolist(), mine.package.tolist())
+            assert dict(zip(whose, mine.alone_ns.tolist())) == told[look]
 
 
 def test_counters_of_cpus_that_are_offline_come_later() -> None:

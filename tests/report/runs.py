@@ -57,12 +57,12 @@ class Recorded:
 
     def tick(self, *joules: float, seconds: float = 0.1) -> Frame:
         """One sample."""
-        frame = self.node.tick(np.array(joules), seconds)
+        frames = self.node.tick(np.array(joules), seconds)
         self._end_ns += round(seconds * 1e9)
-        self.frames.append(frame)
+        self.frames.append(frames.last)
         if self.recorder is not None:
-            self.recorder.add(frame, self._end_ns)
-        return frame
+            self.recorder.add(frames, self._end_ns)
+        return frames.last
 
     def close(self) -> None:
         if self.recorder is not None:

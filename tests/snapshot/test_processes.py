@@ -48,7 +48,8 @@ class World:
         self.rows["cgroup_id"][row] = cgroup
         energy = np.array([[joules], [0.0], [0.0]])
         figures = np.array([joules])
-        self.level.book(Entry(np.array([row], np.intp), energy, figures, figures * 1e6), ONE_SECOND)
+        entry = Entry(np.zeros(1, np.intp), np.array([row], np.intp), energy, figures, figures * 1e6)
+        self.level.book(entry, ONE_SECOND[np.newaxis])
 
     def kill(self, tgid: int) -> None:
         row = np.array([self.row_of.pop(tgid)], np.intp)

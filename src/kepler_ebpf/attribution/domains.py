@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import PACKAGE, WORKLOAD, Floats, set_positions
-from ..energy.meter import Interval, Meter
+from ..energy.meter import Meter
 from ..energy.source import Domain
 from .frame import Layout, Reading
 from .idle import IdleFloor
+from .samples import Sample
 from .weights import split_idle
 
 log = logging.getLogger(__name__)
@@ -77,27 +80,34 @@ class DomainColumns:
         for floor in self._floors:
             floor.hold()
 
-    def read(self, interval: Interval, busy_seconds: Floats, wall_seconds: Floats) -> Reading:
-        """Teach the idle floors, and split the joules of every domain into dynamic and idle.
-
-        ``busy_seconds``, ``wall_seconds``: float64[packages + 1], CPU time in use, and CPU time that there was, since
-        the sample before, by payer.
-        """
+    def read(self, samples: Sequence[Sample]) -> Reading:
+        """Teach the idle floors, and split the joules of every domain into dynamic and idle, sample by sample."""
         self._adopt()
-        joules, seconds, live = interval.joules, interval.seconds, self._meter.live
-        fresh = seconds > 0
-        np.divide(joules, seconds, out=self.watts, where=fresh)  # held where there is no new reading
-        self.watts[~live] = 0.0
-        self._busy += busy_seconds[self._layout.payer]
-        self._wall += wall_seconds[self._layout.payer]
-        for domain in set_positions(fresh & self._layout.is_node).tolist():
-            self._teach(domain, float(seconds[domain]))
-            self._busy[domain] = self._wall[domain] = 0.0
-        return reading(joules, seconds, self.watts.copy(), self.floor_watts.copy(), live, self._layout)
+        shape = (len(samples), len(self._floors))
+        joules, seconds, watts, floor_watts = np.zeros((4, *shape))
+        live = np.zeros(shape, np.bool_)
+        for number, sample in enumerate(samples):
+            known = len(sample.live)  # domains that came later had told nothing
+            joules[number, :known] = sample.interval.joules
+            seconds[number, :known] = sample.interval.seconds
+            live[number, :known] = sample.live
+        power = np.divide(joules, seconds, out=np.zeros(shape), where=seconds > 0)
+        payer = self._layout.payer
+        for number, sample in enumerate(samples):
+            fresh = seconds[number] > 0
+            np.copyto(self.watts, power[number], where=fresh)  # held where there is no new reading
+            self.watts[~live[number]] = 0.0
+            self._busy += sample.busy_seconds[payer]
+            self._wall += sample.wall_seconds[payer]
+            for domain in set_positions(fresh & self._layout.is_node).tolist():
+                self._teach(domain, float(seconds[number, domain]), sample)
+                self._busy[domain] = self._wall[domain] = 0.0
+            watts[number], floor_watts[number] = self.watts, self.floor_watts
+        return reading(joules, seconds, watts, floor_watts, live, self._layout)
 
-    def _teach(self, domain: int, seconds: float) -> None:
+    def _teach(self, domain: int, seconds: float, sample: Sample) -> None:
         if self._layout.is_gpu[domain]:
-            load = self._meter.load(domain)
+            load = sample.gpus[domain].load if domain in sample.gpus else math.nan
         else:
             wall = float(self._wall[domain])
             load = min(float(self._busy[domain]) / wall, 1.0) if wall > 0 else 0.0
@@ -114,13 +124,13 @@ def reading(
     live: NDArray[np.bool_],
     layout: Layout,
 ) -> Reading:
-    """A reading of d domains with its joules split into dynamic and idle; columns as in :class:`.frame.Reading`."""
+    """A reading with its joules split into dynamic and idle; columns as in :class:`.frame.Reading`, of k samples."""
     dynamic, idle = split_idle(joules, floor_watts, seconds)
     found = Reading(joules, seconds, dynamic, idle, watts, floor_watts, live, layout)
     inside = layout.inside
     if len(inside):
         # Core and uncore are inside the package: of what they used, as large a fraction is dynamic.
-        whole, moving = found.by_payer(joules)[PACKAGE], found.by_payer(dynamic)[PACKAGE]
-        ratio = np.divide(moving, whole, out=np.zeros(len(whole)), where=whole > 0)
-        dynamic[inside] = joules[inside] * ratio[layout.payer[inside]]
+        whole, moving = found.by_payer(joules)[:, PACKAGE], found.by_payer(dynamic)[:, PACKAGE]
+        ratio = np.divide(moving, whole, out=np.zeros(whole.shape), where=whole > 0)
+        dynamic[:, inside] = joules[:, inside] * ratio[:, layout.payer[inside]]
     return found

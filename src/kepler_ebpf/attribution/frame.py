@@ -1,13 +1,13 @@
-"""The values that one sample hands on: what the meters said, and who is charged with it.
+"""The values that samples hand on: what the meters said, and who is charged with it.
 
 A frame is all that a consumer ever needs of a sample: the ledger adds frames up, a recorder writes them down, a page
-draws them. Nobody changes one.
+draws them. Several samples are attributed at once, and their frames come as one value. Nobody changes one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,7 +68,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Reading:
-    """What each of d domains used since its previous good reading.
+    """What each of d domains used since its previous good reading: in one sample, or, with k in front, in k samples.
 
     ``joules``, ``seconds``: float64[d]; both 0 where there is no new reading. ``dynamic`` and ``idle``: float64[d], the
     two parts of ``joules``. ``watts``: float64[d], power at the latest reading. ``floor_watts``: float64[d], the idle
@@ -106,66 +106,90 @@ class Reading:
 
     def by_component(self, column: Floats) -> Floats:
         """Sums over the domains that make up the node: float64[3]."""
-        sums: Floats = self.layout.to_node @ column
+        sums: Floats = column @ self.layout.to_node.T
         return sums
 
     def by_payer(self, column: Floats) -> Floats:
         """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
-        return (self.layout.to_payers @ column).reshape(len(WORKLOAD), self.packages + 1)
+        return (column @ self.layout.to_payers.T).reshape(*column.shape[:-1], len(WORKLOAD), self.packages + 1)
 
     def answered(self) -> NDArray[np.bool_]:
         """For which component and payer every live domain has a new reading: bool[2 * (packages + 1)]."""
-        silent = self.layout.to_clocks @ (self.live & (self.seconds <= 0))
+        silent = (self.live & (self.seconds <= 0)) @ self.layout.to_clocks.T
         return np.asarray(silent == 0)
 
-    def gpus(self) -> list[int]:
-        """Positions of the GPUs that used dynamic energy."""
-        found: list[int] = set_positions(self.layout.is_gpu & (self.dynamic > 0)).tolist()
-        return found
+    def of(self, sample: int) -> Reading:
+        """That of one sample of several."""
+        return Reading(
+            self.joules[sample],
+            self.seconds[sample],
+            self.dynamic[sample],
+            self.idle[sample],
+            self.watts[sample],
+            self.floor_watts[sample],
+            self.live[sample],
+            self.layout,
+        )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sample at one level: row ``index[k]`` used ``joules[c, k]``, ``seconds[k]`` and ``cycles[k]``.
+    """Samples at one level: row ``index[k]`` used ``joules[c, k]``, ``seconds[k]`` and ``cycles[k]`` in one of them.
 
-    ``index``: intp[n]; it may name a row more than once. ``joules``: float64[components, n]. ``seconds``, ``cycles``:
-    float64[n], CPU time and cycles.
+    ``sample``: intp[n], in which, ascending. ``index``: intp[n]; it may name a row more than once. ``joules``:
+    float64[components, n]. ``seconds``, ``cycles``: float64[n], CPU time and cycles.
     """
 
+    sample: Indexes
     index: Indexes
     joules: Floats
     seconds: Floats
     cycles: Floats
 
     @classmethod
-    def of_joules(cls, index: Indexes, joules: Floats) -> Entry:
+    def of_joules(cls, sample: Indexes, index: Indexes, joules: Floats) -> Entry:
         """Energy without CPU time."""
         nothing = np.zeros(len(index))
-        return cls(index, joules, nothing, nothing)
+        return cls(sample, index, joules, nothing, nothing)
+
+    def of(self, sample: int) -> Entry:
+        """That of one sample of several."""
+        first, last = self.sample.searchsorted((sample, sample + 1)).tolist()
+        part = slice(first, last)
+        nth = np.zeros(last - first, np.intp)
+        return Entry(nth, self.index[part], self.joules[:, part], self.seconds[part], self.cycles[part])
 
     @classmethod
     def joined(cls, pieces: Sequence[Entry]) -> Entry:
         """All pieces as one. There is at least one."""
         if len(pieces) == 1:
             return pieces[0]
+        sample = np.concatenate([piece.sample for piece in pieces])
+        order = sample.argsort(kind="stable")
         return cls(
-            np.concatenate([piece.index for piece in pieces]),
-            np.concatenate([piece.joules for piece in pieces], axis=1),
-            np.concatenate([piece.seconds for piece in pieces]),
-            np.concatenate([piece.cycles for piece in pieces]),
+            sample[order],
+            np.concatenate([piece.index for piece in pieces])[order],
+            np.concatenate([piece.joules for piece in pieces], axis=1)[:, order],
+            np.concatenate([piece.seconds for piece in pieces])[order],
+            np.concatenate([piece.cycles for piece in pieces])[order],
         )
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What processes and workloads did from one moment to another. ``began``: monotonic seconds."""
+    """What processes and workloads did in one sample or several. ``began``: float64[k], when each began (monotonic
+    seconds)."""
 
-    began: float
+    began: Floats
     processes: Slices
     workloads: Slices
 
     def __len__(self) -> int:
         return len(self.processes.index) + len(self.workloads.index)
+
+    def of(self, sample: int) -> Stretch:
+        """That of one sample of several."""
+        return Stretch(self.began[sample : sample + 1], self.processes.of(sample), self.workloads.of(sample))
 
 
 @dataclass(frozen=True)
@@ -174,7 +198,8 @@ class Frame:
 
     ``seconds``: wall time since the sample before. ``busy_seconds``: CPU time of everybody in it. ``reading``: what the
     meters said. ``ran``: who ran. ``measured``, ``idle``, ``unattributed``: joules by component of ``NODE``,
-    float64[3]. ``watts``: float64[3], power by component at the latest readings. ``process``, ``container``: who is
+    float64[3]. ``watts``: float64[3], power by component at the latest readings. ``covered_seconds``: float64[3], the
+    time that the joules of each component cover (:attr:`Frames.covered_seconds`). ``process``, ``container``: who is
     charged, at either level: ``measured = charged + idle + unattributed`` at both. ``everyone``: all there were, where
     the idle policy or a recorder asks for it. ``departed``: processes whose rows are given back before the next one.
     """
@@ -187,21 +212,74 @@ class Frame:
     idle: Floats
     unattributed: Floats
     watts: Floats
+    covered_seconds: Floats
     process: Entry
     container: Entry
     everyone: Everyone | None = None
     departed: Departed | None = None
 
+
+@dataclass(frozen=True)
+class Frames:
+    """k samples that were attributed at once: as :class:`Frame`, with k in front of every column.
+
+    ``departed``: processes whose rows are given back before the next sample.
+    """
+
+    seconds: Floats
+    busy_seconds: Floats
+    reading: Reading
+    ran: Stretch
+    measured: Floats
+    idle: Floats
+    unattributed: Floats
+    watts: Floats
+    process: Entry
+    container: Entry
+    everyone: Everyone | None = None
+    departed: Departed | None = None
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frame by frame; who departed does so with the last."""
+        for sample in range(len(self) - 1):
+            yield self._of(sample)
+        yield self.last
+
+    @property
+    def last(self) -> Frame:
+        """The frame of the latest sample."""
+        return replace(self._of(len(self) - 1), departed=self.departed)
+
     @cached_property
     def covered_seconds(self) -> Floats:
-        """The time that the joules of each component cover, float64[3]; 0 where there is no new reading.
+        """The time that the joules of each component cover, float64[k, 3]; 0 where there is no new reading.
 
         A counter that is refreshed once a second, or could not be read for a while, gives joules of more time than
         the sample took. Power is joules over this time, so that neither shows as a peak.
         """
-        longest: Floats = (self.reading.layout.to_node * self.reading.seconds).max(axis=1, initial=0.0)
+        by_domain = self.reading.layout.to_node * self.reading.seconds[:, np.newaxis]
+        longest: Floats = by_domain.max(axis=2, initial=0.0)
         np.divide(self.measured, self.watts, out=longest, where=self.watts > 0)
         return longest
+
+    def _of(self, sample: int) -> Frame:
+        return Frame(
+            float(self.seconds[sample]),
+            float(self.busy_seconds[sample]),
+            self.reading.of(sample),
+            self.ran.of(sample),
+            self.measured[sample],
+            self.idle[sample],
+            self.unattributed[sample],
+            self.watts[sample],
+            self.covered_seconds[sample],
+            self.process.of(sample),
+            self.container.of(sample),
+            self.everyone,
+        )
 
 
 @dataclass(frozen=True)

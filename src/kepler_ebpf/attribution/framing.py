@@ -1,4 +1,4 @@
-"""From a reading and the slices it covers to a frame: the same for a live sample and for one that was recorded."""
+"""From readings and the slices they cover to frames: the same for live samples and for those that were recorded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import NODE, WORKLOAD, Component, Indexes
+from ..columns import NODE, WORKLOAD, Component, Floats, Indexes
 from . import charging
 from .charging import GpuUsers
 from .everyone import Everyone, idle_weights
-from .frame import CPU_COMPONENTS, Entry, Frame, Reading
+from .frame import CPU_COMPONENTS, Entry, Frames, Reading
 from .stretches import Stretches
 from .weights import share
 
@@ -44,34 +44,46 @@ def clocks(packages: int) -> int:
 
 
 def settled(reading: Reading) -> NDArray[np.bool_]:
-    """Which clocks have told all there is with this reading: bool[clocks]."""
-    told = np.ones(clocks(reading.packages), np.bool_)
-    told[:-1] = reading.answered()
+    """Which clocks have told, with each sample, all there is: bool[k, clocks]."""
+    told = np.ones((len(reading.joules), clocks(reading.packages)), np.bool_)
+    told[:, :-1] = reading.answered()
     return told
 
 
-def make_frame(
+def _told(reading: Reading) -> NDArray[np.bool_]:
+    """Which clocks have told anything with each sample: bool[k, clocks]."""
+    told = settled(reading)
+    if not told.all():
+        joules = reading.by_payer(reading.joules)
+        of_clock = told[:, :-1].reshape(len(joules), len(CPU_COMPONENTS), -1)
+        for component, clock in enumerate(charging.CLOCK_OF.tolist()):
+            of_clock[:, clock] |= joules[:, component] > 0
+    return told
+
+
+def make_frames(
     rules: Rules,
     stretches: Stretches,
     reading: Reading,
     gpus: Sequence[GpuUsers],
     everyone: Everyone | None,
-    seconds: float,
-    busy_seconds: float,
-) -> Frame:
+    seconds: Floats,
+    busy_seconds: Floats,
+) -> Frames:
     """Share what was read among those who ran since each clock told before.
 
-    ``everyone``: all there are; some idle policies charge those too that did not run. ``seconds``, ``busy_seconds``:
-    wall and CPU time since the frame before. ``stretches`` is not changed.
+    ``stretches``: its latest are of these k samples. ``reading``: of k samples. ``everyone``: all there are; some idle
+    policies charge those too that did not run. ``seconds``, ``busy_seconds``: float64[k], wall and CPU time since the
+    sample before. ``stretches`` is not changed.
     """
     weights = {} if everyone is None else idle_weights(rules.idle_policy, everyone)
-    shape = (len(CPU_COMPONENTS), rules.packages + 1)
+    samples, shape = len(seconds), (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    for told, stretch in stretches.owed():
+    for told, stretch in stretches.owed(_told(reading), settled(reading)):
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {
-            level: share(ran, rules.packages, rules.hyperthread_ratio, rules.by_cycles, rules.by_misses)
+            level: share(ran, samples, rules.packages, rules.hyperthread_ratio, rules.by_cycles, rules.by_misses)
             for level, ran in slices.items()
         }
         bill, anyone = charging.bill(
@@ -82,11 +94,10 @@ def make_frame(
             split, components = splits[level], len(COMPONENTS[level])
             ran = charging.ran(slices[level], split, bool(told[-1]), rules.by_cycles)
             entries += charging.charge(bill, anyone, split, ran, components, rules.overflow[level], weights.get(level))
-    for users in gpus:
-        for level, entries in pieces.items():
-            entries.append(charging.of_gpu(users.rows[level], users.joules, len(COMPONENTS[level])))
+    for level, entries in pieces.items():
+        entries += [charging.of_gpu(users, level, len(COMPONENTS[level])) for users in gpus]
     idle, unattributed = charging.rest(reading, bills, gpus)
-    return Frame(
+    return Frames(
         seconds=seconds,
         busy_seconds=busy_seconds,
         reading=reading,

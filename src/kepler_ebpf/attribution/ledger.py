@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..columns import NODE, Component, Floats, Indexes, set_positions
-from .frame import Entry, Frame
+from .frame import Entry, Frames
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +52,19 @@ class Level:
         return self._end
 
     def book(self, entry: Entry, covered_seconds: Floats) -> None:
-        """Add a frame's entry. ``covered_seconds``: float64[3], the time that each component's joules cover."""
+        """Add frames' entry. ``covered_seconds``: float64[k, 3], the time that each component's joules cover."""
         if not len(entry.index):
             return
         end = self._end = max(self._end, int(entry.index.max()) + 1)
         self.grow(end)
-        watts = np.zeros(end)
+        watts = np.zeros(len(entry.index))
+        per_second = np.divide(1.0, covered_seconds, out=np.zeros(covered_seconds.shape), where=covered_seconds > 0)
         for component in set_positions(np.logical_or.reduce(entry.joules, axis=1)).tolist():
-            used = np.bincount(entry.index, entry.joules[component], end)
-            self.joules[component, :end] += used
-            if component < len(NODE) and covered_seconds[component] > 0:
-                watts += used / covered_seconds[component]
-        np.maximum(self.peak_watts[:end], watts, out=self.peak_watts[:end])
+            self.joules[component, :end] += np.bincount(entry.index, entry.joules[component], end)
+            if component < len(NODE):
+                watts += entry.joules[component] * per_second[entry.sample, component]
+        peaks = np.bincount(entry.sample * end + entry.index, watts, len(per_second) * end).reshape(-1, end).max(axis=0)
+        np.maximum(self.peak_watts[:end], peaks, out=self.peak_watts[:end])
         self.seconds[:end] += np.bincount(entry.index, entry.seconds, end)
         if np.logical_or.reduce(entry.cycles):
             self.cycles[:end] += np.bincount(entry.index, entry.cycles, end)
@@ -139,30 +140,31 @@ class Ledger:
         self._published_charged = {name: level.total()[: len(NODE)] for name, level in self.levels.items()}
         self._published_measured, self._published_busy = self.measured.copy(), self.busy_seconds
 
-    def book(self, frame: Frame) -> None:
-        """Add a frame. One whose levels do not account for what was measured is counted, and logged once."""
-        covered = frame.covered_seconds
-        if len(self.domains) < len(frame.reading.joules):
-            self.domains = np.pad(self.domains, (0, len(frame.reading.joules) - len(self.domains)))
-        self.domains += frame.reading.joules
-        self.floor_watts = frame.reading.floor_watts
-        self.measured += frame.measured
-        self.idle += frame.idle
-        self.unattributed += frame.unattributed
-        self.busy_seconds += frame.busy_seconds
-        self.covered_seconds += covered
-        self.peak_watts = max(self.peak_watts, sum(frame.watts.tolist()))
-        self._seconds += frame.seconds
-        whole = sum(frame.measured.tolist())
-        rest = sum(frame.idle.tolist()) + sum(frame.unattributed.tolist())
-        for name, entry in (("process", frame.process), ("container", frame.container)):
+    def book(self, frames: Frames) -> None:
+        """Add frames. One whose levels do not account for what was measured is counted, and logged once."""
+        covered, reading = frames.covered_seconds, frames.reading
+        if len(self.domains) < reading.joules.shape[1]:
+            self.domains = np.pad(self.domains, (0, reading.joules.shape[1] - len(self.domains)))
+        self.domains += reading.joules.sum(axis=0)
+        self.floor_watts = reading.floor_watts[-1]
+        self.measured += frames.measured.sum(axis=0)
+        self.idle += frames.idle.sum(axis=0)
+        self.unattributed += frames.unattributed.sum(axis=0)
+        self.busy_seconds += float(frames.busy_seconds.sum())
+        self.covered_seconds += covered.sum(axis=0)
+        self.peak_watts = max(self.peak_watts, float(frames.watts.sum(axis=1).max()))
+        self._seconds += float(frames.seconds.sum())
+        whole = frames.measured.sum(axis=1)
+        rest = (frames.idle + frames.unattributed).sum(axis=1)
+        for name, entry in (("process", frames.process), ("container", frames.container)):
             self.levels[name].book(entry, covered)
-            booked = float(np.add.reduce(entry.joules[: len(NODE)], axis=None)) + rest
-            gap = abs(booked - whole) / whole if whole > 0 else abs(booked)
-            if gap > GAP_LIMIT:
-                if not self.gap_exceeded[name]:
-                    log.error("the books of the %s level do not close: relative gap %.3g in one sample", name, gap)
-                self.gap_exceeded[name] += 1
+            booked = np.bincount(entry.sample, entry.joules[: len(NODE)].sum(axis=0), len(frames)) + rest
+            gap = np.abs(booked - whole)
+            np.divide(gap, whole, out=gap, where=whole > 0)
+            exceeded = int(np.count_nonzero(gap > GAP_LIMIT))
+            if exceeded and not self.gap_exceeded[name]:
+                log.error("the books of the %s level do not close: relative gap %.3g in one sample", name, gap.max())
+            self.gap_exceeded[name] += exceeded
 
     def end_publication(self) -> None:
         """Take the mean powers of the publication: of the node, and of every row."""

@@ -58,6 +58,8 @@ class Lifecycle:
 
         To be called between the look at the slices and the question whose they are: whoever ran was told of before.
         """
+        if not self._tables.has_cgroup_events():
+            return
         for event in self._tables.cgroup_events():
             if event.removed:
                 self._removed[event.id] = now

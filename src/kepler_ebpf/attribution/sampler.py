@@ -1,9 +1,9 @@
-"""One sample: read the kernel's tables and the meters, split the joules, book the frame."""
+"""Samples: read the kernel's tables and the meters; then, for several at once, split the joules and book the frames."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,35 +12,44 @@ from ..columns import NODE, WORKLOAD, Floats, Indexes
 from ..energy.gpu_use import HOLD_SECONDS
 from ..energy.meter import Interval, Meter
 from ..kernel.source import OVERFLOW_ROW, KernelTables
+from ..kernel.table import Slices
 from ..workloads.source import Workloads
 from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
 from .everyone import Everyone, counts_everyone
-from .frame import Frame, Reading, Stretch
-from .framing import Rules, clocks, make_frame, settled
+from .frame import Frames, Reading, Stretch
+from .framing import Rules, clocks, make_frames, settled
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
+from .samples import GpuUse, Sample, as_one, gpu_use
 from .stretches import Stretches
 from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO
 from .workload_rows import WorkloadTable
 
 _GPU_LINGER_SECONDS = HOLD_SECONDS + 1.0
+_MOST_SAMPLES = 32
+_MOST_CELLS = 1 << 16  # rows times samples: what is worked out at once has to fit into the caches
 
 
 @dataclass(frozen=True)
 class SamplerOptions:
     """``idle_policy``: who is charged with idle energy (:class:`.framing.Rules`). ``tell_everyone``: let every frame
-    say who is there, whatever the policy: to be charged by another one later."""
+    say who is there, whatever the policy: to be charged by another one later. ``batch_seconds``: about how much time is
+    attributed at once; 0: every sample by itself, as an idle policy that asks who is there makes it, too."""
 
     floors: FloorOptions = field(default_factory=FloorOptions)
     idle_policy: str = "none"
     hyperthread_ratio: float = DEFAULT_HYPERTHREAD_RATIO
     tell_everyone: bool = False
+    batch_seconds: float = 0.0
 
 
 class Sampler:
-    """Everything that happens once per sample. Not thread-safe: one thread samples and publishes.
+    """Takes samples, and books them. Not thread-safe: one thread samples and publishes.
+
+    :meth:`look` only copies counters, and costs little; :meth:`book` does all the rest, for all samples since it was
+    called before. They are attributed one by one all the same: each one's joules to who ran in it.
 
     ``meter``: what is read. ``ledger``: the books. ``rules``: how energy is shared. ``table``: which workload each
     cgroup counts for. ``lifecycle``: births and deaths.
@@ -64,6 +73,7 @@ class Sampler:
         self._vms = vms
         options = options or SamplerOptions()
         self._tells_everyone = options.tell_everyone or counts_everyone(options.idle_policy)
+        self._batch_seconds = 0.0 if counts_everyone(options.idle_policy) else options.batch_seconds
         self._clock = clock
         self._packages = tables.packages
         self._domains = DomainColumns(meter, self._packages, options.floors)
@@ -76,43 +86,77 @@ class Sampler:
             {"process": np.full(self._packages + 1, OVERFLOW_ROW), "container": table.overflow},
         )
         self._stretches = Stretches(clocks(self._packages))
-        self._owed: Interval | None = None  # read but not booked: a sample that failed left it to the next
+        self._samples: list[Sample] = []  # not booked yet
+        self._looks = 0  # at the tables, likewise
+        # A booking, and a sample, that failed leave what was read to the next one.
+        self._owed: Sample | None = None
+        self._interval: Interval | None = None
         self._last = clock()
-        tables.sample()
+        tables.look()
+        tables.tell()
         self._busy = tables.busy_seconds
 
     @property
     def owed_since(self) -> float:
         """Everything that ran before this moment has been charged (monotonic seconds)."""
         began = self._stretches.began
-        return self._last if began is None else began
+        if began is None:
+            return self._samples[0].began if self._samples else self._last
+        return began
 
-    def sample(self) -> Frame:
-        """Take one sample and book it."""
+    def sample(self) -> Frames:
+        """Take one sample and book it, with those that were not booked yet."""
+        self.look()
+        frames = self.book()
+        assert frames is not None
+        return frames
+
+    def look(self) -> None:
+        """Take one sample, to be booked with others."""
         now = self._clock()
-        # Not at the end: until the next sample, the rows that a frame names are still those of who ran.
-        self.lifecycle.settle_processes(now)
-        self.lifecycle.recycle_cgroups(now)
-        processes, cgroups = self._tables.sample()
+        if not self._samples:
+            # Not after the booking: until now, the rows that frames name are still those of who ran.
+            self.lifecycle.settle_processes(now)
+            self.lifecycle.recycle_cgroups(now)
+        self._tables.look()
+        self._looks += 1
         self.lifecycle.follow_cgroups(now)
-        cgroups = self._vms.split(processes, cgroups)
-        workloads = cgroups.at(self.table.of(cgroups.index))
-        # From here on nothing is lost where something fails: slices and joules are owed to the next sample.
-        self._stretches.add(Stretch(self._last, processes, workloads))
-        interval = self._owed = self.meter.read().plus(self._owed)
-        elapsed, self._last = now - self._last, now
-        busy, wall = self._cpu_time(elapsed)
-        reading = self._domains.read(interval, busy, wall)
-        gpus = self._gpu_users(reading)
-        everyone = self._everyone() if self._tells_everyone else None
-        frame = make_frame(self.rules, self._stretches, reading, gpus, everyone, elapsed, float(busy[-1]))
-        self.ledger.book(frame)
-        self._owed = None
-        self._stretches.settle(settled(reading))
+        interval = self._interval = self.meter.read().plus(self._interval)
+        busy, wall = self._cpu_time(now - self._last)
+        self._samples.append(Sample(self._last, now, busy, wall, interval, self.meter.live, self._gpu_uses(interval)))
+        self._last, self._interval = now, None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether samples are to be booked before the next one is taken."""
+        if not self._samples:
+            return False
+        first, latest, count = self._samples[0], self._samples[-1], len(self._samples)
+        return (
+            latest.ended - first.began + latest.seconds / 2 > self._batch_seconds
+            or count >= _MOST_SAMPLES
+            or (count + 1) * self._tables.processes.front() * self._packages > _MOST_CELLS
+            or self._tables.has_many_dead()
+        )
+
+    def book(self) -> Frames | None:
+        """Book the samples that were taken since the last call; None where there are none."""
+        if not self._samples:
+            return None
+        samples, self._samples = self._samples, []
+        if self._owed is not None:
+            samples[0], self._owed = samples[0].plus(self._owed), None
+        try:
+            frames = self._frames(samples)
+            self.ledger.book(frames)
+        except Exception:
+            self._owed = as_one(samples)  # their slices and joules are owed to the next ones
+            raise
+        self._stretches.settle(settled(frames.reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
-        linger = _GPU_LINGER_SECONDS if frame.reading.layout.is_gpu.any() else 0.0
-        departed = self.lifecycle.find_dead(now, self.owed_since - linger)
-        return frame if departed is None else replace(frame, departed=departed)
+        linger = _GPU_LINGER_SECONDS if frames.reading.layout.is_gpu.any() else 0.0
+        departed = self.lifecycle.find_dead(self._last, self.owed_since - linger)
+        return frames if departed is None else replace(frames, departed=departed)
 
     def workloads_of(self, processes: Indexes) -> Indexes:
         """Rows of the container level that these process rows count for: intp[n]."""
@@ -131,6 +175,32 @@ class Sampler:
         """The kernel row, as ``table`` numbers them, that each of these process rows counts for."""
         return self._vms.home(processes)
 
+    def _frames(self, samples: Sequence[Sample]) -> Frames:
+        processes, cgroups = self._told(len(samples))
+        cgroups = self._vms.split(processes, cgroups)
+        workloads = cgroups.at(self.table.of(cgroups.index))
+        # From here on nothing is lost where something fails.
+        self._stretches.add(Stretch(np.array([sample.began for sample in samples]), processes, workloads))
+        reading = self._domains.read(samples)
+        return make_frames(
+            self.rules,
+            self._stretches,
+            reading,
+            self._gpu_users(samples, reading),
+            Everyone(self._tables.processes.used(), *self.table.alive()) if self._tells_everyone else None,
+            np.array([sample.seconds for sample in samples]),
+            np.array([sample.busy_seconds[-1] for sample in samples]),
+        )
+
+    def _told(self, samples: int) -> tuple[Slices, Slices]:
+        """What was done in so many samples. A look whose sample came to nothing is part of an earlier one."""
+        told = self._tables.tell()
+        failed, self._looks = self._looks - samples, 0
+        if not failed:
+            return told
+        processes, cgroups = (replace(one, sample=np.maximum(one.sample - failed, 0)) for one in told)
+        return processes, cgroups
+
     def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
         """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
         now = self._tables.busy_seconds
@@ -141,20 +211,25 @@ class Sampler:
         self._busy = now
         return busy, wall
 
-    def _gpu_users(self, reading: Reading) -> list[GpuUsers]:
-        """For each GPU that used energy: the process rows of its users and their joules."""
-        found = []
-        for domain in reading.gpus():
-            pids, weights = self.meter.users(domain)
-            rows = [self.lifecycle.row_of(pid) for pid in pids.tolist()]
-            known = [position for position, row in enumerate(rows) if row is not None]
-            whole = float(weights.sum())
-            if known and whole > 0:
-                # A user whose row is not to be had leaves its share unattributed.
-                index = np.array([rows[position] for position in known], np.intp)
-                joules = reading.dynamic[domain] * weights[known] / whole
-                found.append(GpuUsers({"process": index, "container": self.workloads_of(index)}, joules))
+    def _gpu_uses(self, interval: Interval) -> dict[int, GpuUse]:
+        """By domain, of each GPU that told something: its load and its users, as they are only known now."""
+        found = {}
+        for domain in self.meter.gpus:
+            if interval.seconds[domain] > 0:
+                pids, weights = self.meter.users(domain)
+                rows = [self.lifecycle.row_of(pid) for pid in pids.tolist()]
+                found[domain] = gpu_use(self.meter.load(domain), rows, weights)
         return found
 
-    def _everyone(self) -> Everyone:
-        return Everyone(self._tables.processes.used(), *self.table.alive())
+    def _gpu_users(self, samples: Sequence[Sample], reading: Reading) -> list[GpuUsers]:
+        """The process rows of GPUs' users and their joules. What has no user that is known stays unattributed."""
+        return [
+            GpuUsers(
+                number,
+                {"process": use.rows, "container": self.workloads_of(use.rows)},
+                reading.dynamic[number, domain] * use.parts,
+            )
+            for number, sample in enumerate(samples)
+            for domain, use in sample.gpus.items()
+            if len(use.rows) and reading.dynamic[number, domain] > 0
+        ]

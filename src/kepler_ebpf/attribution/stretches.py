@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Floats, Indexes
 from ..kernel.table import Slices
 from .frame import Stretch
 
@@ -32,51 +34,91 @@ class Stretches:
 
     @property
     def began(self) -> float | None:
-        """When the oldest sample kept began; None where none is."""
-        return self._kept[0].began if self._kept else None
+        """When the oldest sample began that some clock has not charged; None where there is none."""
+        began = self._began()
+        first = max(int(self._since.min()) - self._first, 0)
+        return float(began[first]) if first < len(began) else None
 
     @property
     def latest(self) -> Stretch:
-        """The newest sample."""
+        """The newest samples."""
         return self._kept[-1]
 
     def add(self, stretch: Stretch) -> None:
-        """Keep a sample."""
+        """Keep samples."""
         self._kept.append(stretch)
         self._slices += len(stretch)
-        while len(self._kept) > 1 and (self._slices > MAX_SLICES or stretch.began - self._kept[0].began > MAX_SECONDS):
+        while len(self._kept) > 1 and (
+            self._slices > MAX_SLICES or stretch.began[-1] - self._kept[0].began[0] > MAX_SECONDS
+        ):
             self._drop()
 
-    def owed(self) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
-        """What ran since each clock was last settled; clocks with the same answer together.
+    def owed(self, told: NDArray[np.bool_], settled: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
+        """Who has to share what the clocks tell with the newest samples; clocks with the same answer together.
 
-        Each item says for which clocks, bool[clocks], and the stretch.
+        ``told``, ``settled``: bool[k, clocks], whether a clock tells anything with a sample, and whether that is all
+        there is. Each item says for which clocks, bool[clocks], and who: ``sample`` of its slices is the one of the k
+        samples with which they are charged.
         """
-        if len(self._kept) == 1:
-            yield np.ones(len(self._since), np.bool_), self._kept[0]  # nothing is owed but the latest sample
+        if len(self._kept) == 1 and settled.all():
+            yield np.ones(len(self._since), np.bool_), self._kept[0]  # nothing is owed but the samples themselves
             return
-        starts = np.maximum(self._since, self._first)
-        for start in np.unique(starts).tolist():
-            kept = list(self._kept)[start - self._first :]
-            if kept:
-                yield starts == start, _joined(kept)
+        everything = self._joined()
+        samples = len(told)
+        before = len(everything.began) - samples
+        starts = np.maximum(self._since - self._first, 0)
+        answers, of_answer = np.unique(np.concatenate((starts[np.newaxis], told, settled)), axis=1, return_inverse=True)
+        for number, answer in enumerate(answers.T):
+            first, spans = int(answer[0]), []
+            for sample in range(samples):
+                end = before + sample + 1
+                if answer[1 + sample]:
+                    spans.append((first, end, sample))
+                if answer[1 + samples + sample]:
+                    first = end
+            clocks = of_answer.reshape(-1) == number
+            yield (
+                clocks,
+                replace(
+                    everything,
+                    processes=_within(everything.processes, spans),
+                    workloads=_within(everything.workloads, spans),
+                ),
+            )
 
-    def settle(self, clocks: NDArray[np.bool_]) -> None:
-        """These clocks have charged everything there is so far."""
-        self._since[clocks] = self._first + len(self._kept)
-        while self._kept and self._since.min() > self._first:
+    def settle(self, settled: NDArray[np.bool_]) -> None:
+        """Which clocks have charged everything with which of the newest samples: bool[k, clocks]."""
+        end = self._first + len(self._began())
+        self._since = np.where(settled.any(axis=0), end - settled[::-1].argmax(axis=0), self._since)
+        while self._kept and self._since.min() >= self._first + len(self._kept[0].began):
             self._drop()
 
     def _drop(self) -> None:
-        self._slices -= len(self._kept.popleft())
-        self._first += 1
+        oldest = self._kept.popleft()
+        self._slices -= len(oldest)
+        self._first += len(oldest.began)
+
+    def _began(self) -> Floats:
+        return np.concatenate([stretch.began for stretch in self._kept]) if self._kept else np.zeros(0)
+
+    def _joined(self) -> Stretch:
+        """All samples kept, numbered from the oldest on."""
+        starts = np.cumsum([0, *(len(stretch.began) for stretch in self._kept)]).tolist()
+        return Stretch(
+            self._began(),
+            _numbered([stretch.processes for stretch in self._kept], starts),
+            _numbered([stretch.workloads for stretch in self._kept], starts),
+        )
 
 
-def _joined(kept: list[Stretch]) -> Stretch:
-    if len(kept) == 1:
-        return kept[0]
-    return Stretch(
-        kept[0].began,
-        Slices.joined([stretch.processes for stretch in kept]),
-        Slices.joined([stretch.workloads for stretch in kept]),
-    )
+def _numbered(many: list[Slices], starts: list[int]) -> Slices:
+    return Slices.joined([replace(one, sample=one.sample + start) for one, start in zip(many, starts)])
+
+
+def _within(slices: Slices, spans: list[tuple[int, int, int]]) -> Slices:
+    """Slices of samples from the first to before the end of each span; their sample is the span's."""
+    bounds = slices.sample.searchsorted([(first, end) for first, end, _ in spans]).reshape(-1, 2)
+    positions: list[Indexes] = [np.arange(first, end) for first, end in bounds.tolist()]
+    sample = np.repeat([sample for _, _, sample in spans], bounds[:, 1] - bounds[:, 0]).astype(np.intp)
+    take = np.concatenate(positions) if positions else np.zeros(0, np.intp)
+    return replace(slices.take(take), sample=sample)

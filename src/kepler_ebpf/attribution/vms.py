@@ -79,7 +79,7 @@ class VirtualMachines:
             self._readers[-1].start()
 
     def split(self, processes: Slices, cgroups: Slices) -> Slices:
-        """``cgroups`` with the slices of virtual machines taken out of their cgroup's and put behind them.
+        """``cgroups`` with the slices of virtual machines taken out of their cgroup's and put behind them, by sample.
 
         The process table may show a slice one sample before the cgroup table does. The difference waits in ``_owed``,
         so no cgroup goes negative and totals do not change.
@@ -87,13 +87,15 @@ class VirtualMachines:
         if not self._owed:
             return cgroups
         figures = np.stack([getattr(cgroups, name) for name in COUNTERS])
-        parts, index, packages = [figures], [], []
+        parts, index, packages, samples = [figures], [], [], []
         for position in np.flatnonzero(self._taken[processes.index]).tolist():
             row, package = int(processes.index[position]), int(processes.package[position])
             owed = self._owed[row][:, package]
             owed += [getattr(processes, name)[position] for name in COUNTERS]
             home = np.flatnonzero(
-                (cgroups.index == self._processes.rows["cgroup_row"][row]) & (cgroups.package == package)
+                (cgroups.index == self._processes.rows["cgroup_row"][row])
+                & (cgroups.package == package)
+                & (cgroups.sample == processes.sample[position])
             )
             if len(home):
                 moved = np.minimum(owed, figures[:, home[0]])
@@ -102,11 +104,15 @@ class VirtualMachines:
                 parts.append(moved[:, np.newaxis])
                 index.append(self._offset + row)
                 packages.append(package)
-        return Slices(
+                samples.append(processes.sample[position])
+        all_samples = np.concatenate([cgroups.sample, np.array(samples, np.intp)])
+        split = Slices(
+            all_samples,
             np.concatenate([cgroups.index, np.array(index, np.intp)]),
             np.concatenate([cgroups.package, np.array(packages, np.intp)]),
             *np.concatenate(parts, axis=1),
         )
+        return split.take(all_samples.argsort(kind="stable"))
 
     def home(self, rows: Indexes) -> Indexes:
         """Kernel rows of these processes in ``WorkloadTable``: own ones for virtual machines, else their cgroup's."""

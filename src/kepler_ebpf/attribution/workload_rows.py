@@ -57,15 +57,18 @@ class WorkloadTable:
         A cgroup that is not known yet counts for whoever it is inside of, and is asked for again the next time it runs.
         """
         numbers = self._number_of[kernel_rows]
-        for position in np.flatnonzero(numbers < 0).tolist():
-            kernel_row = int(kernel_rows[position])
-            cgroup = int(self._ids[kernel_row])
-            workload = self._workloads.identify(cgroup)
-            if workload is None:
-                numbers[position] = self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self._system)
-            else:
-                numbers[position] = self.assign(kernel_row, workload)
+        unknown = numbers < 0
+        if unknown.any():
+            rows, of_row = np.unique(kernel_rows[unknown], return_inverse=True)
+            numbers[unknown] = np.array([self._look_up(row) for row in rows.tolist()], np.intp)[of_row]
         return numbers
+
+    def _look_up(self, kernel_row: int) -> int:
+        cgroup = int(self._ids[kernel_row])
+        workload = self._workloads.identify(cgroup)
+        if workload is None:
+            return self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self._system)
+        return self.assign(kernel_row, workload)
 
     def number_of(self, workload: Workload) -> int | None:
         """The row of a workload; None where it has none yet."""

@@ -31,6 +31,7 @@ OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
 _PUBLICATION_SECONDS = 1.0
 _HOLD_SECONDS = 2.0
+_BATCH_SECONDS = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         raise UsageError(f"--duration: {arguments.duration!r} will not do: expected {error}") from None
     user = invoking_user(environment) if arguments.command else None
     set_up_logging("warning", config.log_format)
-    with open_session(config, drop_privileges=not arguments.command, tell_everyone=True) as session:
+    with open_session(
+        config, drop_privileges=not arguments.command, tell_everyone=True, batch_seconds=_BATCH_SECONDS
+    ) as session:
         for note in session.notes:
             print(f"kepler-ebpf: {note}", file=sys.stderr)
         info = {"node": platform.node(), "version": __version__, **session.info}
@@ -101,8 +104,9 @@ def _record(
             # Asked before the sample is taken, so that the last one covers all that the command did.
             over = bool(told) or (duration is not None and now - began >= duration)
             over = over or (child is not None and child.status() is not None)
-            frame = session.sampler.sample()
-            is_full = recorder.add(frame, time.time_ns())
+            session.sampler.look()
+            frames = session.sampler.book() if over or session.sampler.is_due else None
+            is_full = frames is not None and recorder.add(frames, time.time_ns())
             if over:
                 recorder.flush()
             if over or is_full:

@@ -32,6 +32,7 @@ from ..stat.usage import ENERGY, Usage
 OVER_BUDGET = 121
 """Exit code of a command that used more than ``--max-joules``: none that shells, env, timeout or xargs have."""
 # Nobody's name is shown, so nobody is asked for names.
+_BATCH_SECONDS = 0.1
 _NO_NAMES = {"kubelet_url": "off", "cri_socket": "off", "docker_socket": "off", "podman_socket": "off"}
 
 OPERANDS = "[-- COMMAND [ARGUMENT]...]"
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = _config(arguments, environment, request)
     set_up_logging("warning", config.log_format)
     with _opened(arguments.output) as output, _opened(arguments.json) as json_file:
-        with open_session(config, drop_privileges=not request.commands) as session:
+        with open_session(config, drop_privileges=not request.commands, batch_seconds=_BATCH_SECONDS) as session:
             signals = Signals()
             try:
                 probe = Probe(

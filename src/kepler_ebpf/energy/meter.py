@@ -31,7 +31,7 @@ class Interval:
 
 
 class Meter:
-    """Reads every source and takes the differences. ``domains`` only grows."""
+    """Reads every source and takes the differences. ``domains`` only grows; ``gpus``: positions of GPUs in it."""
 
     def __init__(self, sources: Sequence[EnergySource]) -> None:
         self.sources = tuple(sources)
@@ -50,6 +50,7 @@ class Meter:
                 self._order.append((number, position))
                 self.domains += (source.domains[position],)
             self._lengths[number] = len(source.domains)
+        self.gpus = tuple(place for place, domain in enumerate(self.domains) if domain.component == "gpu")
         starts = np.concatenate(([0], np.cumsum(self._lengths)))
         self._take = np.array([starts[number] + position for number, position in self._order], np.intp)
 

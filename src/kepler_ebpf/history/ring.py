@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..attribution.frame import Departed, Frame
+from ..attribution.frame import Departed, Frames
 from ..attribution.sampler import Sampler
 from ..columns import NODE, Floats
 from ..energy.figures import LIVE_SECONDS
@@ -21,11 +21,11 @@ _STEP_BYTES = 1800
 
 
 class History:
-    """Fed with every frame by the sampler's thread; ``steps`` is replaced as a whole, never changed, and anyone may
+    """Fed with all frames by the sampler's thread; ``steps`` is replaced as a whole, never changed, and anyone may
     read it.
 
-    A frame costs some additions of small arrays. At the end of a step the ledger's columns are compared with what they
-    were when it began, so no row is looked at in between.
+    Frames cost some additions of small arrays. At the end of a step the ledger's columns are compared with what they
+    were when it began, so no row is looked at in between; it ends with the frames that were booked together.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class History:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """``step_seconds``: 0 makes every frame a step. ``steps``: how many are held. ``kept``: how many processes, and
-        containers, a step tells apart; ``resting``: those that used nothing in it included. ``limit_bytes``: beyond it
-        the oldest steps go earlier."""
+        """``step_seconds``: 0 makes a step of all frames that are booked together. ``steps``: how many are held.
+        ``kept``: how many processes, and containers, a step tells apart; ``resting``: those that used nothing in it
+        included. ``limit_bytes``: beyond it the oldest steps go earlier."""
         self.steps: tuple[Step, ...] = ()
         self.length, self.step_seconds = steps, step_seconds
         self._limit_bytes = limit_bytes
@@ -66,28 +66,28 @@ class History:
         people = self._processes.nbytes + self._containers.nbytes
         return self._column_bytes + _STEP_BYTES * len(self.steps) + people
 
-    def add(self, frame: Frame) -> None:
-        """Take a frame, after it was booked."""
-        self._covered += frame.covered_seconds
-        self._add_domains(frame)
-        # Their rows may have been others' in this frame already.
+    def add(self, frames: Frames) -> None:
+        """Take frames, after they were booked."""
+        self._covered += frames.covered_seconds.sum(axis=0)
+        self._add_domains(frames)
+        # Their rows may have been others' in these frames already.
         if self._leaving is not None:
             self._processes.settle(self._leaving)
-        self._leaving = frame.departed
+        self._leaving = frames.departed
         now = self._clock()
-        if now < self._due:
+        if now + frames.seconds.sum() / 2 < self._due:  # another turn would end further from when it is due
             return
         # A meter that answers less often than a step is long: the step ends with its answer, or without it at last.
         waited = now - self._due > LIVE_SECONDS
         if waited or (self._covered.any() and not (self._read & (self._covered <= 0)).any()):
             self._end(now)
 
-    def _add_domains(self, frame: Frame) -> None:
-        more = len(frame.reading.joules) - self._domains.shape[1]
+    def _add_domains(self, frames: Frames) -> None:
+        more = frames.reading.joules.shape[1] - self._domains.shape[1]
         if more:
             self._domains = np.pad(self._domains, ((0, 0), (0, more)))
-        self._domains[0] += frame.reading.joules
-        self._domains[1] += frame.reading.seconds
+        self._domains[0] += frames.reading.joules.sum(axis=0)
+        self._domains[1] += frames.reading.seconds.sum(axis=0)
 
     def _begin(self, now: float) -> None:
         self._began = now

@@ -6,27 +6,39 @@ Nobody is interrupted to learn it. Each CPU's row says since when its open slice
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import set_positions
-from .table import Table, Words
+from .table import Words
+
+
+class CpuLook(NamedTuple):
+    """The CPUs' rows at one moment.
+
+    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy. ``elapsed_ns``: uint64[cpus], for how long a slice of a task
+    has been open, 0 where none is. ``busy_ns``: uint64[cpus], CPU time of each CPU until then.
+    """
+
+    time_ns: int
+    rows: NDArray[np.void]
+    elapsed_ns: Words
+    busy_ns: Words
 
 
 @dataclass(frozen=True)
 class Running:
-    """The open slices of the CPUs that run something.
+    """The slices that were open at some looks, in their order.
 
-    ``time_ns``: when (CLOCK_MONOTONIC). ``busy_ns``: uint64[cpus], CPU time of each CPU until then. ``cpu``,
-    ``since_ns``: where, and since when, intp[n] and uint64[n]. ``use``, ``cgroup_use``: intp[n], positions of their
-    owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall clock.
+    ``look``, ``cpu``, ``since_ns``: in which, where, and since when, intp[n], intp[n] and uint64[n]. ``use``,
+    ``cgroup_use``: intp[n], positions of their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall
+    clock.
     """
 
-    time_ns: int
-    busy_ns: Words
+    look: NDArray[np.intp]
     cpu: NDArray[np.intp]
     since_ns: Words
     use: NDArray[np.intp]
@@ -35,8 +47,8 @@ class Running:
     shared_ns: Words
 
 
-def running_now(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> Running:
-    """Read the open slices from the CPUs' rows.
+def look_at(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> CpuLook:
+    """Read the CPUs' rows.
 
     Read them after the tables: what a table has of a slice is then never here too. A row that changes while it is
     read is left out: its slice has only just begun. ``since_ns`` is 0 while the kernel changes a row, and another
@@ -45,32 +57,40 @@ def running_now(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monot
     since = cpus["since_ns"].copy()
     rows = cpus.copy()
     now = clock_ns()
-    open_ = (since != 0) & (rows["task"] != 0) & (cpus["since_ns"] == since) & (since < now)
-    elapsed = (np.uint64(now) - since) * open_
-    busy = rows["busy_ns"] + elapsed
-    cpu = set_positions(open_)
-    mine = rows[cpu]
-    sibling = np.minimum(mine["sibling"], len(cpus) - 1)
-    elapsed, before = elapsed[cpu], mine["sibling_busy_ns"]
-    of_sibling = np.maximum(busy[sibling], before) - before
+    is_open = (since != 0) & (rows["task"] != 0) & (cpus["since_ns"] == since) & (since < now)
+    elapsed = (np.uint64(now) - since) * is_open
+    return CpuLook(now, rows, elapsed, rows["busy_ns"] + elapsed)
+
+
+def running(looks: Sequence[CpuLook]) -> Running:
+    """The slices that were open then."""
+    elapsed = np.array([one.elapsed_ns for one in looks])
+    busy = np.array([one.busy_ns for one in looks])
+    look, cpu = elapsed.nonzero()
+    mine = np.array([one.rows for one in looks])[look, cpu]
+    sibling = np.minimum(mine["sibling"], elapsed.shape[1] - 1)
+    elapsed, before = elapsed[look, cpu], mine["sibling_busy_ns"]
+    of_sibling = np.maximum(busy[look, sibling], before) - before
     shared = np.minimum(of_sibling, elapsed) * (sibling != cpu)
     use, cgroup_use = mine["use"].astype(np.intp), mine["cgroup_use"].astype(np.intp)
-    return Running(now, busy, cpu, since[cpu], use, cgroup_use, elapsed - shared, shared)
+    return Running(look, cpu, mine["since_ns"], use, cgroup_use, elapsed - shared, shared)
 
 
-def figures(running: Running, processes: Table) -> Words:
-    """What the open slices have used, uint64[counted, n] in the order of ``processes.counted``.
+def figures(open_slices: Running, seen: Words) -> Words:
+    """What the open slices have used, uint64[counted, n]. ``seen``: what the looks saw of the processes' uses.
 
     Counters cannot be read from here: each process is taken to go on as it has been so far; one that has not ended a
-    slice yet, as the others that run now do.
+    slice yet, as the others that run then do.
     """
-    times = np.array((running.alone_ns, running.shared_ns))
-    if len(processes.counted) == len(times):
+    times = np.array((open_slices.alone_ns, open_slices.shared_ns))
+    if len(seen) == len(times):
         return times
     elapsed = times.sum(axis=0).astype(np.float64)
-    seen = processes.seen(running.use).astype(np.float64)
-    time_ns, counted = seen[0] + seen[1], seen[2:]
-    whole = time_ns.sum()
-    mean = counted.sum(axis=1) / whole if whole > 0 else np.zeros(len(counted))
-    rates = np.where(time_ns > 0, counted / np.maximum(time_ns, 1.0), mean[:, np.newaxis])
+    known = np.minimum(open_slices.use, seen.shape[2] - 1)
+    before = seen[:, open_slices.look, known] * (open_slices.use == known)
+    time_ns, counted = (before[0] + before[1]).astype(np.float64), before[2:].astype(np.float64)
+    whole = np.bincount(open_slices.look, time_ns, seen.shape[1])
+    mean = np.array([np.bincount(open_slices.look, column, seen.shape[1]) for column in counted])
+    np.divide(mean, whole, out=mean, where=whole > 0)  # where nobody has any time nobody has any count
+    rates = np.where(time_ns > 0, counted / np.maximum(time_ns, 1.0), mean[:, open_slices.look])
     return np.concatenate((times, (rates * elapsed).astype(np.uint64)))

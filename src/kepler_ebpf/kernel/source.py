@@ -62,12 +62,21 @@ class KernelTables(Protocol):
     def cpus_per_package(self) -> NDArray[np.intp]:
         """How many CPUs are online now, intp[packages]."""
 
-    def sample(self) -> tuple[Slices, Slices]:
-        """What processes and cgroups did since the last call, slices that are still open included."""
+    def look(self) -> None:
+        """Read all counters as they are now, open slices included, for :meth:`tell`."""
+
+    def tell(self) -> tuple[Slices, Slices]:
+        """What processes and cgroups did from look to look since the last call, slices that were open included."""
+
+    def has_cgroup_events(self) -> bool:
+        """Whether :meth:`cgroup_events` has something to tell."""
+
+    def has_many_dead(self) -> bool:
+        """Whether so many processes have ended that their rows are wanted back soon."""
 
     @property
     def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest sample."""
+        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest look."""
 
     @property
     def sampled_ns(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,14 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Slices:
-    """What the rows that ran during one sample did in it; the rows that did not run are not mentioned.
+    """What the rows that ran did in one sample or several; the rows that did not run are not mentioned.
 
-    ``index``: intp[n], positions in the table; a row is there once for each package it ran on. ``package``: intp[n],
-    rank of the package. ``alone_ns``, ``shared_ns``, ``cycles``, ``misses``, ``instructions``: float64[n], growth since
-    the sample before.
+    ``sample``: intp[n], in which, counted from 0, ascending. ``index``: intp[n], positions in the table; a row is there
+    once for each package it ran on in a sample. ``package``: intp[n], rank of the package. ``alone_ns``, ``shared_ns``,
+    ``cycles``, ``misses``, ``instructions``: float64[n], growth since the sample before.
     """
 
+    sample: NDArray[np.intp]
     index: NDArray[np.intp]
     package: NDArray[np.intp]
     alone_ns: NDArray[np.float64]
@@ -38,13 +39,26 @@ class Slices:
 
     def at(self, index: NDArray[np.intp]) -> Slices:
         """The same slices, counted for other rows."""
-        times = self.alone_ns, self.shared_ns
-        return Slices(index, self.package, *times, self.cycles, self.misses, self.instructions)
+        return replace(self, index=index)
+
+    def of(self, sample: int) -> Slices:
+        """Those of one sample, as if it were the only one."""
+        found = self.take(slice(*self.sample.searchsorted((sample, sample + 1)).tolist()))
+        return replace(found, sample=np.zeros(len(found.sample), np.intp))
+
+    def take(self, positions: NDArray[np.intp] | slice) -> Slices:
+        """The slices at these positions."""
+        return Slices(*(getattr(self, name)[positions] for name in _COLUMNS))
 
     @classmethod
     def joined(cls, many: Sequence[Slices]) -> Slices:
         """All slices of several samples, one behind the other."""
-        return cls(*(np.concatenate([getattr(one, name.name) for one in many]) for name in fields(cls)))
+        return (
+            many[0] if len(many) == 1 else cls(*(np.concatenate([getattr(one, n) for one in many]) for n in _COLUMNS))
+        )
+
+
+_COLUMNS = tuple(field.name for field in fields(Slices))
 
 
 def counted_columns(cycles: bool, misses: bool, instructions: bool) -> tuple[str, ...]:
@@ -76,13 +90,11 @@ class Table:
         self._key = rows[key]
         self._free = free_rows
         self._front = reserved
-        self._end = 0  # of the uses that the latest look saw
         self.counted = tuple(name for name in COUNTERS if name in counted)
         self._places = [COUNTERS.index(name) for name in self.counted]
         self._columns = [uses[name] for name in self.counted]
-        self._seen: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
+        self._looks: list[Words] = []  # [counted, uses] each, since the latest tell
         self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
-        self._flags = np.zeros((2, len(uses)), np.bool_)
         self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
 
     @property
@@ -108,43 +120,46 @@ class Table:
         return set_positions(self._key[: self.front()] != 0)  # a copy: the kernel may write meanwhile
 
     def look(self) -> None:
-        """Read what changed. Each word is read once; the kernel may be writing a slice at that moment: what is not
-        seen now is seen next time."""
-        self._end = self.front() * self.packages
-        flags = self._flags[:, : self._end]
-        for column, seen, changed in zip(self._columns, self._seen, flags):
-            np.not_equal(column[: self._end], seen[: self._end], out=changed)
-        index = set_positions(np.logical_or(flags[0], flags[1], out=flags[0]))
-        for column, seen in zip(self._columns, self._seen):
-            seen[index] = column[index]
+        """Read the counters as they are now, for :meth:`tell`. Each word is read once; the kernel may be writing a
+        slice at that moment: what is not seen now is seen next time."""
+        end = self.front() * self.packages
+        seen = np.empty((len(self._columns), end), np.uint64)
+        for place, column in zip(seen, self._columns):
+            place[:] = column[:end]
+        self._looks.append(seen)
 
-    def seen(self, positions: NDArray[np.intp]) -> Words:
-        """Counters of these uses at the latest look, uint64[counted, n]."""
-        return self._seen.take(positions, axis=1)
+    def seen(self) -> Words:
+        """Counters of the uses at each look since the latest :meth:`tell`, uint64[counted, looks, uses]."""
+        if len(self._looks) == 1:
+            return self._looks[0][:, np.newaxis]
+        seen = np.zeros((len(self._columns), len(self._looks), self._looks[-1].shape[1]), np.uint64)
+        for number, look in enumerate(self._looks):
+            seen[:, number, : look.shape[1]] = look  # a row that came later had counted nothing
+        return seen
 
-    def tell(self, positions: NDArray[np.intp], running: Words) -> Slices:
-        """What every row did since the last call: what the latest look saw, and what slices that were open then add.
+    def tell(self, seen: Words, look: NDArray[np.intp], positions: NDArray[np.intp], running: Words) -> Slices:
+        """What every row did from look to look since the last call, slices that were open included.
 
-        ``positions``: intp[n], their uses; ``running``: uint64[counted, n]. What an open slice adds is an estimate.
-        Where the slice turns out to be less when it ends, the row tells nothing until it has come to what was told
-        already: no total falls, none is counted twice.
+        ``seen``: as :meth:`seen` has it; it is changed. ``look``, ``positions``: intp[n], when slices were open, and
+        their uses; ``running``: uint64[counted, n], what they add. That is an estimate. Where a slice turns out to be
+        less when it ends, the row tells nothing until it has come to what was told already: no total falls, none is
+        counted twice.
         """
-        flags = self._flags[0, : self._end]
-        within = positions < self._end
-        positions, running = positions[within], running[:, within]
-        flags[positions] = True
-        index = set_positions(flags)
-        total, told = self._seen.take(index, axis=1), self._told.take(index, axis=1)
-        if len(positions):
-            at = index.searchsorted(positions)
-            for column, more in zip(total, running):
-                np.add.at(column, at, more)
-        np.maximum(total, told, out=total)
-        self._told[:, index] = total
-        grown = np.zeros((len(COUNTERS), len(index)))
-        grown[self._places] = total - told
-        row, package = (index, np.zeros(len(index), np.intp)) if self.packages == 1 else divmod(index, self.packages)
-        return Slices(row, package, *grown)
+        counted, _, end = seen.shape
+        within = positions < end
+        at = look[within] * end + positions[within]
+        for column, more in zip(seen.reshape(counted, -1), running):
+            np.add.at(column, at, more[within])
+        total = np.concatenate((self._told[:, np.newaxis, :end], seen), axis=1)
+        np.maximum.accumulate(total, axis=1, out=total)
+        growth = total[:, 1:] - total[:, :-1]
+        self._looks = []
+        self._told[:, :end] = total[:, -1]
+        sample, use = np.logical_or.reduce(growth, axis=0).nonzero()
+        grown = np.zeros((len(COUNTERS), len(use)))
+        grown[self._places] = growth[:, sample, use]
+        row, package = (use, np.zeros(len(use), np.intp)) if self.packages == 1 else divmod(use, self.packages)
+        return Slices(sample, row, package, *grown)
 
     def read(self, index: NDArray[np.intp]) -> NDArray[np.void]:
         """A copy of these rows, with all that was told of them on all packages, as the fields of ``COUNTERS``."""
@@ -156,12 +171,12 @@ class Table:
         return rows
 
     def recycle(self, index: NDArray[np.intp]) -> None:
-        """Give rows back to the kernel, cleared. Nothing may refer to them any more. Raises OSError."""
+        """Give rows back to the kernel, cleared. Nothing may refer to them any more, and no look may be untold. Raises
+        OSError."""
         if len(index):
             uses = self.uses_of(index)
             self.rows[index] = np.zeros((), self.rows.dtype)
             self.uses[uses] = np.zeros((), self.uses.dtype)
-            self._seen[:, uses] = 0
             self._told[:, uses] = 0
             self._push(np.sort(index)[::-1].tolist())
 

@@ -17,12 +17,10 @@ from . import counters, layout, procfs
 from .cgroup_events import take_events
 from .cpus import Cpus
 from .launch import Loaded, load_programs
-from .running import Running, figures, running_now
+from .looks import Looks
 from .sizes import hints, packages_told_apart
 from .source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, CgroupEvent
 from .table import Slices, Table, counted_columns, map_rows
-
-_LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
 
 
 class BpfTables:
@@ -30,7 +28,6 @@ class BpfTables:
 
     ``processes``, ``cgroups``: the tables. ``packages``: how many packages they tell apart. ``topology``: the CPUs, as
     of the latest :meth:`follow_topology`. ``cycles``, ``misses``, ``instructions``: whether those are counted.
-    ``busy_seconds``, ``sampled_ns``: as in :class:`.source.KernelTables`.
     """
 
     def __init__(
@@ -51,8 +48,7 @@ class BpfTables:
         any meter tells packages apart; otherwise all CPUs count as one package.
         """
         self.packages = packages_told_apart(topology, rows) if by_package else 1
-        self._known_dead = 0
-        self._checked = np.zeros(topology.cpus, np.uint64)  # since when a slice ran that was looked at, by CPU
+        self._known_dead = self._known_events = 0
         self._proc = procfs.Processes(fs)
         self._hierarchy = hierarchy
         every_cpu = range(topology.cpus)
@@ -97,7 +93,7 @@ class BpfTables:
             program = self.loaded.programs.get("open_slice")
             self._cpus = Cpus(fs, topology, self.packages, self.cpus, list(self._counters.values()), program)
             self._cpus.start()
-            self._look_at_cpus()
+            self._looks = Looks(self.processes, self.cgroups, self._cpus)
         except OSError as error:
             self.close()
             raise KeplerError(f"cannot set up the BPF maps: {error}") from error
@@ -144,47 +140,28 @@ class BpfTables:
 
     # -- the sample -------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Read all counters as they are now, open slices included, for :meth:`tell`."""
+        self._looks.look()
+
+    def tell(self) -> tuple[Slices, Slices]:
+        """What processes and cgroups did from look to look since the last call, slices that were open included."""
+        return self._looks.tell()
+
     def sample(self) -> tuple[Slices, Slices]:
-        """What processes and cgroups did since the last call, slices that are still open included."""
-        self.processes.look()
-        self.cgroups.look()
-        running = self._look_at_cpus()
-        of_kernel = self._of_kernel(running)
-        if of_kernel.any() and self._check_kernel_threads(running, of_kernel):
-            running = self._look_at_cpus()
-            of_kernel = self._of_kernel(running)
-        used = figures(running, self.processes) * self._believed(running, of_kernel)
-        return self.processes.tell(running.use, used), self.cgroups.tell(running.cgroup_use, used)
+        """Look, and tell what was done since the last call."""
+        self.look()
+        return self.tell()
 
-    def _look_at_cpus(self) -> Running:
-        running = running_now(self.cpus)
-        self.busy_seconds, self.sampled_ns = self._cpus.busy_seconds(running.busy_ns), running.time_ns
-        return running
+    @property
+    def busy_seconds(self) -> NDArray[np.float64]:
+        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest look."""
+        return self._looks.busy_seconds
 
-    def _check_kernel_threads(self, running: Running, of_kernel: NDArray[np.bool_]) -> bool:
-        """Look what really runs where a kernel thread seems to run for long; whether there was anything to look at.
-
-        A switch away from it may not have been told. No slice is looked at twice.
-        """
-        long = running.alone_ns + running.shared_ns > _LONG_NS
-        suspect = of_kernel & long & (self._checked[running.cpu] != running.since_ns)
-        if not suspect.any():
-            return False
-        self._checked[running.cpu[suspect]] = running.since_ns[suspect]
-        self._cpus.open_slices(running.cpu[suspect].tolist())
-        return True
-
-    def _of_kernel(self, running: Running) -> NDArray[np.bool_]:
-        return np.asarray(self.processes.rows["kernel"][running.use // self.packages], np.bool_)
-
-    def _believed(self, running: Running, of_kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which open slices count: not those whose rows were recycled, and a kernel thread's only once looked at."""
-        process, cgroup = running.use // self.packages, running.cgroup_use // self.packages
-        owned = (self.processes.rows["tgid"][process] != 0) | (process < self.processes.reserved)
-        owned &= (self.cgroups.rows["taken"][cgroup] != 0) | (cgroup < self.cgroups.reserved)
-        checked: NDArray[np.bool_] = self._checked[running.cpu] == running.since_ns
-        believed: NDArray[np.bool_] = owned & (~of_kernel | checked)
-        return believed
+    @property
+    def sampled_ns(self) -> int:
+        """When that was (CLOCK_MONOTONIC)."""
+        return self._looks.sampled_ns
 
     # -- processes --------------------------------------------------------------------------------------------------
 
@@ -196,6 +173,10 @@ class BpfTables:
         self._known_dead = marked
         return np.flatnonzero(self.processes.rows["dead"][: self.processes.front()] == 1)
 
+    def has_many_dead(self) -> bool:
+        """Whether so many processes have ended that their rows are wanted back soon."""
+        return int(self._totals["dead_rows"][0]) - self._known_dead > self.processes.capacity // 16
+
     def recycle_processes(self, index: NDArray[np.intp]) -> None:
         """Give the rows of dead processes back to the kernel. Raises OSError."""
         if not len(index):
@@ -205,6 +186,7 @@ class BpfTables:
         uses = self.processes.uses["start_ns"].reshape(self.processes.capacity, self.packages)
         keys["start_ns"][0] = uses[index].max(axis=1)  # 0: adopted, and never run
         delete_keys(self.loaded.maps["row_of"], keys[0].tobytes(), len(index))
+        self._looks.disown("use", index)
         self.processes.recycle(index)
 
     def row_of_process(self, tgid: int) -> int | None:
@@ -280,12 +262,18 @@ class BpfTables:
         if not len(index):
             return
         delete_keys(self.loaded.maps["cgroup_of"], self.cgroups.rows["id"][index].tobytes(), len(index))
+        self._looks.disown("cgroup_use", index)
         front = self.processes.front()
         for rows in (self.processes.rows[:front], self.processes.uses[: front * self.packages]):
             rows["cgroup_id"][np.isin(rows["cgroup_row"], index)] = 0
 
+    def has_cgroup_events(self) -> bool:
+        """Whether :meth:`cgroup_events` has something to tell."""
+        return int(self._totals["cgroup_events"][0]) != self._known_events
+
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         """Cgroups that were made and removed since the last call, in order."""
+        self._known_events = int(self._totals["cgroup_events"][0])  # before: what comes meanwhile is asked for again
         return take_events(self._cgroup_events)
 
     @property

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..attribution.frame import Frame
+import numpy as np
+
+from ..attribution.frame import Frames
 from ..attribution.framing import Rules
 from ..attribution.sampler import Sampler
 from ..errors import KeplerError
@@ -53,15 +55,17 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def add(self, frame: Frame, end_ns: int) -> bool:
-        """Take a frame that ended at ``end_ns`` (since the epoch), before the next sample; returns whether a batch ends
-        with it. Publications are for then: at them workloads get names, and their rows others.
+    def add(self, frames: Frames, end_ns: int) -> bool:
+        """Take frames, the last of which ended at ``end_ns`` (since the epoch), before the next sample; returns whether
+        a batch ends with them. Publications are for then: at them workloads get names, and their rows others.
 
         Raises KeplerError where the disk is full, say.
         """
         self._raise()
-        self._frames.add(frame, end_ns // 1000)
-        self.progress.frames += 1
+        ends_us = end_ns // 1000 - np.rint((frames.seconds.sum() - frames.seconds.cumsum()) * 1e6).astype(np.int64)
+        for frame, end_us in zip(frames, ends_us.tolist()):
+            self._frames.add(frame, end_us)
+        self.progress.frames += len(frames)
         is_full = self._frames.seconds >= _BATCH_SECONDS or self._frames.lines >= _BATCH_LINES
         if is_full:
             self.flush()

@@ -12,7 +12,7 @@ from ..attribution.charging import GpuUsers
 from ..attribution.domains import reading
 from ..attribution.everyone import Everyone
 from ..attribution.frame import Frame, Layout, Reading, Stretch
-from ..attribution.framing import Rules, clocks, make_frame, settled
+from ..attribution.framing import Rules, clocks, make_frames, settled
 from ..attribution.stretches import Stretches
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..errors import KeplerError
@@ -86,13 +86,14 @@ def frames(lines: Lines, rules: Rules) -> Iterator[Frame]:
     seconds, busy = lines.node.numbers("seconds"), lines.node.filled("cpu_seconds")
     began = 0.0
     for number in range(lines.frames):
-        stretches.add(Stretch(began, ran["process"].slices(number), ran["container"].slices(number)))
+        one = slice(number, number + 1)
+        stretches.add(Stretch(np.array([began]), ran["process"].slices(number), ran["container"].slices(number)))
         read = meters.reading(number)
-        users = _gpu_users({level: one.gpu(number) for level, one in ran.items()})
-        frame = make_frame(rules, stretches, read, users, crowd.at(number), float(seconds[number]), float(busy[number]))
+        users = _gpu_users({level: columns.gpu(number) for level, columns in ran.items()})
+        made = make_frames(rules, stretches, read, users, crowd.at(number), seconds[one], busy[one])
         stretches.settle(settled(read))
         began += float(seconds[number])
-        yield frame
+        yield made.last
 
 
 class _Parts:
@@ -125,7 +126,8 @@ class _Ran:
         span = self._parts.span(number)
         row = self._row[span]
         alone, shared, cycles, misses = (column[span] for column in self._figures)
-        return Slices(row, self._package[span], alone, shared, cycles, misses, np.zeros(len(row)))
+        sample, package = np.zeros(len(row), np.intp), self._package[span]
+        return Slices(sample, row, package, alone, shared, cycles, misses, np.zeros(len(row)))
 
     def gpu(self, number: int) -> tuple[Indexes, Floats]:
         span = self._gpu_parts.span(number)
@@ -135,7 +137,7 @@ class _Ran:
 def _gpu_users(of_level: dict[str, tuple[Indexes, Floats]]) -> list[GpuUsers]:
     """GPU energy is charged to its users, whatever the rules: both levels have a line for each of them, in order."""
     joules = of_level["process"][1]
-    return [GpuUsers({level: rows for level, (rows, _) in of_level.items()}, joules)] if len(joules) else []
+    return [GpuUsers(0, {level: rows for level, (rows, _) in of_level.items()}, joules)] if len(joules) else []
 
 
 class _Meters:
@@ -156,11 +158,11 @@ class _Meters:
     def reading(self, number: int) -> Reading:
         span = self._parts.span(number)
         return reading(
-            self._joules[span],
-            self._seconds[span],
-            self._watts[span],
-            self._floor[span],
-            self._live[span],
+            self._joules[np.newaxis, span],
+            self._seconds[np.newaxis, span],
+            self._watts[np.newaxis, span],
+            self._floor[np.newaxis, span],
+            self._live[np.newaxis, span],
             Layout(self._component[span], self._payer[span], self._packages),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -66,16 +66,19 @@ class Probe:
         """
         schedule = self._schedule()
         until = self._clock() + (_LONGEST_FLOOR_SECONDS if longest_seconds is None else longest_seconds)
-        self._sample()
+        self._sampler.look()
+        self._book()
         while not self._knows_floors() and not self._waiting.told and self._clock() < until:
             self._waiting.wait(schedule.next(self._clock()) - self._clock())
-            self._sample()
+            self._sampler.look()
+            self._book()
         self._sampler.hold_floors()
         self.floor_known = self._knows_floors()
 
     def begin(self) -> None:
         """What was used before this moment is not the target's, which begins now."""
-        self._sample()
+        self._sampler.look()
+        self._book()
         self._began = self._clock()
 
     def watch(self, target: Target, over: Callable[[], bool], status: Callable[[], tuple[int | None, int]]) -> Usage:
@@ -86,18 +89,21 @@ class Probe:
             self._waiting.wait(due - self._clock())
             if self._clock() >= due:
                 cpu = time.thread_time()
-                self._add(tally, target)
+                self._sampler.look()
+                if self._sampler.is_due:
+                    self._add(tally, target)
                 schedule.spent(time.thread_time() - cpu, self._clock())
                 due = schedule.next(self._clock())
         ended = self._clock()
         ending = status()
+        self._sampler.look()
         self._add(tally, target)
         self._await_meters(tally, target, began, ended)
         return tally.usage(ended - began, self._cycles, schedule.late, *ending)
 
     def _add(self, tally: Tally, target: Target) -> None:
-        frame = self._sample()
-        tally.add(frame, target.part(frame))
+        for frame in self._book():
+            tally.add(frame, target.part(frame))
 
     def _await_meters(self, tally: Tally, target: Target, began: float, ended: float) -> None:
         """A meter that is refreshed once a second has yet to tell what was used at the end."""
@@ -107,8 +113,9 @@ class Probe:
             if not owing.any():
                 return
             self._waiting.wait(self._interval)
-            frame = self._sample()
-            tally.add_joules(frame, target.part(frame), owing)
+            self._sampler.look()
+            for frame in self._book():
+                tally.add_joules(frame, target.part(frame), owing)
 
     def _owing(self, tally: Tally, began: float, ended: float) -> NDArray[np.bool_]:
         """Which components have not told all there was to tell, and may still do so: bool[3]."""
@@ -129,11 +136,15 @@ class Probe:
     def _schedule(self) -> Schedule:
         return Schedule(self._interval, self._budget, self._clock())
 
-    def _sample(self) -> Frame:
+    def _book(self) -> Iterable[Frame]:
+        """Book what was sampled."""
+        frames = self._sampler.book()
         now = self._clock()
         if now - self._looked_at > _LOOK_SECONDS:
             self._sampler.lifecycle.look_around(now)
             self._sampler.begin_publication()
             self._looked_at = now
-        self._frame = self._sampler.sample()
-        return self._frame
+        if frames is None:
+            return ()
+        self._frame = frames.last
+        return frames

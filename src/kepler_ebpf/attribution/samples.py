@@ -1,0 +1,74 @@
+"""What a sample read of the meters: kept until several samples are attributed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import Floats, Indexes
+from ..energy.meter import Interval
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """A GPU that told something. ``load``: its utilisation, NaN where it is not known.
+
+    ``rows``, ``parts``: the process rows of its users, intp[n], and each one's part of its joules, float64[n]: less
+    than 1 in all where a user's row is not to be had.
+    """
+
+    load: float
+    rows: Indexes
+    parts: Floats
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    ``began``, ``ended``: monotonic seconds. ``busy_seconds``, ``wall_seconds``: float64[packages + 1], CPU time in use,
+    and there to be used, by payer. ``interval``: what the meters told; ``live``: bool[d], which domains answer;
+    ``gpus``: by domain, those of them that told something.
+    """
+
+    began: float
+    ended: float
+    busy_seconds: Floats
+    wall_seconds: Floats
+    interval: Interval
+    live: NDArray[np.bool_]
+    gpus: Mapping[int, GpuUse]
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that it covers."""
+        return self.ended - self.began
+
+    def plus(self, earlier: Sample) -> Sample:
+        """This sample and one before it as one."""
+        return Sample(
+            earlier.began,
+            self.ended,
+            self.busy_seconds + earlier.busy_seconds,
+            self.wall_seconds + earlier.wall_seconds,
+            self.interval.plus(earlier.interval),
+            self.live,
+            {**earlier.gpus, **self.gpus},
+        )
+
+
+def as_one(samples: Sequence[Sample]) -> Sample:
+    """Samples in a row as one."""
+    return reduce(lambda earlier, later: later.plus(earlier), samples)
+
+
+def gpu_use(load: float, rows: Sequence[int | None], weights: Floats) -> GpuUse:
+    """``rows``: of each user, None where it is not to be had; ``weights``: float64[n], what each counts for."""
+    known = [position for position, row in enumerate(rows) if row is not None]
+    whole = float(weights.sum())
+    index = np.array([rows[position] for position in known], np.intp)
+    return GpuUse(load, index, weights[known] / whole if whole > 0 else np.zeros(len(known)))

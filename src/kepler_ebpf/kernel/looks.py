@@ -1,0 +1,87 @@
+"""Looks at the tables and the CPUs, and what was done between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cpus import Cpus
+from .running import CpuLook, Running, figures, look_at, running
+from .table import Slices, Table
+
+_LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
+
+
+class Looks:
+    """A look only copies counters. What was done from one to the next is worked out for several at once.
+
+    ``busy_seconds``: cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest look;
+    ``sampled_ns``: when that was (CLOCK_MONOTONIC).
+    """
+
+    def __init__(self, processes: Table, cgroups: Table, cpus: Cpus) -> None:
+        self._processes, self._cgroups, self._cpus = processes, cgroups, cpus
+        self._looks: list[CpuLook] = []  # since the latest tell
+        # By CPU: since when a slice ran that was looked at, and one whose row was recycled.
+        self._checked, self._disowned = np.zeros((2, len(cpus.rows)), np.uint64)
+        self._look_at_cpus()
+
+    def look(self) -> None:
+        """Read all counters as they are now, open slices included."""
+        self._processes.look()
+        self._cgroups.look()
+        self._looks.append(self._look_at_cpus())
+
+    def tell(self) -> tuple[Slices, Slices]:
+        """What processes and cgroups did from look to look since the last call, slices that were open included."""
+        open_slices = running(self._looks)
+        of_kernel = self._of_kernel(open_slices)
+        if of_kernel.any() and self._check_kernel_threads(open_slices, of_kernel):
+            self._looks[-1] = self._look_at_cpus()
+            open_slices = running(self._looks)
+            of_kernel = self._of_kernel(open_slices)
+        self._looks = []
+        seen = self._processes.seen()
+        used = figures(open_slices, seen) * self._believed(open_slices, of_kernel)
+        return (
+            self._processes.tell(seen, open_slices.look, open_slices.use, used),
+            self._cgroups.tell(self._cgroups.seen(), open_slices.look, open_slices.cgroup_use, used),
+        )
+
+    def disown(self, use: str, index: NDArray[np.intp]) -> None:
+        """These rows will be others': what runs in them now is not to be added to theirs.
+
+        ``use``: which table's, as the CPUs' rows name the position.
+        """
+        rows = self._cpus.rows
+        theirs = np.isin(rows[use] // self._processes.packages, index)
+        self._disowned[theirs] = rows["since_ns"][theirs]
+
+    def _look_at_cpus(self) -> CpuLook:
+        look = look_at(self._cpus.rows)
+        self.busy_seconds, self.sampled_ns = self._cpus.busy_seconds(look.busy_ns), look.time_ns
+        return look
+
+    def _check_kernel_threads(self, open_slices: Running, of_kernel: NDArray[np.bool_]) -> bool:
+        """Look what really runs where a kernel thread seems to run for long; whether there was anything to look at.
+
+        A switch away from it may not have been told. No slice is looked at twice.
+        """
+        cpu, since = open_slices.cpu, open_slices.since_ns
+        long = open_slices.alone_ns + open_slices.shared_ns > _LONG_NS
+        suspect = of_kernel & long & (self._checked[cpu] != since) & (open_slices.look == len(self._looks) - 1)
+        if not suspect.any():
+            return False
+        self._checked[cpu[suspect]] = since[suspect]
+        self._cpus.open_slices(cpu[suspect].tolist())
+        return True
+
+    def _of_kernel(self, open_slices: Running) -> NDArray[np.bool_]:
+        return np.asarray(self._processes.rows["kernel"][open_slices.use // self._processes.packages], np.bool_)
+
+    def _believed(self, open_slices: Running, of_kernel: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which open slices count: not those whose rows were recycled, and a kernel thread's only once looked at."""
+        cpu, since = open_slices.cpu, open_slices.since_ns
+        checked = self._checked[cpu] == since
+        believed: NDArray[np.bool_] = (self._disowned[cpu] != since) & (~of_kernel | checked)
+        return believed
