@@ -121,7 +121,7 @@ class FakeTables:
     def tell(self) -> tuple[Slices, Slices]:
         nowhere = np.empty(0, np.intp)
         processes, cgroups = (
-            table.tell(table.seen(), nowhere, nowhere, np.empty((len(table.counted), 0), np.uint64))
+            table.tell(nowhere, nowhere, np.empty((len(table.counted), 0), np.uint64))
             for table in (self.processes, self.cgroups)
         )
         return processes, cgroups

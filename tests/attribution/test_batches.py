@@ -62,8 +62,8 @@ def test_frames_are_the_same_however_many_are_booked_at_once(seed: int, policy: 
     ledgers = at_once.ledger, one_by_one.ledger
     assert ledgers[0].gap_exceeded == ledgers[1].gap_exceeded == {"process": 0, "container": 0}
     assert ledgers[0].peak_watts == pytest.approx(ledgers[1].peak_watts)
-    for name, level in at_once.ledger.levels.items():
-        assert level.total() == pytest.approx(one_by_one.ledger.levels[name].total(), rel=1e-9)
+    for name, books in at_once.ledger.levels.items():
+        assert books.total() == pytest.approx(one_by_one.ledger.levels[name].total(), rel=1e-9)
     for cgroup in {row.workload.container_id for row in one_by_one.table.rows.values()} - {""}:
         number = int(cgroup[1:])
         assert at_once.container(number) == pytest.approx(one_by_one.container(number), rel=1e-9, abs=1e-9)

@@ -20,7 +20,7 @@ def tell(rows: Table, use: int, ran: int) -> dict[tuple[int, int], float]:
     rows.look()
     more = np.zeros((len(rows.counted), 1), np.uint64)
     more[0] = ran
-    told = rows.tell(rows.seen(), np.array([0]), np.array([use]), more)
+    told = rows.tell(np.array([0]), np.array([use]), more)
     return dict(zip(zip(told.index.tolist(), told.package.tolist()), told.alone_ns.tolist()))
 
 
@@ -89,7 +89,7 @@ def test_several_looks_tell_what_each_would_have_told() -> None:
             more.append(estimate)
         running_then = np.zeros((len(at_once.counted), 4), np.uint64)
         running_then[0] = more
-        slices = at_once.tell(at_once.seen(), np.array(looks), np.array(positions), running_then)
+        slices = at_once.tell(np.array(looks), np.array(positions), running_then)
         for look in range(4):
             mine = slices.of(look)
             whose = zip(mine.index.tolist(), mine.package.tolist())

@@ -42,7 +42,7 @@ class Recorded:
         **options: object,
     ) -> None:
         """``path``: where to; None records nothing. ``ratio``: of hyperthreads, where not the default."""
-        self.node = Node(domains, packages, policy, **options)
+        self.node = Node(domains, packages, policy, **options)  # type: ignore[arg-type]
         if ratio is not None:
             self.node.sampler.rules = replace(self.node.sampler.rules, hyperthread_ratio=ratio)
         self.recorder = None

@@ -156,6 +156,8 @@ class PackageMeter:
             self._active = self.model
 
     def _adopt(self) -> None:
+        if [len(source.domains) for source in self._sources] == self._lengths:
+            return
         for number, source in enumerate(self._sources):
             for inner in range(self._lengths[number], len(source.domains)):
                 self._order.append((number, inner))
@@ -168,6 +170,8 @@ class PackageMeter:
 
 
 def _measures_packages(source: EnergySource) -> bool:
+    if not source.domains:
+        return False
     return any(domain.component == "package" and live for domain, live in zip(source.domains, source.live.tolist()))
 
 

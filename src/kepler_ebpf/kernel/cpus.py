@@ -95,7 +95,7 @@ class Cpus:
 
     def per_package(self) -> NDArray[np.intp]:
         """How many CPUs are online now, intp[packages]."""
-        return np.bincount(self._package[np.array(self.topology.online, np.intp)], minlength=self._packages)
+        return self._per_package
 
     def busy_seconds(self, busy_ns: Words) -> NDArray[np.float64]:
         """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]; they never fall.
@@ -109,5 +109,7 @@ class Cpus:
     def _place(self) -> None:
         ranks = np.array(self.topology.package[: len(self.rows)], np.intp)
         self._package = np.minimum(ranks, self._packages - 1)
+        online = self._package[np.array(self.topology.online, np.intp)]
+        self._per_package = np.bincount(online, minlength=self._packages)
         self.rows["package"] = self._package
         self.rows["sibling"] = self.topology.sibling[: len(self.rows)]

@@ -41,11 +41,10 @@ class Looks:
             open_slices = running(self._looks)
             of_kernel = self._of_kernel(open_slices)
         self._looks = []
-        seen = self._processes.seen()
-        used = figures(open_slices, seen) * self._believed(open_slices, of_kernel)
+        used = figures(open_slices, self._processes.seen()) * self._believed(open_slices, of_kernel)
         return (
-            self._processes.tell(seen, open_slices.look, open_slices.use, used),
-            self._cgroups.tell(self._cgroups.seen(), open_slices.look, open_slices.cgroup_use, used),
+            self._processes.tell(open_slices.look, open_slices.use, used),
+            self._cgroups.tell(open_slices.look, open_slices.cgroup_use, used),
         )
 
     def disown(self, use: str, index: NDArray[np.intp]) -> None:

@@ -54,11 +54,13 @@ def look_at(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic
     read is left out: its slice has only just begun. ``since_ns`` is 0 while the kernel changes a row, and another
     value after.
     """
-    since = cpus["since_ns"].copy()
+    now_since = cpus["since_ns"]
+    since = now_since.copy()
     rows = cpus.copy()
     now = clock_ns()
-    is_open = (since != 0) & (rows["task"] != 0) & (cpus["since_ns"] == since) & (since < now)
-    elapsed = (np.uint64(now) - since) * is_open
+    elapsed = np.uint64(now) - since  # wraps around where it has begun since
+    is_open = (rows["task"] != 0) & (now_since == since) & (elapsed - 1 < now - 1)  # 0 < since < now
+    elapsed *= is_open
     return CpuLook(now, rows, elapsed, rows["busy_ns"] + elapsed)
 
 

@@ -93,7 +93,8 @@ class Table:
         self.counted = tuple(name for name in COUNTERS if name in counted)
         self._places = [COUNTERS.index(name) for name in self.counted]
         self._columns = [uses[name] for name in self.counted]
-        self._looks: list[Words] = []  # [counted, uses] each, since the latest tell
+        self._looks = self._end = 0  # how many since the latest tell, and the end of what they saw
+        self._total: Words = np.zeros((len(self.counted), 0, 0), np.uint64)  # by look; what was told before them first
         self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
         self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
 
@@ -122,42 +123,44 @@ class Table:
     def look(self) -> None:
         """Read the counters as they are now, for :meth:`tell`. Each word is read once; the kernel may be writing a
         slice at that moment: what is not seen now is seen next time."""
-        end = self.front() * self.packages
-        seen = np.empty((len(self._columns), end), np.uint64)
-        for place, column in zip(seen, self._columns):
-            place[:] = column[:end]
-        self._looks.append(seen)
+        self._looks += 1
+        end = self._end = self.front() * self.packages
+        if self._looks >= self._total.shape[1] or end > self._total.shape[2]:
+            self._make_room()
+        for total, column in zip(self._total, self._columns):
+            total[self._looks, :end] = column[:end]
+
+    def _make_room(self) -> None:
+        """For twice as many looks as there were since the latest :meth:`tell`, or for more rows."""
+        counted, looks, uses = self._total.shape
+        wider = np.zeros((counted, max(looks, 2 * self._looks), max(uses, self._end)), np.uint64)
+        wider[:, :looks, :uses] = self._total
+        self._total = wider
 
     def seen(self) -> Words:
         """Counters of the uses at each look since the latest :meth:`tell`, uint64[counted, looks, uses]."""
-        if len(self._looks) == 1:
-            return self._looks[0][:, np.newaxis]
-        seen = np.zeros((len(self._columns), len(self._looks), self._looks[-1].shape[1]), np.uint64)
-        for number, look in enumerate(self._looks):
-            seen[:, number, : look.shape[1]] = look  # a row that came later had counted nothing
-        return seen
+        return self._total[:, 1 : self._looks + 1, : self._end]
 
-    def tell(self, seen: Words, look: NDArray[np.intp], positions: NDArray[np.intp], running: Words) -> Slices:
+    def tell(self, look: NDArray[np.intp], positions: NDArray[np.intp], running: Words) -> Slices:
         """What every row did from look to look since the last call, slices that were open included.
 
-        ``seen``: as :meth:`seen` has it; it is changed. ``look``, ``positions``: intp[n], when slices were open, and
-        their uses; ``running``: uint64[counted, n], what they add. That is an estimate. Where a slice turns out to be
-        less when it ends, the row tells nothing until it has come to what was told already: no total falls, none is
-        counted twice.
+        ``look``, ``positions``: intp[n], when slices were open, and their uses; ``running``: uint64[counted, n], what
+        they add. That is an estimate. Where a slice turns out to be less when it ends, the row tells nothing until it
+        has come to what was told already: no total falls, none is counted twice.
         """
-        counted, _, end = seen.shape
-        within = positions < end
-        at = look[within] * end + positions[within]
-        for column, more in zip(seen.reshape(counted, -1), running):
+        total, told = self._total[:, : self._looks + 1, : self._end], self._told[:, : self._end]
+        total[:, 0] = told
+        within = positions < self._end
+        at = look[within] + 1, positions[within]
+        for column, more in zip(total, running):
             np.add.at(column, at, more[within])
-        total = np.concatenate((self._told[:, np.newaxis, :end], seen), axis=1)
-        np.maximum.accumulate(total, axis=1, out=total)
-        growth = total[:, 1:] - total[:, :-1]
-        self._looks = []
-        self._told[:, :end] = total[:, -1]
-        sample, use = np.logical_or.reduce(growth, axis=0).nonzero()
+        for number in range(self._looks):
+            np.maximum(total[:, number], total[:, number + 1], out=total[:, number + 1])
+        told[:] = total[:, -1]
+        self._looks = 0
+        sample, use = np.logical_or.reduce(total[:, 1:] != total[:, :-1], axis=0).nonzero()
         grown = np.zeros((len(COUNTERS), len(use)))
-        grown[self._places] = growth[:, sample, use]
+        grown[self._places] = total[:, sample + 1, use] - total[:, sample, use]
         row, package = (use, np.zeros(len(use), np.intp)) if self.packages == 1 else divmod(use, self.packages)
         return Slices(sample, row, package, *grown)
 
