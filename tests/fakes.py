@@ -6,7 +6,7 @@ import ctypes
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from kepler_ebpf.attribution.sampler import Sampler, SamplerOptions
 from kepler_ebpf.attribution.vms import VirtualMachines
 from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
-from kepler_ebpf.energy.source import Domain, EnergySource
+from kepler_ebpf.energy.source import Counted, Domain, EnergySource
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
@@ -56,7 +56,7 @@ class FakeTables:
         self._row_of: dict[int, int] = {}
         self._cgroup_of: dict[int, int] = {}
         self._dead: list[int] = []
-        self.busy_seconds = np.zeros(packages)
+        self.busy_seconds = [0.0] * packages
         self.clock_ns: Callable[[], int] = time.monotonic_ns
         self.events: list[CgroupEvent] = []
         self.loaded = Loaded({}, {}, {}, 0.0, 0, True)
@@ -73,7 +73,7 @@ class FakeTables:
         if process != OVERFLOW_ROW:
             self.processes.rows["cgroup_row"][process] = place
             self.processes.rows["cgroup_id"][process] = cgroup
-        self.busy_seconds = self.busy_seconds.copy()  # who has the array from before keeps it
+        self.busy_seconds = self.busy_seconds.copy()  # who has the list from before keeps it
         self.busy_seconds[package] += (alone_ns + shared_ns) * 1e-9
 
     def _process(self, tgid: int) -> int:
@@ -108,8 +108,8 @@ class FakeTables:
     def follow_topology(self) -> bool:
         return False
 
-    def cpus_per_package(self) -> NDArray[np.intp]:
-        return np.array(self.topology.cpus_per_package(), np.intp)
+    def cpus_per_package(self) -> Sequence[int]:
+        return self.topology.cpus_per_package()
 
     def sweep(self) -> None:
         pass
@@ -186,6 +186,9 @@ class FakeSource:
     @property
     def live(self) -> NDArray[np.bool_]:
         return self.time_ns > 0
+
+    def counted(self) -> Counted:
+        return Counted(self.joules.tolist(), self.time_ns.tolist(), self.live.tolist())
 
     def use(self, joules: np.ndarray, seconds: float) -> None:
         self.truth += joules

@@ -31,7 +31,7 @@ from tests.fakes import FakeTables, sampler_over
 
 RANGE = 65_532_610_987
 ZONES = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:0:1": "dram"}
-SPEC = PowerSpec(1.0, 11.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), "test", 0.3)
+SPEC = PowerSpec(1.0, 11.0, (0.0, 1.0), (0.0, 1.0), "test", 0.3)
 BOOT = "a-boot"
 
 

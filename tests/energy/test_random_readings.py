@@ -173,8 +173,8 @@ def test_nothing_falls_and_nothing_is_booked_that_cannot_be_drawn(
             world.now_ns += round(seconds * 1e9)
             world.say(text)
             interval = meter.read()
-            assert (interval.joules >= 0).all()
-            assert (interval.seconds >= 0).all()
+            assert min(interval.joules) >= 0
+            assert min(interval.seconds) >= 0
             assert np.isfinite(interval.joules).all()
             assert (world.source.joules >= joules).all()
             assert (world.source.time_ns >= time_ns).all()
@@ -275,14 +275,14 @@ def test_a_model_of_any_cpu_time_stays_between_idle_and_full(steps: list[tuple[f
         now_ns = 10**9
 
     clock, tables = Clock(), FakeTables(1)
-    spec = PowerSpec(10.0, 60.0, np.array([0.0, 1.0]), np.array([0.0, 1.0]), "test", 0.3)
+    spec = PowerSpec(10.0, 60.0, (0.0, 1.0), (0.0, 1.0), "test", 0.3)
     source = ModelSource(spec, 2, lambda: clock.now_ns)
     tables.clock_ns = lambda: clock.now_ns
     source.ask(tables)
     for seconds, busy in steps:
         joules = float(source.joules[0])
         clock.now_ns += round(seconds * 1e9)
-        tables.busy_seconds = np.array([busy])
+        tables.busy_seconds = [busy]
         Meter([source]).read()
         added = float(source.joules[0]) - joules
         assert 20.0 * seconds - 1e-6 <= added <= 120.0 * seconds + 1e-6

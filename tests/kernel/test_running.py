@@ -50,7 +50,7 @@ def test_what_runs_on_each_cpu() -> None:
     cpus["task"] = (7, 8, 9, 0)  # the third is being switched, the fourth is idle
     cpus["use"] = (5, 6, 7, 0)
     first = look_at(cpus, lambda: 1000)
-    assert first.busy_ns.tolist() == [900, 600, 0, 0]
+    assert first.busy_ns == [900, 600, 0, 0]
     cpus["since_ns"][0], cpus["task"][3] = 0, 10
     found = running([first, look_at(cpus, lambda: 1200)])
     assert found.look.tolist() == [0, 0, 1, 1]

@@ -92,13 +92,16 @@ class DomainColumns:
             seconds[number, :known] = sample.interval.seconds
             live[number, :known] = sample.live
         power = np.divide(joules, seconds, out=np.zeros(shape), where=seconds > 0)
-        payer = self._layout.payer
+        busy, wall = (
+            np.array([getattr(sample, name) for sample in samples]).take(self._layout.payer, axis=1)
+            for name in ("busy_seconds", "wall_seconds")
+        )
         for number, sample in enumerate(samples):
             fresh = seconds[number] > 0
             np.copyto(self.watts, power[number], where=fresh)  # held where there is no new reading
             self.watts[~live[number]] = 0.0
-            self._busy += sample.busy_seconds[payer]
-            self._wall += sample.wall_seconds[payer]
+            self._busy += busy[number]
+            self._wall += wall[number]
             for domain in set_positions(fresh & self._layout.is_node).tolist():
                 self._teach(domain, float(seconds[number, domain]), sample)
                 self._busy[domain] = self._wall[domain] = 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..columns import NODE, WORKLOAD, Floats, Indexes
+from ..columns import NODE, WORKLOAD, Indexes
 from ..energy.gpu_use import HOLD_SECONDS
 from ..energy.meter import Interval, Meter
 from ..kernel.source import OVERFLOW_ROW, KernelTables
@@ -201,15 +201,13 @@ class Sampler:
         processes, cgroups = (replace(one, sample=np.maximum(one.sample - failed, 0)) for one in told)
         return processes, cgroups
 
-    def _cpu_time(self, elapsed: float) -> tuple[Floats, Floats]:
-        """CPU time in use, and there to be used, since the sample before: float64[packages + 1] by payer."""
-        now = self._tables.busy_seconds
-        busy, wall = np.empty(self._packages + 1), np.empty(self._packages + 1)
-        np.multiply(self._tables.cpus_per_package(), elapsed, out=wall[:-1])
-        np.minimum(now - self._busy, wall[:-1], out=busy[:-1])
-        busy[-1], wall[-1] = busy[:-1].sum(), wall[:-1].sum()
+    def _cpu_time(self, elapsed: float) -> tuple[list[float], list[float]]:
+        """CPU time in use, and there to be used, since the sample before, by payer."""
+        now, before = self._tables.busy_seconds, self._busy
+        wall = [cpus * elapsed for cpus in self._tables.cpus_per_package()]
+        busy = [min(mine - earlier, most) for mine, earlier, most in zip(now, before, wall)]
         self._busy = now
-        return busy, wall
+        return [*busy, sum(busy)], [*wall, sum(wall)]
 
     def _gpu_uses(self, interval: Interval) -> dict[int, GpuUse]:
         """By domain, of each GPU that told something: its load and its users, as they are only known now."""

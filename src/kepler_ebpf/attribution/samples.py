@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..columns import Floats, Indexes
 from ..energy.meter import Interval
@@ -30,17 +29,17 @@ class GpuUse:
 class Sample:
     """One sample.
 
-    ``began``, ``ended``: monotonic seconds. ``busy_seconds``, ``wall_seconds``: float64[packages + 1], CPU time in use,
-    and there to be used, by payer. ``interval``: what the meters told; ``live``: bool[d], which domains answer;
-    ``gpus``: by domain, those of them that told something.
+    ``began``, ``ended``: monotonic seconds. ``busy_seconds``, ``wall_seconds``: CPU time in use, and there to be used,
+    by payer. ``interval``: what the meters told; ``live``: which domains answer; ``gpus``: by domain, those of them
+    that told something. Lists, as in :class:`.source.Counted`.
     """
 
     began: float
     ended: float
-    busy_seconds: Floats
-    wall_seconds: Floats
+    busy_seconds: list[float]
+    wall_seconds: list[float]
     interval: Interval
-    live: NDArray[np.bool_]
+    live: list[bool]
     gpus: Mapping[int, GpuUse]
 
     @property
@@ -53,8 +52,8 @@ class Sample:
         return Sample(
             earlier.began,
             self.ended,
-            self.busy_seconds + earlier.busy_seconds,
-            self.wall_seconds + earlier.wall_seconds,
+            [now + before for now, before in zip(self.busy_seconds, earlier.busy_seconds)],
+            [now + before for now, before in zip(self.wall_seconds, earlier.wall_seconds)],
             self.interval.plus(earlier.interval),
             self.live,
             {**earlier.gpus, **self.gpus},

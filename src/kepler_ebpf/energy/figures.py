@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .believe import Verdict
 from .marks import Mark
-from .source import Domain, EnergySource
+from .source import Counted, Domain, EnergySource
 
 log = logging.getLogger(__name__)
 
@@ -47,32 +48,46 @@ class Figures:
     def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock_ns = clock_ns
         self.domains: tuple[Domain, ...] = ()
-        self.joules = np.zeros(0)
-        self.time_ns = np.zeros(0, np.int64)
-        self.live = np.zeros(0, np.bool_)
+        self._counted = Counted([], [], [])
         self.faults: Counter[str] = Counter()
         self.notes: tuple[str, ...] = ()
         self.expected: tuple[Domain, ...] = ()
         self._accepted_ns: list[int] = []
         self._failing: dict[str, str] = {}
 
+    def counted(self) -> Counted:
+        """As in :class:`EnergySource`."""
+        return self._counted
+
+    @property
+    def joules(self) -> NDArray[np.float64]:
+        return np.array(self._counted.joules, np.float64)
+
+    @property
+    def time_ns(self) -> NDArray[np.int64]:
+        return np.array(self._counted.time_ns, np.int64)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        return np.array(self._counted.live, np.bool_)
+
     def add(self, domain: Domain) -> int:
         """Keep another domain; its position."""
         self.domains += (domain,)
-        self.joules = np.append(self.joules, 0.0)
-        self.time_ns = np.append(self.time_ns, np.int64(0))
-        self.live = np.append(self.live, False)
+        for column, nothing in zip(self._counted, (0.0, 0, False)):
+            column.append(nothing)  # type: ignore[attr-defined]
         self._accepted_ns.append(0)
         return len(self.domains) - 1
 
     def book(self, position: int, verdict: Verdict, now_ns: int, what: str) -> None:
         """Add what a reading said to a domain. ``what``: the counter, as a log line names it."""
         if verdict.seconds > 0:
-            self.joules[position] += verdict.joules
-            self.time_ns[position] += round(verdict.seconds * 1e9)
+            joules, time_ns, live = self._counted
+            joules[position] += verdict.joules
+            time_ns[position] += round(verdict.seconds * 1e9)
             self._accepted_ns[position] = now_ns
             # A counter that has never moved measures nothing: no 0 that looks measured.
-            self.live[position] = self.live[position] or verdict.joules > 0
+            live[position] = live[position] or verdict.joules > 0
         if verdict.fault:
             self.fault(what, verdict.fault)
         elif verdict.seconds > 0:
@@ -80,9 +95,10 @@ class Figures:
 
     def settle(self, now_ns: int) -> None:
         """At the end of a reading: what has not answered for some seconds is not live."""
+        live = self._counted.live
         for position, accepted_ns in enumerate(self._accepted_ns):
-            if self.live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
-                self.live[position] = False
+            if live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
+                live[position] = False
 
     def age(self) -> None:
         """At the end of a reading that came to nothing."""

@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .figures import read_safely
-from .source import Domain, EnergySource, GpuSource
-
-_NO_DOMAINS = np.zeros(0, np.bool_)
+from .source import Counted, Domain, EnergySource, GpuSource
 
 
 @dataclass(frozen=True)
 class Interval:
-    """``joules``: float64[d], used by each domain since its previous good reading; 0 where there is none.
-    ``seconds``: float64[d], the time that covers; 0 where there is no new reading."""
+    """``joules``: of each of d domains, used since its previous good reading; 0 where there is none. ``seconds``: of
+    each, the time that covers; 0 where there is no new reading."""
 
-    joules: NDArray[np.float64]
-    seconds: NDArray[np.float64]
+    joules: list[float]
+    seconds: list[float]
 
     def plus(self, earlier: Interval | None) -> Interval:
         """This interval and an earlier one as one; the earlier may know fewer domains."""
         if earlier is None:
             return self
-        pad = (0, len(self.joules) - len(earlier.joules))
-        return Interval(self.joules + np.pad(earlier.joules, pad), self.seconds + np.pad(earlier.seconds, pad))
+        return Interval(_sums(self.joules, earlier.joules), _sums(self.seconds, earlier.seconds))
+
+
+def _sums(some: list[float], others: list[float]) -> list[float]:
+    return [one + another for one, another in zip_longest(some, others, fillvalue=0.0)]
 
 
 class Meter:
-    """Reads every source and takes the differences. ``domains`` only grows; ``gpus``: positions of GPUs in it."""
+    """Reads every source and takes the differences. ``domains`` only grows; ``gpus``: positions of GPUs in it.
+
+    ``live``: which domains have given an accepted reading lately.
+    """
 
     def __init__(self, sources: Sequence[EnergySource]) -> None:
         self.sources = tuple(sources)
@@ -41,7 +46,7 @@ class Meter:
         for source in self.sources:
             read_safely(source)
         self._adopt()
-        self._joules, self._time_ns = self._gather()
+        self._joules, self._time_ns, self.live = self._gather()
 
     def _adopt(self) -> None:
         """Append domains that sources have come to offer; a domain keeps its place for life."""
@@ -51,37 +56,26 @@ class Meter:
                 self.domains += (source.domains[position],)
             self._lengths[number] = len(source.domains)
         self.gpus = tuple(place for place, domain in enumerate(self.domains) if domain.component == "gpu")
-        starts = np.concatenate(([0], np.cumsum(self._lengths)))
-        self._take = np.array([starts[number] + position for number, position in self._order], np.intp)
 
-    def _gather(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        if not self.sources:
-            return np.zeros(0), np.zeros(0, np.int64)
-        joules = np.concatenate([source.joules for source in self.sources])
-        time_ns = np.concatenate([source.time_ns for source in self.sources])
-        return joules[self._take], time_ns[self._take]
+    def _gather(self) -> Counted:
+        counted = [source.counted() for source in self.sources]
+        return Counted(*([counted[number][column][place] for number, place in self._order] for column in range(3)))  # type: ignore[arg-type]
 
     def read(self) -> Interval:
         """Refresh all sources. Never raises: whatever a source raises costs that source this reading."""
         for source in self.sources:
             read_safely(source)
-        if any(len(source.domains) != length for source, length in zip(self.sources, self._lengths)):
-            known = len(self.domains)
+        known = len(self._order)
+        if [len(source.domains) for source in self.sources] != self._lengths:
             self._adopt()
-            joules, time_ns = self._gather()
-            # What a domain had counted before we met it is not ours.
-            self._joules = np.concatenate((self._joules, joules[known:]))
-            self._time_ns = np.concatenate((self._time_ns, time_ns[known:]))
-        else:
-            joules, time_ns = self._gather()
-        interval = Interval(joules - self._joules, (time_ns - self._time_ns).astype(np.float64) * 1e-9)
+        joules, time_ns, self.live = self._gather()
+        # What a domain had counted before we met it is not ours.
+        self._joules += joules[known:]
+        self._time_ns += time_ns[known:]
+        used = [now - before for now, before in zip(joules, self._joules)]
+        covered = [(now - before) * 1e-9 for now, before in zip(time_ns, self._time_ns)]
         self._joules, self._time_ns = joules, time_ns
-        return interval
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        """Which domains have given an accepted reading lately: bool[d]."""
-        return np.concatenate([source.live for source in self.sources])[self._take] if self.sources else _NO_DOMAINS
+        return Interval(used, covered)
 
     @property
     def label(self) -> str:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import csv
 import statistics
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..host.fs import HostFS
 from ..host.processor import read_processor
@@ -25,8 +23,6 @@ from ..host.topology import Topology
 from .believe import Verdict
 from .figures import Figures
 from .source import ALL_PACKAGES, Domain
-
-Floats = NDArray[np.float64]
 
 _ERROR_OF_MICROARCHITECTURE = 0.30
 _ERROR_OF_ROME_AND_MILAN = 0.14
@@ -37,21 +33,23 @@ _ERROR_OF_UNKNOWN = 0.46
 class PowerSpec:
     """Watts per hardware thread at idle and at full load, and the curve between.
 
-    ``load``, ``curve``: float64[k], utilisation and the part of the way from idle to full power there.
+    ``load``, ``curve``: utilisation, ascending, and the part of the way from idle to full power there.
     ``error_ratio``: the expected relative error, NaN where the user gave the watts, and where no server of the
     processor's vendor is in the table: then nobody knows it.
     """
 
     idle_watts_per_thread: float
     full_watts_per_thread: float
-    load: Floats
-    curve: Floats
+    load: tuple[float, ...]
+    curve: tuple[float, ...]
     description: str
     error_ratio: float
 
     def watts(self, utilization: float, threads: int) -> float:
         """Power of a machine with so many threads at this utilisation (0 to 1)."""
-        part = float(np.interp(utilization, self.load, self.curve))
+        above = min(max(bisect_right(self.load, utilization), 1), len(self.load) - 1)
+        (low, high), (start, end) = self.load[above - 1 : above + 1], self.curve[above - 1 : above + 1]
+        part = start + (end - start) * min(max((utilization - low) / (high - low), 0.0), 1.0)
         return threads * (self.idle_watts_per_thread + part * (self.full_watts_per_thread - self.idle_watts_per_thread))
 
 
@@ -87,10 +85,10 @@ def _table() -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
-def _load_curve(vendor: str) -> tuple[Floats, Floats]:
+def _load_curve(vendor: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     with (files("kepler_ebpf.data") / "load_curve.csv").open(encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
-    return np.array([float(row["load"]) for row in rows]), np.array([float(row[vendor]) for row in rows])
+    return tuple(float(row["load"]) for row in rows), tuple(float(row[vendor]) for row in rows)
 
 
 class CpuUse(Protocol):
@@ -100,7 +98,7 @@ class CpuUse(Protocol):
     def topology(self) -> Topology: ...
 
     @property
-    def busy_seconds(self) -> Floats:
+    def busy_seconds(self) -> Sequence[float]:
         """Cumulative CPU seconds of everything but the idle tasks, by package, without what a hypervisor took."""
 
     @property
@@ -141,13 +139,13 @@ class ModelSource(Figures):
     def restart(self) -> None:
         """Begin anew: what was used until now is not this meter's."""
         if self._cpus is not None:
-            self._then_ns, self._busy = self._cpus.sampled_ns, float(self._cpus.busy_seconds.sum())
+            self._then_ns, self._busy = self._cpus.sampled_ns, sum(self._cpus.busy_seconds)
 
     def read(self) -> None:
         """Add the energy between the CPUs' two latest samples at the mean utilisation there."""
         if self._cpus is None or self._cpus.sampled_ns <= self._then_ns:
             return
-        now, busy = self._cpus.sampled_ns, float(self._cpus.busy_seconds.sum())
+        now, busy = self._cpus.sampled_ns, sum(self._cpus.busy_seconds)
         seconds = (now - self._then_ns) * 1e-9
         threads = max(len(self._cpus.topology.online), 1)
         utilization = min(max((busy - self._busy) / (seconds * threads), 0.0), 1.0)

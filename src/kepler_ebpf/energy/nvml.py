@@ -119,7 +119,7 @@ class NvmlSource(Figures):
                 self.book(position, Verdict(release.joules, release.seconds), now, "")
                 self._users[position] = _columns(release)
                 self._loads[position] = release.load
-            if self.live[position]:
+            if self._counted.live[position]:
                 # Joules that wait for their users are not missing.
                 self._accepted_ns[position] = max(self._accepted_ns[position], gpu.accepted_ns)
         self.settle(now)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .figures import LIVE_SECONDS, read_safely
 from .marks import Mark
 from .model import ModelSource
-from .source import Domain, EnergySource, PackageSource
+from .source import Counted, Domain, EnergySource, PackageSource
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +38,28 @@ class PackageMeter:
         self._order: list[tuple[int, int]] = []
         self._before: list[tuple[float, int]] = []
         self.domains: tuple[Domain, ...] = ()
-        self.joules: NDArray[np.float64] = np.zeros(0)
-        self.time_ns: NDArray[np.int64] = np.zeros(0, np.int64)
-        self.live: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._counted = Counted([], [], [])
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
             read_safely(source)
         self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
+
+    def counted(self) -> Counted:
+        """As in :class:`EnergySource`."""
+        return self._counted
+
+    @property
+    def joules(self) -> NDArray[np.float64]:
+        return np.array(self._counted.joules, np.float64)
+
+    @property
+    def time_ns(self) -> NDArray[np.int64]:
+        return np.array(self._counted.time_ns, np.int64)
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        return np.array(self._counted.live, np.bool_)
 
     @property
     def name(self) -> str:
@@ -97,10 +111,8 @@ class PackageMeter:
 
     def _figures(self) -> list[tuple[float, int]]:
         """Joules and time of every domain, as its source has them."""
-        return [
-            (float(self._sources[number].joules[inner]), int(self._sources[number].time_ns[inner]))
-            for number, inner in self._order
-        ]
+        counted = [source.counted() for source in self._sources]
+        return [(counted[number].joules[inner], counted[number].time_ns[inner]) for number, inner in self._order]
 
     def _book(self, now: list[tuple[float, int]], owed_ns: int | None) -> int:
         """Add what the source that counts has counted. Returns the time of a package's that this covers.
@@ -108,16 +120,17 @@ class PackageMeter:
         ``owed_ns``: where it has only just taken over, the time that nobody has booked: no more is believed of it.
         """
         longest_ns = 0
+        mine, active = self._counted, self._active.counted()
         for position, (number, inner) in enumerate(self._order):
-            source = self._sources[number]
-            self.live[position] = source is self._active and source.live[inner]
-            if source is not self._active:
+            if self._sources[number] is not self._active:
+                mine.live[position] = False
                 continue
+            mine.live[position] = active.live[inner]
             joules, covered_ns = (new - old for new, old in zip(now[position], self._before[position]))
             if owed_ns is not None and covered_ns > owed_ns:
                 joules, covered_ns = joules * owed_ns / covered_ns, owed_ns
-            self.joules[position] += joules
-            self.time_ns[position] += round(covered_ns)
+            mine.joules[position] += joules
+            mine.time_ns[position] += round(covered_ns)
             self._before[position] = now[position]
             if self.domains[position].component == "package":
                 longest_ns = max(longest_ns, round(covered_ns))
@@ -162,17 +175,17 @@ class PackageMeter:
             for inner in range(self._lengths[number], len(source.domains)):
                 self._order.append((number, inner))
                 self.domains += (source.domains[inner],)
-                self._before.append((float(source.joules[inner]), int(source.time_ns[inner])))
-                self.joules = np.append(self.joules, 0.0)
-                self.time_ns = np.append(self.time_ns, np.int64(0))
-                self.live = np.append(self.live, False)
+                counted = source.counted()
+                self._before.append((counted.joules[inner], counted.time_ns[inner]))
+                for column, nothing in zip(self._counted, (0.0, 0, False)):
+                    column.append(nothing)  # type: ignore[attr-defined]
             self._lengths[number] = len(source.domains)
 
 
 def _measures_packages(source: EnergySource) -> bool:
     if not source.domains:
         return False
-    return any(domain.component == "package" and live for domain, live in zip(source.domains, source.live.tolist()))
+    return any(domain.component == "package" and live for domain, live in zip(source.domains, source.counted().live))
 
 
 def _answers(source: PackageSource) -> bool:

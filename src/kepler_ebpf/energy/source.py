@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,15 @@ class Domain:
     def label(self) -> str:
         """Value of the ``package`` label, of a GPU of ``gpu``."""
         return self.zone or str(self.index)
+
+
+class Counted(NamedTuple):
+    """What a source's n domains have counted. Lists, as there are few: a sample reads them on cold caches, where every
+    call into numpy costs more than all of them."""
+
+    joules: list[float]
+    time_ns: list[int]
+    live: list[bool]
 
 
 class EnergySource(Protocol):
@@ -78,6 +87,9 @@ class EnergySource(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]: ...
+
+    def counted(self) -> Counted:
+        """``joules``, ``time_ns`` and ``live`` as they are now."""
 
     def read(self) -> None:
         """Refresh all figures. Whatever it raises costs this source this reading."""

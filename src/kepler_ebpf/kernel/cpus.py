@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,13 +15,13 @@ from ..host.fs import HostFS
 from ..host.syscalls import TestRun
 from ..host.topology import Topology, online_cpus, read_topology
 from .counters import EventCounters
-from .table import Words
 
 log = logging.getLogger(__name__)
 
 
 class Cpus:
-    """Owns what user space writes into the rows. ``rows``: as ``layout.CPU``. ``topology``: as of the latest look."""
+    """Owns what user space writes into the rows. ``rows``: as ``layout.CPU``. ``topology``: as of the latest look;
+    ``per_package``: how many CPUs are online in it, by package."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Cpus:
         self._packages = packages
         self._counters = counters
         self._open_slice = open_slice
-        self._busy_ns = np.zeros(packages)
+        self._busy_ns = [0] * packages
         self._unreadable = False
         self._place()
 
@@ -93,23 +94,20 @@ class Cpus:
         log.info("CPUs online: %d, before %d", len(now.online), len(before.online))
         return True
 
-    def per_package(self) -> NDArray[np.intp]:
-        """How many CPUs are online now, intp[packages]."""
-        return self._per_package
+    def busy_seconds(self, busy_ns: Sequence[int]) -> list[float]:
+        """Cumulative CPU seconds of all tasks but the idle ones, by package; they never fall.
 
-    def busy_seconds(self, busy_ns: Words) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, per package, float64[packages]; they never fall.
-
-        ``busy_ns``: uint64[cpus], those of each CPU. An open slice may have turned out to be less.
+        ``busy_ns``: those of each CPU. An open slice may have turned out to be less.
         """
-        busy = np.bincount(self._package, busy_ns, self._packages)
-        np.maximum(self._busy_ns, busy, out=self._busy_ns)
-        return self._busy_ns * 1e-9
+        busy = [0] * self._packages
+        for package, ns in zip(self._package, busy_ns):
+            busy[package] += ns
+        self._busy_ns = [max(before, now) for before, now in zip(self._busy_ns, busy)]
+        return [ns * 1e-9 for ns in self._busy_ns]
 
     def _place(self) -> None:
-        ranks = np.array(self.topology.package[: len(self.rows)], np.intp)
-        self._package = np.minimum(ranks, self._packages - 1)
-        online = self._package[np.array(self.topology.online, np.intp)]
-        self._per_package = np.bincount(online, minlength=self._packages)
+        self._package = [min(rank, self._packages - 1) for rank in self.topology.package[: len(self.rows)]]
+        online = Counter(self._package[cpu] for cpu in self.topology.online)
+        self.per_package = [online[package] for package in range(self._packages)]
         self.rows["package"] = self._package
         self.rows["sibling"] = self.topology.sibling[: len(self.rows)]

@@ -19,14 +19,14 @@ from .table import Words
 class CpuLook(NamedTuple):
     """The CPUs' rows at one moment.
 
-    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy. ``elapsed_ns``: uint64[cpus], for how long a slice of a task
-    has been open, 0 where none is. ``busy_ns``: uint64[cpus], CPU time of each CPU until then.
+    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy. ``elapsed_ns``: for how long a slice of a task has been open
+    on each CPU, 0 where none is. ``busy_ns``: CPU time of each CPU until then.
     """
 
     time_ns: int
     rows: NDArray[np.void]
-    elapsed_ns: Words
-    busy_ns: Words
+    elapsed_ns: list[int]
+    busy_ns: list[int]
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,22 @@ def look_at(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic
     read is left out: its slice has only just begun. ``since_ns`` is 0 while the kernel changes a row, and another
     value after.
     """
-    now_since = cpus["since_ns"]
-    since = now_since.copy()
+    since = cpus["since_ns"].tolist()
     rows = cpus.copy()
     now = clock_ns()
-    elapsed = np.uint64(now) - since  # wraps around where it has begun since
-    is_open = (rows["task"] != 0) & (now_since == since) & (elapsed - 1 < now - 1)  # 0 < since < now
-    elapsed *= is_open
-    return CpuLook(now, rows, elapsed, rows["busy_ns"] + elapsed)
+    still, tasks, closed = cpus["since_ns"].tolist(), rows["task"].tolist(), rows["busy_ns"].tolist()
+    # Not in numpy: on cold caches a handful of calls costs more than this does for a hundred CPUs.
+    elapsed = [
+        now - began if task and began == as_before and 0 < began < now else 0
+        for began, as_before, task in zip(since, still, tasks)
+    ]
+    return CpuLook(now, rows, elapsed, [ns + more for ns, more in zip(closed, elapsed)])
 
 
 def running(looks: Sequence[CpuLook]) -> Running:
     """The slices that were open then."""
-    elapsed = np.array([one.elapsed_ns for one in looks])
-    busy = np.array([one.busy_ns for one in looks])
+    elapsed = np.array([one.elapsed_ns for one in looks], np.uint64)
+    busy = np.array([one.busy_ns for one in looks], np.uint64)
     look, cpu = elapsed.nonzero()
     mine = np.array([one.rows for one in looks])[look, cpu]
     sibling = np.minimum(mine["sibling"], elapsed.shape[1] - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,8 +59,8 @@ class KernelTables(Protocol):
     def follow_topology(self) -> bool:
         """Take up what changed of the CPUs; whether anything did. To be called at each publication."""
 
-    def cpus_per_package(self) -> NDArray[np.intp]:
-        """How many CPUs are online now, intp[packages]."""
+    def cpus_per_package(self) -> Sequence[int]:
+        """How many CPUs are online now, by package."""
 
     def look(self) -> None:
         """Read all counters as they are now, open slices included, for :meth:`tell`."""
@@ -75,8 +75,8 @@ class KernelTables(Protocol):
         """Whether so many processes have ended that their rows are wanted back soon."""
 
     @property
-    def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest look."""
+    def busy_seconds(self) -> Sequence[float]:
+        """Cumulative CPU seconds of all tasks but the idle ones, by package, as of the latest look."""
 
     @property
     def sampled_ns(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,9 +134,9 @@ class BpfTables:
         time_ns = int(uses["alone_ns"].sum() + uses["shared_ns"].sum())
         return self._cpus.follow(int(uses["cycles"].sum()) * 1000 // time_ns if time_ns else 0)
 
-    def cpus_per_package(self) -> NDArray[np.intp]:
-        """How many CPUs are online now, intp[packages]."""
-        return self._cpus.per_package()
+    def cpus_per_package(self) -> Sequence[int]:
+        """How many CPUs are online now, by package."""
+        return self._cpus.per_package
 
     # -- the sample -------------------------------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class BpfTables:
         return self.tell()
 
     @property
-    def busy_seconds(self) -> NDArray[np.float64]:
-        """Cumulative CPU seconds of all tasks but the idle ones, float64[packages], as of the latest look."""
+    def busy_seconds(self) -> Sequence[float]:
+        """Cumulative CPU seconds of all tasks but the idle ones, by package, as of the latest look."""
         return self._looks.busy_seconds
 
     @property
