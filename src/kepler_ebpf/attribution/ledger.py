@@ -62,7 +62,7 @@ class Level:
         for component in set_positions(np.logical_or.reduce(entry.joules, axis=1)).tolist():
             self.joules[component, :end] += np.bincount(entry.index, entry.joules[component], end)
             if component < len(NODE):
-                watts += entry.joules[component] * per_second[entry.sample, component]
+                watts += entry.joules[component] * per_second[:, component].take(entry.sample)
         peaks = np.bincount(entry.sample * end + entry.index, watts, len(per_second) * end).reshape(-1, end).max(axis=0)
         np.maximum(self.peak_watts[:end], peaks, out=self.peak_watts[:end])
         self.seconds[:end] += np.bincount(entry.index, entry.seconds, end)

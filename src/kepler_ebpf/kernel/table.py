@@ -151,16 +151,20 @@ class Table:
         total, told = self._total[:, : self._looks + 1, : self._end], self._told[:, : self._end]
         total[:, 0] = told
         within = positions < self._end
-        at = look[within] + 1, positions[within]
+        opened = look[within] + 1, positions[within]
         for column, more in zip(total, running):
-            np.add.at(column, at, more[within])
+            np.add.at(column, opened, more[within])
         for number in range(self._looks):
             np.maximum(total[:, number], total[:, number + 1], out=total[:, number + 1])
         told[:] = total[:, -1]
-        self._looks = 0
-        sample, use = np.logical_or.reduce(total[:, 1:] != total[:, :-1], axis=0).nonzero()
-        grown = np.zeros((len(COUNTERS), len(use)))
-        grown[self._places] = total[:, sample + 1, use] - total[:, sample, use]
+        looks, self._looks = self._looks, 0
+        growth = (total[:, 1:] - total[:, :-1]).reshape(len(total), -1)
+        at = set_positions(np.logical_or.reduce(growth, axis=0))
+        sample = at // self._end if looks > 1 else np.zeros(len(at), np.intp)
+        use = at - sample * self._end
+        grown = np.zeros((len(COUNTERS), len(at)))
+        for place, column in zip(self._places, growth):
+            grown[place] = column.take(at)
         row, package = (use, np.zeros(len(use), np.intp)) if self.packages == 1 else divmod(use, self.packages)
         return Slices(sample, row, package, *grown)
 
