@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels test-endurance test-cluster lint fuzz soak bench peers study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels test-endurance test-cluster lint fuzz soak bench slowdown peers study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ soak: $(VENV)/.installed-dev  ## a collector beside what wears it out, for SOAK_
 
 bench: packages-bench $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md
+
+slowdown: packages-bench $(VENV)/.installed-dev  ## how much slower others run beside the collector, in twenty pairs (six minutes), in docs/overhead.md
+	$(SUDO) $(BIN)/python -m benchmarks.slowdown --write docs/overhead.md
 
 peers: $(VENV)/.installed-dev  ## beside others: make peers KEPLER=… SCAPHANDRE=… ALUMET=… (paths of programs, each may be left out)
 	$(SUDO) $(BIN)/python -m benchmarks.peers --write docs/comparison.md \

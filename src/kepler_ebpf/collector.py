@@ -98,6 +98,7 @@ class Collector:
     def _run(self) -> None:
         due = self._schedule.next(self._clock())
         publish_at = self._clock()
+        spent, taken = 0.0, 0  # CPU time of samples since the latest booking: what that costs is all of theirs
         while not self._stop.wait(max(0.0, due - self._clock())):
             before, cpu_before = time.perf_counter(), time.thread_time()
             try:
@@ -115,7 +116,10 @@ class Collector:
                     log.exception("a sample failed; the next one that does not covers its time and energy")
                 self._failing = True
             self._durations.observe(time.perf_counter() - before)
-            self._schedule.spent(time.thread_time() - cpu_before, self._clock())
+            spent, taken = spent + time.thread_time() - cpu_before, taken + 1
+            if self._sampler.is_booked:
+                self._schedule.spent(spent / taken, self._clock())
+                spent, taken = 0.0, 0
             due = self._schedule.next(self._clock())
 
     def tick(self) -> None:

@@ -30,7 +30,7 @@ class Schedule:
         return self._origin + self._tick * self.interval
 
     def spent(self, cpu_seconds: float, now: float) -> None:
-        """Tell what a sample cost in CPU time; may move the grid."""
+        """Tell what a sample cost in CPU time, a mean where several are booked at once; may move the grid."""
         self._cost += _SMOOTHING * (cpu_seconds - self._cost)
         needed = self._cost / self._budget
         if needed > self.interval:

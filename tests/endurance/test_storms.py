@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -44,6 +45,30 @@ while time.monotonic() < end:
     os.rmdir(name, dir_fd=root)
     made += 1
 print(made)
+"""
+FORKER = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	struct timespec now;
+	long forks = 0, end;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	end = now.tv_sec + atol(argv[1]);
+	do {
+		pid_t child = fork();
+		if (child == 0)
+			_exit(0);
+		if (child > 0 && waitpid(child, NULL, 0) == child)
+			forks++;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (now.tv_sec < end);
+	printf("%ld\\n", forks);
+	return 0;
+}
 """
 OFTEN = "while :; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 0.02; done"
 
@@ -140,6 +165,37 @@ def test_a_storm_of_cgroups_costs_the_container_beside_it_nothing(serve: Callabl
                 time.sleep(0.1)
         if ours:
             os.rmdir(root)
+
+
+def test_a_storm_of_forks_is_counted_to_the_last(serve: Callable[..., Running], tmp_path: Path) -> None:
+    """A minute of processes that live for microseconds, as many a second as all CPUs can make."""
+    compiler = shutil.which("gcc")
+    require(compiler, "gcc is not installed")
+    (tmp_path / "forker.c").write_text(FORKER)
+    subprocess.run([str(compiler), "-O2", "-o", str(tmp_path / "forker"), str(tmp_path / "forker.c")], check=True)
+    root = cgroup_root() / "docker"
+    ours = not root.exists()
+    root.mkdir(exist_ok=True)
+    name = secrets.token_hex(32)
+    (root / name).mkdir()
+    collector = serve()
+    try:
+        told = [tmp_path / str(number) for number in range(os.cpu_count() or 1)]
+        command = f"{tmp_path / 'forker'} 60 > "
+        forkers = [in_cgroup(str(root / name), ["/bin/sh", "-c", command + str(path)]) for path in told]
+        assert [forker.wait() for forker in forkers] == [0] * len(forkers)
+        forks = sum(int(path.read_text()) for path in told)
+        truth = usage_seconds(str(root / name))
+        goes_on(collector)
+        page = healthy(collector)
+        print(f"{forks / 60:.0f} forks a second, {truth:.2f} CPU seconds")
+        assert sum(value for _, value in page["kepler_ebpf_overflow_slices_total"]) == 0
+        counted = collector.by_id("kepler_container_cpu_time_seconds_total")[name]
+        assert counted == pytest.approx(truth, rel=0.001)
+    finally:
+        (root / name).rmdir()
+        if ours:
+            root.rmdir()
 
 
 def test_the_books_close_in_every_sample_of_a_day() -> None:

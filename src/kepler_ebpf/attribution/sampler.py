@@ -127,6 +127,11 @@ class Sampler:
         self._last, self._interval = now, None
 
     @property
+    def is_booked(self) -> bool:
+        """Whether no sample waits to be booked."""
+        return not self._samples
+
+    @property
     def is_due(self) -> bool:
         """Whether samples are to be booked before the next one is taken."""
         if not self._samples:
