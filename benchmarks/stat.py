@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 from benchmarks.report import Figure
 from kepler_ebpf.assembly import open_session
 from kepler_ebpf.config import from_arguments
-from kepler_ebpf.stat.probe import Probe
+from kepler_ebpf.stat.probe import BATCH_SECONDS, Probe
 from kepler_ebpf.stat.runs import Runner
 from kepler_ebpf.stat.signals import Signals
+from kepler_ebpf.stat.statistics import FEWEST_PAIRS, ratio
 
-_ROUNDS = 5
+_PAIRS = FEWEST_PAIRS + 2
 _GOAL_PER_CENT = 2.0
 _NOBODY = {f"KEPLER_{name}": "off" for name in ("KUBELET_URL", "CRI_SOCKET", "DOCKER_SOCKET", "PODMAN_SOCKET")}
 _COMPUTES = [sys.executable, "-S", "-c", "n = 0\nfor i in range(8_000_000): n += i * i"]
@@ -31,7 +33,7 @@ _SWITCHES = ["perf", "bench", "sched", "pipe", "-l", "100000"]
 @contextmanager
 def _runner(interval: float) -> Iterator[Runner]:
     config = from_arguments(argparse.Namespace(), _NOBODY)
-    with open_session(config, drop_privileges=False) as session:
+    with open_session(config, drop_privileges=False, batch_seconds=BATCH_SECONDS) as session:
         signals = Signals()
         probe = Probe(session.sampler, signals, interval)
         probe.learn_floors(0.0)
@@ -59,7 +61,7 @@ def _measured(command: Sequence[str], interval: float) -> tuple[float, float]:
 
 
 def measure() -> list[Figure]:
-    """The least of each: what else runs on the machine only ever adds to a program's CPU time (caches, siblings)."""
+    """By pairs of runs, one after the other, so that a machine that grows slower cancels out."""
     figures = []
     for name, command, interval, goal in (
         ("computes, 10ms samples", _COMPUTES, 0.01, _GOAL_PER_CENT),
@@ -69,13 +71,15 @@ def measure() -> list[Figure]:
     ):
         quiet = ["sh", "-c", '"$0" "$@" > /dev/null', *command]
         bare, measured, own = [], [], []
-        for _ in range(_ROUNDS):
+        for _ in range(_PAIRS):
             bare.append(_bare_seconds(quiet))
             with_stat, mine = _measured(quiet, interval)
             measured.append(with_stat)
             own.append(mine / with_stat)
-        added = 100 * (min(measured) / min(bare) - 1)
-        note = f"least of {_ROUNDS} runs each: {min(bare):.3f} s bare"
-        figures.append(Figure(f"stat: added to one that {name}", added, "%", goal, note))
-        figures.append(Figure("stat: its own CPU time beside that", 100 * min(own), "%"))
+        added = ratio(measured, bare)
+        assert added is not None
+        low, high = (100 * (one - 1) for one in (added.low, added.high))
+        note = f"95 % interval {low:+.1f} to {high:+.1f} %, {_PAIRS} pairs, {statistics.median(bare):.3f} s bare"
+        figures.append(Figure(f"stat: added to one that {name}", 100 * (added.estimate - 1), "%", goal, note))
+        figures.append(Figure("stat: its own CPU time beside that", 100 * statistics.median(own), "%"))
     return figures

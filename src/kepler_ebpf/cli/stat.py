@@ -22,7 +22,7 @@ from ..errors import KeplerError
 from ..logs import set_up_logging
 from ..stat import export, text, watched
 from ..stat.child import invoking_user
-from ..stat.probe import Probe
+from ..stat.probe import BATCH_SECONDS, Probe
 from ..stat.request import Request, checked
 from ..stat.runs import Runner, describe_status, exit_code, order, repeat
 from ..stat.signals import Signals, die_of
@@ -32,7 +32,6 @@ from ..stat.usage import ENERGY, Usage
 OVER_BUDGET = 121
 """Exit code of a command that used more than ``--max-joules``: none that shells, env, timeout or xargs have."""
 # Nobody's name is shown, so nobody is asked for names.
-_BATCH_SECONDS = 0.1
 _NO_NAMES = {"kubelet_url": "off", "cri_socket": "off", "docker_socket": "off", "podman_socket": "off"}
 
 OPERANDS = "[-- COMMAND [ARGUMENT]...]"
@@ -81,7 +80,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = _config(arguments, environment, request)
     set_up_logging("warning", config.log_format)
     with _opened(arguments.output) as output, _opened(arguments.json) as json_file:
-        with open_session(config, drop_privileges=not request.commands, batch_seconds=_BATCH_SECONDS) as session:
+        with open_session(config, drop_privileges=not request.commands, batch_seconds=BATCH_SECONDS) as session:
             signals = Signals()
             try:
                 probe = Probe(

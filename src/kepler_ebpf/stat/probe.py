@@ -17,6 +17,8 @@ from ..schedule import Schedule
 from .target import Target
 from .usage import Tally, Usage
 
+BATCH_SECONDS = 0.1
+"""How much time is attributed at once (:class:`..attribution.sampler.SamplerOptions`)."""
 _LOOK_SECONDS = 5.0
 _LONGEST_FLOOR_SECONDS = 3.0
 _LATE_SECONDS = {PACKAGE: 2.5, DRAM: 2.5, GPU: HOLD_SECONDS + 1.0}
