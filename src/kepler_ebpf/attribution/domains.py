@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import PACKAGE, WORKLOAD, Floats, set_positions
+from ..columns import NODE, PACKAGE, WORKLOAD, Floats
 from ..energy.meter import Meter
 from ..energy.source import Domain
 from .frame import Layout, Reading
@@ -42,10 +42,7 @@ class FloorOptions:
 
 
 class DomainColumns:
-    """One entry per domain of the meter, in its order; the meter's list only grows.
-
-    ``watts``: float64[d], power at the latest reading. ``floor_watts``: float64[d], NaN where unknown.
-    """
+    """One entry per domain of the meter, in its order; the meter's list only grows."""
 
     def __init__(self, meter: Meter, packages: int, floors: FloorOptions) -> None:
         """``packages``: how many the kernel's rows tell apart."""
@@ -54,10 +51,12 @@ class DomainColumns:
         self._options = floors
         self._floors: list[IdleFloor] = []
         self._layout = Layout(np.zeros(0, np.intp), np.zeros(0, np.intp), packages)
-        self._busy: Floats = np.zeros(0)
-        self._wall: Floats = np.zeros(0)
-        self.watts: Floats = np.zeros(0)
-        self.floor_watts: Floats = np.zeros(0)
+        self._payer: list[int] = []
+        self._counts: list[str] = []  # the component, where it is one of the node's
+        # Since each domain told something, CPU time in use, and that there was; and its power at the latest reading.
+        self._busy: list[float] = []
+        self._wall: list[float] = []
+        self._watts: list[float] = []
         self._adopt()
 
     def _adopt(self) -> None:
@@ -69,11 +68,11 @@ class DomainColumns:
         self._floors += [self._options.floor(domain, of_source[domain.source]) for domain in domains[known:]]
         component = [WORKLOAD.index(d.component) if d.component in WORKLOAD else -1 for d in domains]
         # The rank of a package that the rows do not tell apart: everybody pays.
-        payer = [d.index if 0 <= d.index < self._packages else self._packages for d in domains]
-        self._layout = Layout(np.array(component, np.intp), np.array(payer, np.intp), self._packages)
-        pad = (0, len(domains) - known)
-        self._busy, self._wall, self.watts = (np.pad(column, pad) for column in (self._busy, self._wall, self.watts))
-        self.floor_watts = np.array([floor.watts for floor in self._floors], np.float64)
+        self._payer = [d.index if 0 <= d.index < self._packages else self._packages for d in domains]
+        self._counts = [d.component if d.component in NODE else "" for d in domains]
+        self._layout = Layout(np.array(component, np.intp), np.array(self._payer, np.intp), self._packages)
+        for column in (self._busy, self._wall, self._watts):
+            column += [0.0] * (len(domains) - known)
 
     def hold_floors(self) -> None:
         """Leave the idle floors of the domains there are as they are from here on."""
@@ -83,40 +82,50 @@ class DomainColumns:
     def read(self, samples: Sequence[Sample]) -> Reading:
         """Teach the idle floors, and split the joules of every domain into dynamic and idle, sample by sample."""
         self._adopt()
-        shape = (len(samples), len(self._floors))
-        joules, seconds, watts, floor_watts = np.zeros((4, *shape))
-        live = np.zeros(shape, np.bool_)
-        for number, sample in enumerate(samples):
-            known = len(sample.live)  # domains that came later had told nothing
-            joules[number, :known] = sample.interval.joules
-            seconds[number, :known] = sample.interval.seconds
-            live[number, :known] = sample.live
-        power = np.divide(joules, seconds, out=np.zeros(shape), where=seconds > 0)
-        busy, wall = (
-            np.array([getattr(sample, name) for sample in samples]).take(self._layout.payer, axis=1)
-            for name in ("busy_seconds", "wall_seconds")
+        domains = range(len(self._floors))
+        watts, floor_watts = [], []
+        for sample in samples:
+            for domain in domains[: len(sample.live)]:  # a domain that came later had told nothing
+                self._take(domain, sample)
+            watts.append(self._watts.copy())
+            floor_watts.append([floor.watts for floor in self._floors])
+        return reading(
+            _columns([sample.interval.joules for sample in samples], len(domains)),
+            _columns([sample.interval.seconds for sample in samples], len(domains)),
+            np.array(watts, np.float64),
+            np.array(floor_watts, np.float64),
+            _columns([sample.live for sample in samples], len(domains)).astype(np.bool_),
+            self._layout,
         )
-        for number, sample in enumerate(samples):
-            fresh = seconds[number] > 0
-            np.copyto(self.watts, power[number], where=fresh)  # held where there is no new reading
-            self.watts[~live[number]] = 0.0
-            self._busy += busy[number]
-            self._wall += wall[number]
-            for domain in set_positions(fresh & self._layout.is_node).tolist():
-                self._teach(domain, float(seconds[number, domain]), sample)
-                self._busy[domain] = self._wall[domain] = 0.0
-            watts[number], floor_watts[number] = self.watts, self.floor_watts
-        return reading(joules, seconds, watts, floor_watts, live, self._layout)
 
-    def _teach(self, domain: int, seconds: float, sample: Sample) -> None:
-        if self._layout.is_gpu[domain]:
-            load = sample.gpus[domain].load if domain in sample.gpus else math.nan
-        else:
-            wall = float(self._wall[domain])
-            load = min(float(self._busy[domain]) / wall, 1.0) if wall > 0 else 0.0
-        if load == load:  # a load that is not known (NaN) teaches nothing
-            self._floors[domain].update(float(self.watts[domain]), load, seconds)
-            self.floor_watts[domain] = self._floors[domain].watts
+    def _take(self, domain: int, sample: Sample) -> None:
+        payer, seconds = self._payer[domain], sample.interval.seconds[domain]
+        self._busy[domain] += sample.busy_seconds[payer]
+        self._wall[domain] += sample.wall_seconds[payer]
+        if seconds > 0:  # power is held where there is no new reading
+            self._watts[domain] = sample.interval.joules[domain] / seconds
+        if not sample.live[domain]:
+            self._watts[domain] = 0.0
+        if seconds > 0 and self._counts[domain]:
+            load = self._load(domain, sample)
+            if load == load:  # a load that is not known (NaN) teaches nothing
+                self._floors[domain].update(self._watts[domain], load, seconds)
+            self._busy[domain] = self._wall[domain] = 0.0
+
+    def _load(self, domain: int, sample: Sample) -> float:
+        """Utilisation while it used what it tells, NaN where that is not known."""
+        if self._counts[domain] == "gpu":
+            return sample.gpus[domain].load if domain in sample.gpus else math.nan
+        wall = self._wall[domain]
+        return min(self._busy[domain] / wall, 1.0) if wall > 0 else 0.0
+
+
+def _columns(rows: Sequence[Sequence[float]], width: int) -> Floats:
+    """As an array, float64[k, width]; rows may be shorter, and are 0 there."""
+    columns = np.zeros((len(rows), width))
+    for column, row in zip(columns, rows):
+        column[: len(row)] = row
+    return columns
 
 
 def reading(

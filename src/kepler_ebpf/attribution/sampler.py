@@ -140,7 +140,7 @@ class Sampler:
         return (
             latest.ended - first.began + latest.seconds / 2 > self._batch_seconds
             or count >= _MOST_SAMPLES
-            or (count + 1) * self._tables.processes.front() * self._packages > _MOST_CELLS
+            or (count + 1) * self._tables.processes.end > _MOST_CELLS
             or self._tables.has_many_dead()
         )
 

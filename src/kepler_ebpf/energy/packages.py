@@ -17,6 +17,8 @@ from .source import Counted, Domain, EnergySource, PackageSource
 
 log = logging.getLogger(__name__)
 
+_ASK_SECONDS = 1.0
+
 
 class PackageMeter:
     """Several sources as one (see :class:`EnergySource`), of which one counts at any time.
@@ -39,6 +41,7 @@ class PackageMeter:
         self._before: list[tuple[float, int]] = []
         self.domains: tuple[Domain, ...] = ()
         self._counted = Counted([], [], [])
+        self._asked_ns = model.now_ns()
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
             read_safely(source)
@@ -91,9 +94,17 @@ class PackageMeter:
         return self._sources
 
     def read(self) -> None:
-        """Read all sources, choose the one that counts, and add what it has counted."""
+        """Read all sources, choose the one that counts, and add what it has counted.
+
+        Those that offer nothing are asked once a second.
+        """
+        now_ns = self.model.now_ns()
+        ask_all = now_ns - self._asked_ns >= _ASK_SECONDS * 1e9
+        if ask_all:
+            self._asked_ns = now_ns
         for source in self._sources:
-            read_safely(source)
+            if ask_all or source.domains or source is self._active or _expects(source):
+                read_safely(source)
         self._adopt()
         now_ns = self.model.now_ns()
         if self._booked_ns is None:
@@ -186,6 +197,10 @@ def _measures_packages(source: EnergySource) -> bool:
     if not source.domains:
         return False
     return any(domain.component == "package" and live for domain, live in zip(source.domains, source.counted().live))
+
+
+def _expects(source: EnergySource) -> bool:
+    return bool(getattr(source, "expected", ()))
 
 
 def _answers(source: PackageSource) -> bool:

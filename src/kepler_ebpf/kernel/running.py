@@ -71,7 +71,7 @@ def running(looks: Sequence[CpuLook]) -> Running:
     elapsed = np.array([one.elapsed_ns for one in looks], np.uint64)
     busy = np.array([one.busy_ns for one in looks], np.uint64)
     look, cpu = elapsed.nonzero()
-    mine = np.array([one.rows for one in looks])[look, cpu]
+    mine = np.concatenate([one.rows for one in looks])[look * elapsed.shape[1] + cpu]
     sibling = np.minimum(mine["sibling"], elapsed.shape[1] - 1)
     elapsed, before = elapsed[look, cpu], mine["sibling_busy_ns"]
     of_sibling = np.maximum(busy[look, sibling], before) - before

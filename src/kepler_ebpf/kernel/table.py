@@ -90,6 +90,7 @@ class Table:
         self._key = rows[key]
         self._free = free_rows
         self._front = reserved
+        self._behind = self._key[reserved : reserved + _FRONT_STEP]
         self.counted = tuple(name for name in COUNTERS if name in counted)
         self._places = [COUNTERS.index(name) for name in self.counted]
         self._columns = [uses[name] for name in self.counted]
@@ -97,6 +98,11 @@ class Table:
         self._total: Words = np.zeros((len(self.counted), 0, 0), np.uint64)  # by look; what was told before them first
         self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
         self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
+
+    @property
+    def end(self) -> int:
+        """End of the uses that the latest look saw."""
+        return self._end
 
     @property
     def capacity(self) -> int:
@@ -112,8 +118,9 @@ class Table:
 
         Free rows are handed out lowest first, so a stretch of unused rows (longer than CPUs can race for) is the end.
         """
-        while self._front < self.capacity and self._key[self._front : self._front + _FRONT_STEP].any():
+        while self._behind.any():
             self._front = min(self._front + _FRONT_STEP, self.capacity)
+            self._behind = self._key[self._front : self._front + _FRONT_STEP]
         return self._front
 
     def used(self) -> NDArray[np.intp]:

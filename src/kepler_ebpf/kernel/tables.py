@@ -83,6 +83,7 @@ class BpfTables:
             self.cgroups = self._table("cgroups", layout.CGROUP, cgroup_rows, "taken", reserved, self._free_cgroups)
             self.cpus = map_rows(maps["cpus"], layout.CPU, topology.cpus)
             self._totals = map_rows(maps["totals"], layout.TOTALS, 1)
+            self._dead_rows, self._events = self._totals["dead_rows"], self._totals["cgroup_events"]
             self._cgroup_of = Element(maps["cgroup_of"], 8, 4)
             self._row_of = Element(maps["row_of"], 16, 4)
             self._cgroup_events = Element(maps["cgroup_events"], 0, layout.CGROUP_EVENT.itemsize)
@@ -167,7 +168,7 @@ class BpfTables:
 
     def dead(self) -> NDArray[np.intp]:
         """Positions of process rows whose process is gone, given once each."""
-        marked = int(self._totals["dead_rows"][0])
+        marked = int(self._dead_rows[0])
         if marked == self._known_dead:
             return np.empty(0, np.intp)
         self._known_dead = marked
@@ -175,7 +176,7 @@ class BpfTables:
 
     def has_many_dead(self) -> bool:
         """Whether so many processes have ended that their rows are wanted back soon."""
-        return int(self._totals["dead_rows"][0]) - self._known_dead > self.processes.capacity // 16
+        return int(self._dead_rows[0]) - self._known_dead > self.processes.capacity // 16
 
     def recycle_processes(self, index: NDArray[np.intp]) -> None:
         """Give the rows of dead processes back to the kernel. Raises OSError."""
@@ -269,11 +270,11 @@ class BpfTables:
 
     def has_cgroup_events(self) -> bool:
         """Whether :meth:`cgroup_events` has something to tell."""
-        return int(self._totals["cgroup_events"][0]) != self._known_events
+        return int(self._events[0]) != self._known_events
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:
         """Cgroups that were made and removed since the last call, in order."""
-        self._known_events = int(self._totals["cgroup_events"][0])  # before: what comes meanwhile is asked for again
+        self._known_events = int(self._events[0])  # before: what comes meanwhile is asked for again
         return take_events(self._cgroup_events)
 
     @property
