@@ -17,7 +17,7 @@ from ..schedule import Schedule
 from .target import Target
 from .usage import Tally, Usage
 
-BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.5
 """How much time is attributed at once (:class:`..attribution.sampler.SamplerOptions`)."""
 _LOOK_SECONDS = 5.0
 _LONGEST_FLOOR_SECONDS = 3.0
