@@ -118,6 +118,10 @@ class FakeTables:
         self.processes.look()
         self.cgroups.look()
 
+    def keep(self, looks: int) -> None:
+        self.processes.keep(looks)
+        self.cgroups.keep(looks)
+
     def tell(self) -> tuple[Slices, Slices]:
         nowhere = np.empty(0, np.intp)
         processes, cgroups = (

@@ -12,7 +12,6 @@ from ..columns import NODE, WORKLOAD, Indexes
 from ..energy.gpu_use import HOLD_SECONDS
 from ..energy.meter import Interval, Meter
 from ..kernel.source import OVERFLOW_ROW, KernelTables
-from ..kernel.table import Slices
 from ..workloads.source import Workloads
 from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
@@ -87,7 +86,6 @@ class Sampler:
         )
         self._stretches = Stretches(clocks(self._packages))
         self._samples: list[Sample] = []  # not booked yet
-        self._looks = 0  # at the tables, likewise
         # A booking, and a sample, that failed leave what was read to the next one.
         self._owed: Sample | None = None
         self._interval: Interval | None = None
@@ -118,12 +116,16 @@ class Sampler:
             # Not after the booking: until now, the rows that frames name are still those of who ran.
             self.lifecycle.settle_processes(now)
             self.lifecycle.recycle_cgroups(now)
-        self._tables.look()
-        self._looks += 1
-        self.lifecycle.follow_cgroups(now)
-        interval = self._interval = self.meter.read().plus(self._interval)
-        busy, wall = self._cpu_time(now - self._last)
-        self._samples.append(Sample(self._last, now, busy, wall, interval, self.meter.live, self._gpu_uses(interval)))
+        try:
+            self._tables.look()
+            self.lifecycle.follow_cgroups(now)
+            interval = self._interval = self.meter.read().plus(self._interval)
+            gpus = self._gpu_uses(interval)
+            busy, wall = self._cpu_time(now - self._last)
+        except Exception:
+            self._tables.keep(len(self._samples))
+            raise
+        self._samples.append(Sample(self._last, now, busy, wall, interval, self.meter.live, gpus))
         self._last, self._interval = now, None
 
     @property
@@ -181,7 +183,7 @@ class Sampler:
         return self._vms.home(processes)
 
     def _frames(self, samples: Sequence[Sample]) -> Frames:
-        processes, cgroups = self._told(len(samples))
+        processes, cgroups = self._tables.tell()
         cgroups = self._vms.split(processes, cgroups)
         workloads = cgroups.at(self.table.of(cgroups.index))
         # From here on nothing is lost where something fails.
@@ -196,15 +198,6 @@ class Sampler:
             np.array([sample.seconds for sample in samples]),
             np.array([sample.busy_seconds[-1] for sample in samples]),
         )
-
-    def _told(self, samples: int) -> tuple[Slices, Slices]:
-        """What was done in so many samples. A look whose sample came to nothing is part of an earlier one."""
-        told = self._tables.tell()
-        failed, self._looks = self._looks - samples, 0
-        if not failed:
-            return told
-        processes, cgroups = (replace(one, sample=np.maximum(one.sample - failed, 0)) for one in told)
-        return processes, cgroups
 
     def _cpu_time(self, elapsed: float) -> tuple[list[float], list[float]]:
         """CPU time in use, and there to be used, since the sample before, by payer."""

@@ -32,6 +32,12 @@ class Looks:
         self._cgroups.look()
         self._looks.append(self._look_at_cpus())
 
+    def keep(self, looks: int) -> None:
+        """Forget all but the first of the looks since the latest :meth:`tell`."""
+        self._processes.keep(looks)
+        self._cgroups.keep(looks)
+        del self._looks[looks:]
+
     def tell(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did from look to look since the last call, slices that were open included."""
         open_slices = running(self._looks)

@@ -65,6 +65,9 @@ class KernelTables(Protocol):
     def look(self) -> None:
         """Read all counters as they are now, open slices included, for :meth:`tell`."""
 
+    def keep(self, looks: int) -> None:
+        """Forget all but the first of the looks since the latest :meth:`tell`; nothing is lost, the next has it all."""
+
     def tell(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did from look to look since the last call, slices that were open included."""
 

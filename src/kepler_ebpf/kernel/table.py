@@ -137,6 +137,11 @@ class Table:
         for total, column in zip(self._total, self._columns):
             total[self._looks, :end] = column[:end]
 
+    def keep(self, looks: int) -> None:
+        """Forget all but the first of the looks since the latest :meth:`tell`: counters only grow, so the next look
+        has what they saw."""
+        self._looks = min(self._looks, looks)
+
     def _make_room(self) -> None:
         """For twice as many looks as there were since the latest :meth:`tell`, or for more rows."""
         counted, looks, uses = self._total.shape

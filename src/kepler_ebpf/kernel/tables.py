@@ -145,6 +145,10 @@ class BpfTables:
         """Read all counters as they are now, open slices included, for :meth:`tell`."""
         self._looks.look()
 
+    def keep(self, looks: int) -> None:
+        """Forget all but the first of the looks since the latest :meth:`tell`; nothing is lost, the next has it all."""
+        self._looks.keep(looks)
+
     def tell(self) -> tuple[Slices, Slices]:
         """What processes and cgroups did from look to look since the last call, slices that were open included."""
         return self._looks.tell()
