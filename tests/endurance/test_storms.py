@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,27 @@ def storm(root: Path, seconds: float) -> float:
     return sum(int(worker.communicate()[0]) for worker in workers) / seconds
 
 
+@contextmanager
+def container_cgroup() -> Iterator[Path]:
+    """A cgroup called like a container of docker's."""
+    root = cgroup_root() / "docker"
+    ours = not root.exists()
+    root.mkdir(exist_ok=True)
+    cgroup = root / secrets.token_hex(32)
+    cgroup.mkdir()
+    try:
+        yield cgroup
+    finally:
+        for _ in range(100):
+            try:
+                cgroup.rmdir()
+                break
+            except OSError:
+                time.sleep(0.1)
+        if ours:
+            root.rmdir()
+
+
 def test_stopped_for_a_minute(serve: Callable[..., Running], tmp_path: Path) -> None:
     with ticking(tmp_path / "sys") as counter:
         hold(serve("--sysfs", str(counter.sysfs)), counter, 60.0)
@@ -134,17 +156,12 @@ def test_twenty_thousand_threads_are_one_row(serve: Callable[..., Running]) -> N
 
 
 def test_a_storm_of_cgroups_costs_the_container_beside_it_nothing(serve: Callable[..., Running]) -> None:
-    root = cgroup_root() / "docker"
-    ours = not root.exists()
-    root.mkdir(exist_ok=True)
-    name = secrets.token_hex(32)
-    (root / name).mkdir()
-    try:
-        alone = storm(root, 3.0)
+    with container_cgroup() as cgroup:
+        alone = storm(cgroup.parent, 3.0)
         collector = serve()
-        with in_cgroup(str(root / name), ["/bin/sh", "-c", OFTEN]) as busy:
+        with in_cgroup(str(cgroup), ["/bin/sh", "-c", OFTEN]) as busy:
             try:
-                beside = storm(root, 10.0)
+                beside = storm(cgroup.parent, 10.0)
                 goes_on(collector)
                 page = healthy(collector)
             finally:
@@ -152,19 +169,10 @@ def test_a_storm_of_cgroups_costs_the_container_beside_it_nothing(serve: Callabl
         print(f"{beside:.0f} cgroups a second, {alone:.0f} without a collector")
         used = {table["table"]: value for table, value in page["kepler_ebpf_rows_used"]}
         assert used["cgroup"] < 1000, "what never ran takes no row"
-        truth, deadline = usage_seconds(str(root / name)), time.monotonic() + 60
+        truth, name, deadline = usage_seconds(str(cgroup)), cgroup.name, time.monotonic() + 60
         while abs(collector.by_id("kepler_container_cpu_time_seconds_total").get(name, 0.0) / truth - 1) > 0.05:
             assert time.monotonic() < deadline, (collector.by_id("kepler_container_cpu_time_seconds_total"), truth)
             time.sleep(0.5)
-    finally:
-        for _ in range(100):
-            try:
-                os.rmdir(root / name)
-                break
-            except OSError:
-                time.sleep(0.1)
-        if ours:
-            os.rmdir(root)
 
 
 def test_a_storm_of_forks_is_counted_to_the_last(serve: Callable[..., Running], tmp_path: Path) -> None:
@@ -173,29 +181,48 @@ def test_a_storm_of_forks_is_counted_to_the_last(serve: Callable[..., Running], 
     require(compiler, "gcc is not installed")
     (tmp_path / "forker.c").write_text(FORKER)
     subprocess.run([str(compiler), "-O2", "-o", str(tmp_path / "forker"), str(tmp_path / "forker.c")], check=True)
-    root = cgroup_root() / "docker"
-    ours = not root.exists()
-    root.mkdir(exist_ok=True)
-    name = secrets.token_hex(32)
-    (root / name).mkdir()
     collector = serve()
-    try:
+    with container_cgroup() as cgroup:
         told = [tmp_path / str(number) for number in range(os.cpu_count() or 1)]
         command = f"{tmp_path / 'forker'} 60 > "
-        forkers = [in_cgroup(str(root / name), ["/bin/sh", "-c", command + str(path)]) for path in told]
+        forkers = [in_cgroup(str(cgroup), ["/bin/sh", "-c", command + str(path)]) for path in told]
         assert [forker.wait() for forker in forkers] == [0] * len(forkers)
         forks = sum(int(path.read_text()) for path in told)
-        truth = usage_seconds(str(root / name))
+        truth = usage_seconds(str(cgroup))
         goes_on(collector)
         page = healthy(collector)
         print(f"{forks / 60:.0f} forks a second, {truth:.2f} CPU seconds")
         assert sum(value for _, value in page["kepler_ebpf_overflow_slices_total"]) == 0
-        counted = collector.by_id("kepler_container_cpu_time_seconds_total")[name]
+        counted = collector.by_id("kepler_container_cpu_time_seconds_total")[cgroup.name]
         assert counted == pytest.approx(truth, rel=0.001)
-    finally:
-        (root / name).rmdir()
-        if ours:
-            root.rmdir()
+
+
+def test_a_cpu_that_is_taken_off_and_comes_back_costs_nobody_any_time(serve: Callable[..., Running]) -> None:
+    """Two busy loops, of which one runs on the CPU that goes: real hotplug of the machine's last CPU."""
+    last = Path(f"/sys/devices/system/cpu/cpu{(os.cpu_count() or 1) - 1}/online")
+    require(last.exists(), "no CPU can be taken off here")
+    with container_cgroup() as cgroup:
+        collector = serve()
+        goes_on(collector)
+        loops = [in_cgroup(str(cgroup), ["/bin/sh", "-c", "while :; do :; done"]) for _ in range(2)]
+        try:
+            time.sleep(3.0)
+            try:
+                last.write_text("0")
+            except OSError as error:
+                require(False, f"the CPU cannot be taken off: {error}")
+            goes_on(collector, 60)
+            last.write_text("1")
+            goes_on(collector, 60)
+        finally:
+            last.write_text("1")
+            for loop in loops:
+                loop.kill()
+                loop.wait()
+        goes_on(collector, 70)
+        healthy(collector)
+        counted = collector.by_id("kepler_container_cpu_time_seconds_total")[cgroup.name]
+        assert counted == pytest.approx(usage_seconds(str(cgroup)), rel=0.001)
 
 
 def test_the_books_close_in_every_sample_of_a_day() -> None:
