@@ -7,7 +7,7 @@ import ctypes
 
 # malloc.h of glibc; mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_THRESHOLD_BYTES = 2 << 20  # above the columns that are worked out over and over
+_THRESHOLD_BYTES = 512 << 10  # above the columns that are worked out over and over
 
 
 def give_back() -> None:
