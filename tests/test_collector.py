@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -103,6 +104,23 @@ def test_a_collector_whose_samples_fail_is_not_alive(monkeypatch: pytest.MonkeyP
         with pytest.raises(TypeError):
             world.collector.tick()
     assert not world.collector.alive()
+
+
+def test_a_stretched_interval_ends_early_where_rows_are_wanted_back() -> None:
+    """Samples of a storm of forks cost more than their budget however long the interval is."""
+    world = World()
+    collector, schedule = world.collector, world.collector._schedule
+    collector._clock = time.monotonic
+    schedule.configured = 0.01
+    began = time.monotonic()
+    assert not collector._ends_before(began + 0.2)
+    assert time.monotonic() - began >= 0.2
+    for tgid in range(100, 140):
+        world.kernel.run(tgid, 1, 0, 1000)
+        world.kernel.kill(tgid)
+    assert not collector._ends_before(time.monotonic() + 3600.0)
+    collector._stop.set()
+    assert collector._ends_before(time.monotonic() + 3600.0)
 
 
 def test_a_sample_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

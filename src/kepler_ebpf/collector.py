@@ -99,7 +99,7 @@ class Collector:
         due = self._schedule.next(self._clock())
         publish_at = self._clock()
         spent, taken = 0.0, 0  # CPU time of samples since the latest booking: what that costs is all of theirs
-        while not self._stop.wait(max(0.0, due - self._clock())):
+        while not self._ends_before(due):
             before, cpu_before = time.perf_counter(), time.thread_time()
             try:
                 self.tick()
@@ -121,6 +121,19 @@ class Collector:
                 self._schedule.spent(spent / taken, self._clock())
                 spent, taken = 0.0, 0
             due = self._schedule.next(self._clock())
+
+    def _ends_before(self, due: float) -> bool:
+        """Wait until the next sample is due; whether the collector is to stop instead.
+
+        A stretched interval costs a storm of forks no rows: the sample is taken earlier where they are wanted back.
+        """
+        step = self._schedule.configured
+        while due - self._clock() > 1.5 * step:
+            if self._stop.wait(step):
+                return True
+            if self._sampler.is_pressed:
+                return False
+        return self._stop.wait(max(0.0, due - self._clock()))
 
     def tick(self) -> None:
         """Take one sample now, and book what is due."""

@@ -134,6 +134,11 @@ class Sampler:
         return not self._samples
 
     @property
+    def is_pressed(self) -> bool:
+        """Whether so many processes have ended that their rows are wanted back soon."""
+        return self._tables.has_many_dead()
+
+    @property
     def is_due(self) -> bool:
         """Whether samples are to be booked before the next one is taken."""
         if not self._samples:
@@ -143,7 +148,7 @@ class Sampler:
             latest.ended - first.began + latest.seconds / 2 > self._batch_seconds
             or count >= _MOST_SAMPLES
             or (count + 1) * self._tables.processes.end > _MOST_CELLS
-            or self._tables.has_many_dead()
+            or self.is_pressed
         )
 
     def book(self) -> Frames | None:
