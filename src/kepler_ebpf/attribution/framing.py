@@ -50,9 +50,9 @@ def settled(reading: Reading) -> NDArray[np.bool_]:
     return told
 
 
-def _told(reading: Reading) -> NDArray[np.bool_]:
-    """Which clocks have told anything with each sample: bool[k, clocks]."""
-    told = settled(reading)
+def _told(reading: Reading, everything: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which clocks have told anything with each sample: bool[k, clocks]. ``everything``: which have told all."""
+    told = everything.copy()
     if not told.all():
         joules = reading.by_payer(reading.joules)
         of_clock = told[:, :-1].reshape(len(joules), len(CPU_COMPONENTS), -1)
@@ -80,7 +80,8 @@ def make_frames(
     samples, shape = len(seconds), (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    for told, stretch in stretches.owed(_told(reading), settled(reading)):
+    everything = settled(reading)
+    for told, stretch in stretches.owed(_told(reading, everything), everything):
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {
             level: share(ran, samples, rules.packages, rules.hyperthread_ratio, rules.by_cycles, rules.by_misses)

@@ -42,18 +42,11 @@ def read_safely(source: EnergySource) -> None:
             source.age()
 
 
-class Figures:
-    """The columns of a source's domains (see :class:`EnergySource`); sources inherit it."""
+class CountedColumns:
+    """What n domains have counted, as :class:`EnergySource` tells it."""
 
-    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        self._clock_ns = clock_ns
-        self.domains: tuple[Domain, ...] = ()
+    def __init__(self) -> None:
         self._counted = Counted([], [], [])
-        self.faults: Counter[str] = Counter()
-        self.notes: tuple[str, ...] = ()
-        self.expected: tuple[Domain, ...] = ()
-        self._accepted_ns: list[int] = []
-        self._failing: dict[str, str] = {}
 
     def counted(self) -> Counted:
         """As in :class:`EnergySource`."""
@@ -71,11 +64,29 @@ class Figures:
     def live(self) -> NDArray[np.bool_]:
         return np.array(self._counted.live, np.bool_)
 
+    def grow(self) -> None:
+        """Make room for another domain, which has counted nothing."""
+        for column, nothing in zip(self._counted, (0.0, 0, False)):
+            column.append(nothing)  # type: ignore[attr-defined]
+
+
+class Figures(CountedColumns):
+    """The columns of a source's domains (see :class:`EnergySource`); sources inherit it."""
+
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns = clock_ns
+        self.domains: tuple[Domain, ...] = ()
+        super().__init__()
+        self.faults: Counter[str] = Counter()
+        self.notes: tuple[str, ...] = ()
+        self.expected: tuple[Domain, ...] = ()
+        self._accepted_ns: list[int] = []
+        self._failing: dict[str, str] = {}
+
     def add(self, domain: Domain) -> int:
         """Keep another domain; its position."""
         self.domains += (domain,)
-        for column, nothing in zip(self._counted, (0.0, 0, False)):
-            column.append(nothing)  # type: ignore[attr-defined]
+        self.grow()
         self._accepted_ns.append(0)
         return len(self.domains) - 1
 

@@ -7,20 +7,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .figures import LIVE_SECONDS, read_safely
+from .figures import LIVE_SECONDS, CountedColumns, read_safely
 from .marks import Mark
 from .model import ModelSource
-from .source import Counted, Domain, EnergySource, PackageSource
+from .source import Domain, EnergySource, PackageSource
 
 log = logging.getLogger(__name__)
 
 _ASK_SECONDS = 1.0
 
 
-class PackageMeter:
+class PackageMeter(CountedColumns):
     """Several sources as one (see :class:`EnergySource`), of which one counts at any time.
 
     ``candidates``: in order of preference. The first that has a live package domain counts. The model counts once none
@@ -33,6 +30,7 @@ class PackageMeter:
     """
 
     def __init__(self, candidates: Sequence[PackageSource], model: ModelSource) -> None:
+        super().__init__()
         self.model = model
         self._sources: tuple[EnergySource, ...] = (*candidates, model)
         self._candidates = tuple(candidates)
@@ -40,29 +38,12 @@ class PackageMeter:
         self._order: list[tuple[int, int]] = []
         self._before: list[tuple[float, int]] = []
         self.domains: tuple[Domain, ...] = ()
-        self._counted = Counted([], [], [])
         self._asked_ns = model.now_ns()
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
             read_safely(source)
         self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
-
-    def counted(self) -> Counted:
-        """As in :class:`EnergySource`."""
-        return self._counted
-
-    @property
-    def joules(self) -> NDArray[np.float64]:
-        return np.array(self._counted.joules, np.float64)
-
-    @property
-    def time_ns(self) -> NDArray[np.int64]:
-        return np.array(self._counted.time_ns, np.int64)
-
-    @property
-    def live(self) -> NDArray[np.bool_]:
-        return np.array(self._counted.live, np.bool_)
 
     @property
     def name(self) -> str:
@@ -188,8 +169,7 @@ class PackageMeter:
                 self.domains += (source.domains[inner],)
                 counted = source.counted()
                 self._before.append((counted.joules[inner], counted.time_ns[inner]))
-                for column, nothing in zip(self._counted, (0.0, 0, False)):
-                    column.append(nothing)  # type: ignore[attr-defined]
+                self.grow()
             self._lengths[number] = len(source.domains)
 
 
