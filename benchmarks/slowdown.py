@@ -1,7 +1,7 @@
 """How much slower others run beside the collector: ``make slowdown``. Needs root, perf, and wrk for the HTTP server.
 
 Each pair runs all loads with the collector and without it, in random order, so that a machine that grows slower or
-faster cancels out. Ratios are medians with their 95 % intervals, as ``kepler-ebpf stat --vs`` reports them.
+faster cancels out. Ratios are estimates with their 95 % intervals, as ``kepler-ebpf stat --vs`` reports them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.footprint import collector
-from benchmarks.report import Figure, fill, table
-from kepler_ebpf.stat.statistics import ratio
+from benchmarks.report import Figure, fill, growth, table
 
 _PORT, _SERVER_PORT = 9935, 9936
 _SERVER = """
@@ -103,15 +102,10 @@ def measure(pairs: int) -> list[Figure]:
                         seconds[name, beside].append(loads[name][0]())
             print(f"\r{number + 1} of {pairs} pairs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    figures = []
-    for name, (_, goal) in loads.items():
-        found = ratio(seconds[name, True], seconds[name, False])
-        if found is None:
-            raise SystemExit("at least seven pairs are needed")
-        low, high = ((one - 1) * 100 for one in (found.low, found.high))
-        note = f"95 % interval {low:+.1f} to {high:+.1f} %, {pairs} pairs"
-        figures.append(Figure(f"slow-down: {name}", (found.estimate - 1) * 100, "%", goal, note))
-    return figures
+    return [
+        growth(f"slow-down: {name}", seconds[name, True], seconds[name, False], goal)
+        for name, (_, goal) in loads.items()
+    ]
 
 
 def main() -> int:

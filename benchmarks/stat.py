@@ -14,13 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benchmarks.report import Figure
+from benchmarks.report import Figure, growth
 from kepler_ebpf.assembly import open_session
 from kepler_ebpf.config import from_arguments
 from kepler_ebpf.stat.probe import BATCH_SECONDS, Probe
 from kepler_ebpf.stat.runs import Runner
 from kepler_ebpf.stat.signals import Signals
-from kepler_ebpf.stat.statistics import FEWEST_PAIRS, ratio
+from kepler_ebpf.stat.statistics import FEWEST_PAIRS
 
 _PAIRS = FEWEST_PAIRS + 2
 _GOAL_PER_CENT = 2.0
@@ -76,10 +76,7 @@ def measure() -> list[Figure]:
             with_stat, mine = _measured(quiet, interval)
             measured.append(with_stat)
             own.append(mine / with_stat)
-        added = ratio(measured, bare)
-        assert added is not None
-        low, high = (100 * (one - 1) for one in (added.low, added.high))
-        note = f"95 % interval {low:+.1f} to {high:+.1f} %, {_PAIRS} pairs, {statistics.median(bare):.3f} s bare"
-        figures.append(Figure(f"stat: added to one that {name}", 100 * (added.estimate - 1), "%", goal, note))
+        note = f", {statistics.median(bare):.3f} s bare"
+        figures.append(growth(f"stat: added to one that {name}", measured, bare, goal, note))
         figures.append(Figure("stat: its own CPU time beside that", 100 * statistics.median(own), "%"))
     return figures
