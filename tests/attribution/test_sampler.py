@@ -163,12 +163,15 @@ def test_nobody_ran_nobody_pays() -> None:
     ("policy", "expected"), [("none", (6.0, 3.0)), ("proportional", (20 / 3, 10 / 3)), ("equal", (6.5, 3.5))]
 )
 def test_idle_policies(policy: str, expected: tuple[float, float]) -> None:
-    """10 J of which 1 J is idle, two processes at 2 to 1; the overflow and kernel groups are no workload of theirs."""
+    """10 J of which 1 J is idle, two processes at 2 to 1; the row of whoever found none is nobody, at either level."""
     node = Node((package(floor=10.0),), packages=1, policy=policy)
     node.kernel.run(10, 1, 0, 2 * 10**7)
     node.kernel.run(11, 2, 0, 10**7)
     node.tick(np.array([10.0]))
     assert (node.process(10), node.process(11)) == pytest.approx(expected)
+    containers = node.ledger.levels["container"]
+    assert containers.joules[0, node.sampler.table.overflow].tolist() == [0.0, 0.0]
+    assert containers.joules[0].sum() == pytest.approx(sum(expected))
     assert node.ledger.idle[0] == pytest.approx(1.0 if policy == "none" else 0.0)
 
 

@@ -114,8 +114,15 @@ class WorkloadTable:
         return True
 
     def alive(self) -> tuple[Indexes, Floats]:
-        """Numbers of the workloads that live, intp[n], and the CPUs that each asked for, float64[n]."""
-        living = [(number, row.workload.cpu_request) for number, row in self.rows.items() if row.died is None]
+        """Numbers of the workloads that live, intp[n], and the CPUs that each asked for, float64[n].
+
+        Without the overflow row: it stands for whoever found no row, on most machines for nobody.
+        """
+        living = [
+            (number, row.workload.cpu_request)
+            for number, row in self.rows.items()
+            if row.died is None and number != self.overflow[-1]
+        ]
         return np.array([number for number, _ in living], np.intp), np.array([asked for _, asked in living], np.float64)
 
     def _number(self, workload: Workload) -> int:
