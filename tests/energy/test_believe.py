@@ -71,6 +71,48 @@ def test_a_counter_that_is_refreshed_once_a_second(watts: int) -> None:
     assert not meter.faults
 
 
+def slow_counter(watts: float, period: float, phase: float, lateness: list[float]) -> Meter:
+    """A counter that is refreshed every ``period`` seconds, read every tenth of a second and a bit later each time."""
+    meter = Meter()
+    now = 0.0
+    for late in lateness:
+        meter.now_ns = round((now + late) * 1e9)
+        meter.read(1000 + watts * period * math.floor((now + late + phase) / period))
+        now += 0.1
+    return meter
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(
+    st.floats(1, 900),
+    st.floats(0, 1),
+    st.lists(st.floats(0, 0.09), min_size=60, max_size=120),
+)
+def test_a_counter_that_is_read_at_odd_moments_has_no_peak(watts: float, phase: float, lateness: list[float]) -> None:
+    """Steady power and a refresh a second: no interval is off by more than a reading can be late, but the first one
+    where it is not much."""
+    meter = slow_counter(watts, 1.0, phase, lateness)
+    first, *others = meter.watts
+    assert first <= max(watts * 1.01, 100)
+    assert (min(others), max(others)) == pytest.approx((watts, watts), rel=0.1)
+    assert not meter.faults
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(st.floats(0.35, 2.0), st.floats(0, 1), st.lists(st.floats(0, 0.09), min_size=300, max_size=400))
+def test_the_period_of_a_counter_is_learned(period: float, phase: float, lateness: list[float]) -> None:
+    meter = slow_counter(100, period, phase, lateness)
+    late = meter.watts[len(meter.watts) // 2 :]
+    assert (min(late), max(late)) == pytest.approx((100, 100), rel=0.1)
+    assert not meter.faults
+
+
+def test_a_counter_that_nobody_read_for_a_while() -> None:
+    """Three refreshes came meanwhile: the energy is that of three seconds."""
+    meter = slow_counter(100, 1.0, 0.55, [0.0] * 40 + [3.3] + [3.4] * 40)
+    assert meter.watts == pytest.approx([100] * len(meter.watts), rel=0.06)
+
+
 def test_a_leap_up_and_down_again_is_nobodys() -> None:
     """696 J up and down again beside 6 W: 6 W."""
     meter = Meter()

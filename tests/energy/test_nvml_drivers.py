@@ -117,11 +117,11 @@ def test_a_load_that_is_not_known_is_not_nought(bench: Bench, line: str) -> None
 def test_the_load_is_that_of_the_joules_not_of_the_moment_when_they_are_told(bench: Bench) -> None:
     """Joules wait for their users: a load of that moment would teach the idle floor the power of a busy GPU."""
     source = bench.open()
-    bench.poll("gpu 0 201000 50000 0 0", "load 0 90")
-    bench.poll("gpu 0 401000 50000 0 0", "load 0 70")
-    bench.poll("gpu 0 401000 50000 0 0", "load 0 0", seconds=2.5)
+    bench.poll("gpu 0 3000 50000 0 0", "load 0 90")
+    bench.poll("gpu 0 5000 50000 0 0", "load 0 70")
+    bench.poll("gpu 0 5000 50000 0 0", "load 0 0", seconds=2.5)
     source.read()
-    assert source.joules.tolist() == [400.0]
+    assert source.joules.tolist() == [4.0]
     assert source.load(0) == pytest.approx(0.8)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .refresh import SLOWEST_REFRESH_NS, Refreshes
+
 PLAUSIBLE_WATTS = {
     "package": 2000.0,
     "core": 2000.0,
@@ -24,9 +26,9 @@ LIMIT_HEADROOM = 2.0
 STILL_SECONDS = 5.0
 """A counter that has not changed for so long has not used anything; one of a package does not answer."""
 _LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
+_FIRST_WATTS = 100.0  # a first change that tells more waits for the next reading: is it a second's, or a sample's?
 _RECENT_DECAY = 0.9
-_SLOWEST_REFRESH_NS = 1_000_000_000  # QEMU's for its guests
-_LEAP_WAITS_NS = 2 * _SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
+_LEAP_WAITS_NS = 2 * SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class _Point:
     time_ns: int
 
 
+@dataclass(frozen=True)
+class _FirstChange:
+    """It came between two readings in a row. ``held_joules``: what waits for the next one, as it seems too much."""
+
+    after_ns: int
+    by_ns: int
+    held_joules: float
+
+
 class Believer:
     """One counter.
 
@@ -75,9 +86,12 @@ class Believer:
         self._stands_still = stands_still
         self._last: _Point | None = None  # the latest value believed, and when it was first seen
         self._seen_ns = 0  # when that value was last seen: it changed after this
+        self._told_ns = 0  # up to when its joules have been told: when it came to that value
         self._candidate: _Point | None = None  # what is not believed yet
         self._held: tuple[int, int] | None = None  # units and nanoseconds of a leap that waits for the next reading
         self._unchanged = False
+        self._met: _FirstChange | None = None  # since the latest reading
+        self._refreshes = Refreshes()
         self._recent_watts = 0.0
 
     @property
@@ -91,6 +105,21 @@ class Believer:
 
     def read(self, value: int, time_ns: int) -> Verdict:
         """Take a raw reading."""
+        met, self._met = self._met, None
+        verdict = self._read(value, time_ns)
+        if met is None:
+            return verdict
+        if self._unchanged:
+            self._told_ns = self._refreshes.seen(met.after_ns, met.by_ns)
+        if not met.held_joules:
+            return verdict
+        seconds = (met.by_ns - met.after_ns) * 1e-9
+        if self._unchanged:  # it is slower than we read: this energy was used before we met it, too
+            seconds = max(seconds, SLOWEST_REFRESH_NS * 1e-9)
+        self._recent_watts = max(met.held_joules / seconds, self._recent_watts)
+        return Verdict(met.held_joules + verdict.joules, seconds + verdict.seconds, verdict.fault)
+
+    def _read(self, value: int, time_ns: int) -> Verdict:
         if value < 0 or (self.span > 0 and value >= self.span):
             return Verdict(fault="range")
         last = self._last
@@ -106,13 +135,13 @@ class Believer:
             return Verdict(fault="gap")
         units = self._units(value, last.value, time_ns - self._before_ns(last))
         if units is not None:
-            return self._accept(units, value, time_ns, last)
+            return self._accept(units, value, time_ns)
         candidate = self._candidate
         if candidate is not None:
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
             if units is not None and value != candidate.value:  # it has gone on from there: that is where it is now
                 self._begin(candidate.value, candidate.time_ns)
-                return self._accept(units, value, time_ns, candidate)
+                return self._accept(units, value, time_ns)
             if value == candidate.value:
                 return NOTHING  # told once; it has not moved since
         self._candidate = _Point(value, time_ns)
@@ -125,7 +154,7 @@ class Believer:
 
     def _before_ns(self, last: _Point) -> int:
         """The earliest moment from which a change may date: when the value was first seen, or a refresh before."""
-        return last.time_ns if self._recent_watts or not self._unchanged else last.time_ns - _SLOWEST_REFRESH_NS
+        return last.time_ns if self._recent_watts or not self._unchanged else last.time_ns - SLOWEST_REFRESH_NS
 
     def _units(self, value: int, before: int, elapsed_ns: int) -> int | None:
         """Units from one value to another, or None where no such power can be."""
@@ -136,29 +165,41 @@ class Believer:
 
     # -- what follows -----------------------------------------------------------------------------------------------
 
-    def _begin(self, value: int, time_ns: int) -> None:
+    def _begin(self, value: int, time_ns: int, since_ns: int | None = None) -> None:
         self._last, self._seen_ns, self._candidate, self._unchanged = _Point(value, time_ns), time_ns, None, False
+        self._told_ns = time_ns if since_ns is None else since_ns
 
     def _still(self, time_ns: int, last: _Point) -> Verdict:
         self._candidate = None
         self._seen_ns, self._unchanged = time_ns, True
-        elapsed = (time_ns - last.time_ns) * 1e-9
-        if self._stands_still and elapsed >= STILL_SECONDS:
+        if self._stands_still and time_ns - last.time_ns >= STILL_SECONDS * 1e9:
+            seconds = (time_ns - self._told_ns) * 1e-9
             self._begin(last.value, time_ns)
-            return Verdict(0.0, elapsed)
+            return Verdict(0.0, seconds)
         return NOTHING
 
-    def _accept(self, units: int, value: int, time_ns: int, last: _Point) -> Verdict:
-        covered_ns = max(time_ns - last.time_ns, 1)
+    def _accept(self, units: int, value: int, time_ns: int) -> Verdict:
+        since_ns = time_ns
+        if self._unchanged:
+            since_ns = self._refreshes.seen(self._seen_ns, time_ns)
+        else:
+            self._refreshes.forget()
+        covered_ns = max(since_ns - self._told_ns, 1)
         if self._unchanged and not self._recent_watts:
             # The first change of a counter that is slower than we read: it began before we met it.
-            covered_ns = max(covered_ns, _SLOWEST_REFRESH_NS)
+            covered_ns = max(covered_ns, SLOWEST_REFRESH_NS)
         watts = units * self._unit / (covered_ns * 1e-9)
         if self._recent_watts > 0 and watts > max(_LEAP_FACTOR * self._recent_watts, self._recent_watts + _LEAP_WATTS):
             self._held = (units, covered_ns)
-            self._candidate = _Point(value, time_ns)
+            self._candidate = _Point(value, since_ns)
             return NOTHING
-        return self._book(units, covered_ns, value, time_ns)
+        if not self._recent_watts and not self._unchanged:
+            leaps = watts > _FIRST_WATTS
+            self._met = _FirstChange(self._seen_ns, time_ns, units * self._unit if leaps else 0.0)
+            if leaps:
+                self._begin(value, time_ns)
+                return NOTHING
+        return self._book(units, covered_ns, value, time_ns, since_ns)
 
     def _after_leap(self, value: int, time_ns: int, last: _Point) -> Verdict:
         """The next reading confirms a leap, or the counter is back where it was."""
@@ -176,13 +217,13 @@ class Believer:
         if back is None:
             self._candidate = _Point(value, time_ns)
             return Verdict(fault="reset")
-        booked = self._book(back, max(time_ns - last.time_ns, 1), value, time_ns)
+        booked = self._book(back, max(time_ns - self._told_ns, 1), value, time_ns)
         return Verdict(booked.joules, booked.seconds, "leap")
 
-    def _book(self, units: int, covered_ns: int, value: int, time_ns: int) -> Verdict:
+    def _book(self, units: int, covered_ns: int, value: int, time_ns: int, since_ns: int | None = None) -> Verdict:
         joules, seconds = units * self._unit, covered_ns * 1e-9
         self._recent_watts = max(joules / seconds, self._recent_watts * _RECENT_DECAY)
-        self._begin(value, time_ns)
+        self._begin(value, time_ns, since_ns)
         return Verdict(joules, seconds)
 
 
