@@ -1,0 +1,52 @@
+"""When a counter was refreshed that is read more often than that: at some moment between two readings.
+
+QEMU refreshes its guests' counters once a second, drivers of GPUs theirs every 20 to 100 ms. Taken for the moment of the
+reading that shows it, a refresh is up to a sample late, and steady power would come and go by a tenth. But refreshes are
+regular, so each narrows down how long a period is, and with it when the next one is due.
+"""
+
+from __future__ import annotations
+
+import math
+
+SLOWEST_REFRESH_NS = 1_000_000_000
+"""QEMU's. A counter that was met between two refreshes is taken for one of these until it shows otherwise."""
+_LIKELY_LATE_NS = 50_000_000  # at most, that a refresh is taken to have come before it was seen
+_EARLY = 0.1  # of a period
+
+
+class Refreshes:
+    """The refreshes of one counter."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None  # the first one came after, and not after (ns)
+        self._many = 0  # refreshes since the first one
+        self._shortest, self._longest = 0.0, math.inf  # what the period can be
+        self._latest_ns = 0
+
+    def forget(self) -> None:
+        """It is read too seldom to tell, or it began anew."""
+        self._first = None
+
+    def seen(self, after_ns: int, by_ns: int) -> int:
+        """When it was refreshed (ns). ``after_ns``: the latest reading without the refresh; ``by_ns``: the one with it."""
+        if self._first is not None:
+            period = self._period()
+            passed = max(math.floor((by_ns - self._latest_ns) / period + _EARLY), 1)  # more where nobody read meanwhile
+            many = self._many + passed
+            shortest = max(self._shortest, (after_ns - self._first[1]) / many)
+            longest = min(self._longest, (by_ns - self._first[0]) / many)
+            if shortest <= longest:
+                self._many, self._shortest, self._longest = many, shortest, longest
+                due_ns = self._latest_ns + passed * round(self._period())
+                self._latest_ns = min(max(due_ns, after_ns), by_ns)
+                return self._latest_ns
+        self._first = (after_ns, by_ns)
+        self._many, self._shortest, self._longest = 0, 0.0, math.inf
+        self._latest_ns = max((after_ns + by_ns) // 2, by_ns - _LIKELY_LATE_NS)
+        return self._latest_ns
+
+    def _period(self) -> float:
+        if self._shortest <= SLOWEST_REFRESH_NS <= self._longest:
+            return SLOWEST_REFRESH_NS
+        return (self._shortest + self._longest) / 2
