@@ -50,6 +50,33 @@ def test_two_processes_share_by_what_they_did() -> None:
     assert nobody == pytest.approx(released - sum(of.values()))
 
 
+def test_a_slip_of_the_driver_costs_no_more_than_its_moment() -> None:
+    """A process that cannot be, in three samples of ten a second: its ninth for those three tenths, and one more."""
+    use, nobody = GpuUse(), 0.0
+    for step in range(1, 200):
+        use.add(10.0, (step - 1) * TENTH, step * TENTH)
+        use.sample(100, 0.8, step * TENTH)
+        if 90 <= step < 93:
+            use.sample(NOBODY, 0.1, step * TENTH, awaited=False)
+        release = use.release(step * TENTH)
+        nobody += release.weights.get(NOBODY, 0.0) if release else 0.0
+    assert 3 * 10 / 9 <= nobody <= 4.6 * 10 / 9
+
+
+def test_a_user_that_never_has_a_name_keeps_its_part() -> None:
+    """A sample a second of each, the nameless one half a second later: half of the joules are its own."""
+    use, nobody = GpuUse(), 0.0
+    for step in range(1, 300):
+        use.add(10.0, (step - 1) * TENTH, step * TENTH)
+        if step % 10 == 0:
+            use.sample(100, 0.4, step * TENTH)
+        if step % 10 == 5:
+            use.sample(NOBODY, 0.4, step * TENTH, awaited=False)
+        release = use.release(step * TENTH)
+        nobody += release.weights.get(NOBODY, 0.0) if release else 0.0
+    assert nobody == pytest.approx(1490, rel=0.05)
+
+
 def test_without_any_process_joules_wait_for_a_first_sample_and_no_longer() -> None:
     use = GpuUse()
     use.add(5.0, 0, TENTH)

@@ -30,9 +30,11 @@ class _Process:
     """``until_ns``: how far its samples reach. ``spans``: what they said: from, to, and utilisation (0 to 1).
 
     ``ended_ns``: since when it is known to be there no more. ``awaited``: whether joules wait for its next sample.
+    ``reach_ns``: for how long it is taken to go on.
     """
 
     until_ns: int
+    reach_ns: int
     spans: deque[tuple[int, int, float]] = field(default_factory=deque)
     ended_ns: int | None = None
     awaited: bool = True
@@ -40,7 +42,7 @@ class _Process:
     def mean(self, from_ns: int, to_ns: int) -> float:
         """Mean utilisation over a time, 0 where no sample reaches."""
         used = sum(_overlap(from_ns, to_ns, begin, end) * use for begin, end, use in self.spans)
-        ahead_ns = self.until_ns + _REACH_NS
+        ahead_ns = self.until_ns + self.reach_ns
         if self.ended_ns is not None:
             ahead_ns = min(ahead_ns, self.ended_ns)
         used += _overlap(from_ns, to_ns, self.until_ns, ahead_ns) * self.spans[-1][2]
@@ -83,6 +85,7 @@ class GpuUse:
         self._pieces: deque[_Piece] = deque()
         self._processes: dict[int, _Process] = {}
         self._released_ns = 0
+        self._gap_ns = _REACH_NS  # about the longest time between two samples of a process, of late
 
     def add(self, joules: float, from_ns: int, to_ns: int, load: float = math.nan) -> None:
         """Joules that were used in this time, and the device's utilisation in it."""
@@ -91,13 +94,18 @@ class GpuUse:
         self._pieces.append(_Piece(from_ns, to_ns, joules, load))
 
     def sample(self, pid: int, utilization: float, now_ns: int, *, awaited: bool = True) -> None:
-        """A new sample of a process: how busy it was since the one before. ``awaited``: whether another will come."""
+        """A new sample of a process: how busy it was since the one before. ``awaited``: whether another will come.
+
+        One that none is awaited of may be a slip of the driver's: it speaks for no longer than samples are apart.
+        """
         process = self._processes.get(pid)
         if process is None:
             if len(self._processes) >= _MOST_PROCESSES:
                 return
-            begun = max(self._released_ns, now_ns - _REACH_NS)
-            process = self._processes[pid] = _Process(begun)
+            reach_ns = _REACH_NS if awaited else min(_REACH_NS, self._gap_ns)
+            process = self._processes[pid] = _Process(max(self._released_ns, now_ns - reach_ns), reach_ns)
+        elif awaited:
+            self._gap_ns = max(now_ns - process.until_ns, round(0.9 * self._gap_ns))
         process.spans.append((process.until_ns if process.ended_ns is None else now_ns, now_ns, utilization))
         process.until_ns, process.ended_ns, process.awaited = now_ns, None, awaited
 
