@@ -1,8 +1,8 @@
 """When a counter was refreshed that is read more often than that: at some moment between two readings.
 
-QEMU refreshes its guests' counters once a second, drivers of GPUs theirs every 20 to 100 ms. Taken for the moment of the
-reading that shows it, a refresh is up to a sample late, and steady power would come and go by a tenth. But refreshes are
-regular, so each narrows down how long a period is, and with it when the next one is due.
+QEMU refreshes its guests' counters once a second, drivers of GPUs theirs every 20 to 100 ms. Taken for the moment of
+the reading that shows it, a refresh is up to a sample late, and steady power would come and go by a tenth. But
+refreshes are regular, so each narrows down how long a period is, and with it when the next one is due.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Refreshes:
         self._first = None
 
     def seen(self, after_ns: int, by_ns: int) -> int:
-        """When it was refreshed (ns). ``after_ns``: the latest reading without the refresh; ``by_ns``: the one with it."""
+        """When it was refreshed (ns), after a reading without the refresh and by one with it."""
         if self._first is not None:
             period = self._period()
             passed = max(math.floor((by_ns - self._latest_ns) / period + _EARLY), 1)  # more where nobody read meanwhile

@@ -41,8 +41,9 @@ class ContainerSeries:
         workloads: list[Workload] = []
         working_sets: list[int | None] = []
         pending = 0.0
+        has_figures: list[bool] = (level.figures != 0).any(axis=0).tolist()
         for number, row in self._table.rows.items():
-            if not self._has_figures(number):
+            if not has_figures[number]:
                 continue
             if row.published is None:
                 workload = self._workloads.current(row.workload)
@@ -66,9 +67,6 @@ class ContainerSeries:
             pending_joules=pending,
             exited_joules=float(level.exited[: len(NODE)].sum()),
         )
-
-    def _has_figures(self, number: int) -> bool:
-        return bool(self._level.figures[:, number].any())
 
     def _rename(self, now: float) -> None:
         """Begin a new life for those that were published without any name and have one by now."""
@@ -103,4 +101,4 @@ class ContainerSeries:
     def _is_over(self, row: WorkloadRow, number: int, died: float, now: float, crowded: bool) -> bool:
         if row.published is not None:
             return crowded or now - max(died, row.published) >= self._hold_seconds
-        return not self._has_figures(number) and now - died >= self._hold_seconds
+        return now - died >= self._hold_seconds and not self._level.figures[:, number].any()

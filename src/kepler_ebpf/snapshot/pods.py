@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,28 @@ from ..workloads.workload import Workload
 from .types import Pod
 
 Key = tuple[str, str, str]  # pod, namespace, uid
+_NOBODY = ("", "", "")
 # Longer than the kubelet ever waits before it starts a crashed container again (5 minutes).
 REMEMBERED_SECONDS = 900.0
 
 
 @dataclass
 class _Past:
-    """What a pod's former containers used, float64[2] (joules, seconds), and when it last had any with a series."""
+    """What a pod's former containers used, when it last had any with a series, and what it was last said to have used.
 
-    figures: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    The same figures added up in another order can be less by a rounding; to Prometheus that is a reset.
+    """
+
+    joules: float = 0.0
+    seconds: float = 0.0
     seen: float = 0.0
+    told: tuple[float, float] = (0.0, 0.0)
+
+    def tell(self, joules: float, seconds: float) -> tuple[float, float]:
+        """Both sums in all. ``joules``, ``seconds``: of the containers with a series."""
+        before = self.told
+        self.told = max(self.joules + joules, before[0]), max(self.seconds + seconds, before[1])
+        return self.told
 
 
 class Pods:
@@ -32,9 +44,10 @@ class Pods:
 
     def settle(self, workload: Workload, joules: float, seconds: float) -> None:
         """A container's series has gone, with these final values."""
-        key = _key(workload)
-        if key in self._pasts:
-            self._pasts[key].figures += (joules, seconds)
+        past = self._pasts.get(_key(workload))
+        if past is not None:
+            past.joules += joules
+            past.seconds += seconds
 
     def publish(
         self,
@@ -45,25 +58,20 @@ class Pods:
         now: float,
     ) -> tuple[Pod, ...]:
         """The pods of these containers. ``joules``, ``watts``, ``seconds``: float64[n], one for each container."""
-        positions: dict[Key, list[int]] = {}
-        for position, workload in enumerate(workloads):
-            key = _key(workload)
-            if any(key):
-                positions.setdefault(key, []).append(position)
-        for key in positions:
+        places = {_NOBODY: 0}  # containers without a pod are added up as well, and left out in the end
+        place = np.array([places.setdefault(_key(workload), len(places)) for workload in workloads], np.intp)
+        sums = [np.bincount(place, column, len(places)).tolist() for column in (joules, watts, seconds)]
+        del places[_NOBODY]
+        for key in places:
             self._pasts.setdefault(key, _Past()).seen = now
         forgotten = [key for key, past in self._pasts.items() if now - past.seen > REMEMBERED_SECONDS]
         for key in forgotten:
             del self._pasts[key]
-        return tuple(
-            Pod(
-                *key,
-                joules=float(joules[members].sum() + self._pasts[key].figures[0]),
-                watts=float(watts[members].sum()),
-                seconds=float(seconds[members].sum() + self._pasts[key].figures[1]),
-            )
-            for key, members in positions.items()
-        )
+        pods = []
+        for (pod, namespace, uid), used, power, time_used in zip(places, *(column[1:] for column in sums)):
+            all_joules, all_seconds = self._pasts[pod, namespace, uid].tell(used, time_used)
+            pods.append(Pod(pod, namespace, uid, all_joules, power, all_seconds))
+        return tuple(pods)
 
 
 def _key(workload: Workload) -> Key:
