@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from kepler_ebpf.snapshot.types import Health, Snapshot
 from kepler_ebpf.views.families import FAMILIES, families
-from kepler_ebpf.views.family import Family, Filled, Kind
+from kepler_ebpf.views.family import NONE, Family, Filled, Kind, Samples, in_pairs
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.views.text import CHUNK, Labels, Writer, openmetrics_text, prometheus_text
 from tests.views.test_families import everything
@@ -32,15 +32,16 @@ class _Source(Collector):
         return [_metric(*one) for one in self._filled]
 
 
-def _metric(family: Family, samples: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+def _metric(family: Family, samples: Samples) -> Metric:
+    pairs = list(zip(*samples))
     if family.kind == "histogram":
-        *buckets, (_, total) = samples
+        *buckets, (_, total) = pairs
         histogram = HistogramMetricFamily(family.name, family.help, unit=family.unit)
         histogram.add_metric((), [(bound, count) for (bound,), count in buckets], total)
         return histogram
     kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.labels, unit=family.unit)
-    for values, value in samples:
+    for values, value in pairs:
         metric.add_metric(values, value)
     return metric
 
@@ -76,14 +77,13 @@ def filled_families(draw: st.DrawFn) -> Filled:
     if kind == "histogram":
         counts = draw(st.lists(numbers, min_size=1, max_size=4))
         bounds = [*(str(2.0**place) for place in range(len(counts) - 1)), "+Inf"]
-        samples = [((bound,), count) for bound, count in zip(bounds, counts)]
-        family = Family(name, kind, "node", (), draw(texts), lambda _: [])
-        return Filled(family, [*samples, (("",), draw(numbers))])
+        buckets = [((bound,), count) for bound, count in zip(bounds, counts)]
+        family = Family(name, kind, "node", (), draw(texts), lambda _: NONE)
+        return Filled(family, in_pairs([*buckets, (("",), draw(numbers))]))
     labels = tuple(draw(st.lists(st.sampled_from(("pid", "comm", "a", "z_9", "Upper")), unique=True, max_size=4)))
     rows = st.tuples(st.tuples(*(texts for _ in labels)), numbers)
-    return Filled(
-        Family(name, kind, "node", labels, draw(texts), lambda _: []), draw(st.lists(rows, min_size=1, max_size=6))
-    )
+    samples = in_pairs(draw(st.lists(rows, min_size=1, max_size=6)))
+    return Filled(Family(name, kind, "node", labels, draw(texts), lambda _: NONE), samples)
 
 
 @BOTH
@@ -98,7 +98,7 @@ def test_every_text_is_theirs_to_the_byte(writer: Writer, publications: list[lis
 @BOTH
 @pytest.mark.parametrize("number", SPECIAL, ids=repr)
 def test_numbers_are_theirs(writer: Writer, number: float) -> None:
-    filled = [Filled(Family("kepler_one", "gauge", "node", (), "One.", lambda _: []), [((), number)])]
+    filled = [Filled(Family("kepler_one", "gauge", "node", (), "One.", lambda _: NONE), in_pairs([((), number)]))]
     assert ours(writer, filled) == theirs(writer, filled)
 
 
@@ -109,8 +109,8 @@ def test_a_snapshot_that_has_everything_is_theirs_to_the_byte(writer: Writer) ->
 
 @BOTH
 def test_families_longer_than_a_chunk_are_whole(writer: Writer) -> None:
-    samples = [((str(number),), number) for number in range(2 * CHUNK + 1)]
-    filled = [Filled(Family("kepler_long", "gauge", "node", ("pid",), "Long.", lambda _: []), samples)]
+    samples = in_pairs(((str(number),), number) for number in range(2 * CHUNK + 1))
+    filled = [Filled(Family("kepler_long", "gauge", "node", ("pid",), "Long.", lambda _: NONE), samples)]
     assert ours(writer, filled) == theirs(writer, filled)
     assert max(chunk.count(b"\n") for chunk in writer(filled, Labels())) == CHUNK
 

@@ -6,6 +6,7 @@ Columns are parallel tuples or read-only arrays; a view never computes more than
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..columns import Floats
 from ..energy.source import Domain
@@ -57,6 +58,11 @@ class Containers:
     pending_joules: float
     exited_joules: float
 
+    @cached_property
+    def names(self) -> list[tuple[str, ...]]:
+        """Id, container, pod and namespace of each."""
+        return [(w.container_id, w.container, w.pod, w.namespace) for w in self.workloads]
+
 
 @dataclass(frozen=True)
 class Pod:
@@ -86,6 +92,11 @@ class Processes:
     seconds: Floats
     cycles: Floats
     exited: Floats
+
+    @cached_property
+    def names(self) -> list[tuple[str, ...]]:
+        """Process id, name and container id of each."""
+        return list(zip(self.pid, self.comm, self.container_id))
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ FAMILIES: tuple[Family, ...] = (
 def families(snapshot: Snapshot, wanted: Callable[[Family], bool] = lambda _: True) -> Iterator[Filled]:
     """The ``wanted`` families of this snapshot. What is not metered is not there, rather than 0."""
     for family in filter(wanted, FAMILIES):
-        samples = list(family.samples(snapshot))
-        if samples:
+        samples = family.samples(snapshot)
+        if samples.labels:
             yield Filled(family, samples)
 
 

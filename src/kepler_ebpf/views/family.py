@@ -8,12 +8,22 @@ from typing import Literal, NamedTuple
 
 from ..snapshot.types import Snapshot
 
-Sample = tuple[tuple[str, ...], float]
-Samples = Iterable[Sample]
+LabelSet = tuple[str, ...]
 Kind = Literal["gauge", "counter", "histogram"]
 Level = Literal["node", "container", "pod", "process", "ourselves"]
 
 _UNITS = ("joules", "watts", "seconds", "bytes", "ratio")
+
+
+class Samples(NamedTuple):
+    """Columns: values of the labels, and the value, of each sample. Families of one level have the same ``labels``
+    object, so that their text is made once."""
+
+    labels: Sequence[LabelSet]
+    values: Sequence[float]
+
+
+NONE = Samples((), ())
 
 
 @dataclass(frozen=True)
@@ -49,26 +59,32 @@ class Filled(NamedTuple):
     """A family and its samples in one snapshot, at least one."""
 
     family: Family
-    samples: Sequence[Sample]
+    samples: Samples
+
+
+def in_pairs(pairs: Iterable[tuple[LabelSet, float]]) -> Samples:
+    """Samples that are told one by one."""
+    pairs = list(pairs)
+    return Samples([labels for labels, _ in pairs], [float(value) for _, value in pairs])
 
 
 def alone(value: Callable[[Snapshot], float]) -> Callable[[Snapshot], Samples]:
     """Samples of a family without labels."""
-    return lambda snapshot: [((), value(snapshot))]
+    return lambda snapshot: Samples(((),), (float(value(snapshot)),))
 
 
 def keyed(values: Callable[[Snapshot], dict[str, float] | dict[str, int]]) -> Callable[[Snapshot], Samples]:
     """Samples of a family with one label, from its values by that label."""
-    return lambda snapshot: [((key,), float(value)) for key, value in values(snapshot).items()]
+    return lambda snapshot: in_pairs(((key,), value) for key, value in values(snapshot).items())
 
 
 def paired(values: Callable[[Snapshot], dict[tuple[str, str], int]]) -> Callable[[Snapshot], Samples]:
     """Samples of a family with two labels."""
-    return lambda snapshot: [(key, float(value)) for key, value in values(snapshot).items()]
+    return lambda snapshot: in_pairs(values(snapshot).items())
 
 
 def where(
     is_there: Callable[[Snapshot], bool], samples: Callable[[Snapshot], Samples]
 ) -> Callable[[Snapshot], Samples]:
     """Samples of a family that is absent from snapshots in which something else is."""
-    return lambda snapshot: samples(snapshot) if is_there(snapshot) else []
+    return lambda snapshot: samples(snapshot) if is_there(snapshot) else NONE

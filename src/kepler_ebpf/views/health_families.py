@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from .. import __version__
 from ..snapshot.types import Snapshot
-from .family import Family, Samples, alone, keyed, paired
+from .family import NONE, Family, Samples, alone, in_pairs, keyed, paired
 
 
 def _durations(snapshot: Snapshot) -> Samples:
     loop = snapshot.health.loop
     if not loop.duration_buckets:
-        return []
-    return [*(((bound,), count) for bound, count in loop.duration_buckets), (("",), loop.duration_sum_seconds)]
+        return NONE
+    buckets = [*loop.duration_buckets, ("", loop.duration_sum_seconds)]
+    return in_pairs(((bound,), count) for bound, count in buckets)
 
 
 FAMILIES = (
@@ -21,7 +22,7 @@ FAMILIES = (
         "ourselves",
         ("version",),
         "Version of the collector.",
-        lambda s: [((__version__,), 1.0)],
+        lambda _: Samples(((__version__,),), (1.0,)),
     ),
     Family("kepler_ebpf_samples", "counter", "ourselves", (), "Samples taken.", alone(lambda s: s.health.loop.samples)),
     Family(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, Floats
 from ..snapshot.types import Node, Snapshot
-from .family import Family, Samples, alone, keyed, where
+from .family import Family, Samples, alone, in_pairs, keyed, where
 
 
 def _power(component: int) -> Callable[[Snapshot], Samples]:
@@ -17,28 +17,28 @@ def _books(column: Callable[[Node], Floats]) -> Callable[[Snapshot], Samples]:
     def samples(snapshot: Snapshot) -> Samples:
         node = snapshot.node
         values = zip(NODE, column(node).tolist(), node.has_component)
-        return [((component,), value) for component, value, there in values if there]
+        return in_pairs(((component,), value) for component, value, there in values if there)
 
     return samples
 
 
 def _zones(component: str) -> Callable[[Snapshot], Samples]:
     def samples(snapshot: Snapshot) -> Samples:
-        return [
+        return in_pairs(
             ((zone.domain.label, zone.domain.source), zone.joules)
             for zone in snapshot.zones
             if zone.domain.component == component
-        ]
+        )
 
     return samples
 
 
 def _gpus(snapshot: Snapshot) -> Samples:
-    return [
+    return in_pairs(
         ((str(zone.domain.index), zone.domain.uuid, zone.domain.model, zone.domain.source), zone.joules)
         for zone in snapshot.zones
         if zone.domain.component == "gpu"
-    ]
+    )
 
 
 INFO_LABELS = (
@@ -48,7 +48,7 @@ INFO_LABELS = (
 
 
 def _info(snapshot: Snapshot) -> Samples:
-    return [(tuple(snapshot.info.get(name, "") for name in INFO_LABELS), 1.0)]
+    return Samples((tuple(snapshot.info.get(name, "") for name in INFO_LABELS),), (1.0,))
 
 
 FAMILIES = (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client.utils import floatToGoString
 
-from .family import Family, Filled, Sample
+from .family import Family, Filled, LabelSet, Samples
 
 CHUNK = 500
 """Most lines in a chunk, about a millisecond's work: whoever writes the page lets other threads run in between."""
@@ -24,16 +24,25 @@ _LEAST = float("-inf")
 _EXPONENT = 1e6
 
 
-class _LabelSets(dict[tuple[str, ...], str]):
+class _LabelSets(dict[LabelSet, str]):
     """``{name="value",…}`` by label values, for the families with the same label names."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         # prometheus_client writes labels in the order of their names.
         self._order = sorted(range(len(names)), key=names.__getitem__)
         self._format = "{" + ",".join(f'{names[place]}="%s"' for place in self._order) + "}" if names else ""
-        self._before: dict[tuple[str, ...], str] = {}
+        self._before: dict[LabelSet, str] = {}
+        self._latest: tuple[Sequence[LabelSet], list[str]] = ((), [])
 
-    def __missing__(self, values: tuple[str, ...]) -> str:
+    def texts(self, labels: Sequence[LabelSet]) -> list[str]:
+        """The texts of many. Those of the same object as before are at hand."""
+        latest, texts = self._latest
+        if labels is not latest:
+            texts = [self[values] for values in labels]
+            self._latest = labels, texts
+        return texts
+
+    def __missing__(self, values: LabelSet) -> str:
         text = self._before.pop(values, None)
         if text is None:
             text = self._format % tuple(_escaped(values[place]) for place in self._order)
@@ -42,6 +51,7 @@ class _LabelSets(dict[tuple[str, ...], str]):
 
     def turn(self) -> None:
         self._before = dict(self)
+        self._latest = ((), [])
         self.clear()
 
 
@@ -91,24 +101,24 @@ def openmetrics_text(families: Iterable[Filled], labels: Labels) -> Iterator[byt
         yield from _samples(family, samples, labels)
 
 
-def _samples(family: Family, samples: Sequence[Sample], labels: Labels) -> Iterator[bytes]:
+def _samples(family: Family, samples: Samples, labels: Labels) -> Iterator[bytes]:
     if family.kind != "histogram":
         yield from _lines(family.full_name, samples, labels.of(family.labels))
         return
-    *buckets, (_, total) = samples
-    yield from _lines(f"{family.name}_bucket", buckets, labels.of(("le",)))
-    yield from _lines(f"{family.name}_count", [((), buckets[-1][1])], labels.of(()))
-    yield from _lines(f"{family.name}_sum", [((), total)], labels.of(()))
+    bounds, (*counts, total) = samples.labels[:-1], samples.values
+    yield from _lines(f"{family.name}_bucket", Samples(bounds, counts), labels.of(("le",)))
+    yield from _lines(f"{family.name}_count", Samples(((),), counts[-1:]), labels.of(()))
+    yield from _lines(f"{family.name}_sum", Samples(((),), (total,)), labels.of(()))
 
 
-def _lines(name: str, samples: Sequence[Sample], sets: _LabelSets) -> Iterator[bytes]:
-    for start in range(0, len(samples), CHUNK):
+def _lines(name: str, samples: Samples, sets: _LabelSets) -> Iterator[bytes]:
+    texts = sets.texts(samples.labels)
+    for start in range(0, len(texts), CHUNK):
+        part = slice(start, start + CHUNK)
         yield "".join(
             [
-                f"{name}{sets[values]} {value!r}\n"
-                if _LEAST < (value := float(number)) < _EXPONENT
-                else f"{name}{sets[values]} {_other_number(value)}\n"
-                for values, number in samples[start : start + CHUNK]
+                f"{name}{text} {value!r}\n" if _LEAST < value < _EXPONENT else f"{name}{text} {_other_number(value)}\n"
+                for text, value in zip(texts[part], samples.values[part])
             ]
         ).encode()
 

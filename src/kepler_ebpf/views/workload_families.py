@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Component, Floats
 from ..snapshot.types import Containers, Pod, Processes, Snapshot
-from .family import Family, Kind, Samples, alone, where
+from .family import NONE, Family, Kind, Samples, alone, in_pairs, where
 
 CONTAINER_LABELS = ("container_id", "container", "pod", "namespace")
 POD_LABELS = ("pod", "namespace", "pod_uid")
@@ -24,12 +24,8 @@ def _counts_cycles(snapshot: Snapshot) -> bool:
 # -- containers and pods ----------------------------------------------------------------------------------------------
 
 
-def _labels(containers: Containers) -> list[tuple[str, ...]]:
-    return [(w.container_id, w.container, w.pod, w.namespace) for w in containers.workloads]
-
-
 def _containers(column: Callable[[Containers], Floats]) -> Callable[[Snapshot], Samples]:
-    return lambda snapshot: zip(_labels(snapshot.containers), column(snapshot.containers).tolist())
+    return lambda snapshot: Samples(snapshot.containers.names, column(snapshot.containers).tolist())
 
 
 def _container_part(component: Component) -> Callable[[Snapshot], Samples]:
@@ -38,8 +34,8 @@ def _container_part(component: Component) -> Callable[[Snapshot], Samples]:
 
 
 def _working_sets(snapshot: Snapshot) -> Samples:
-    sizes = zip(_labels(snapshot.containers), snapshot.containers.working_set_bytes)
-    return [(labels, float(size)) for labels, size in sizes if size is not None]
+    sizes = zip(snapshot.containers.names, snapshot.containers.working_set_bytes)
+    return in_pairs((labels, size) for labels, size in sizes if size is not None)
 
 
 def _shared(component: Component) -> str:
@@ -121,7 +117,7 @@ CONTAINERS = (
 
 
 def _pods(value: Callable[[Pod], float]) -> Callable[[Snapshot], Samples]:
-    return lambda snapshot: [((p.pod, p.namespace, p.pod_uid), value(p)) for p in snapshot.pods]
+    return lambda snapshot: in_pairs(((p.pod, p.namespace, p.pod_uid), value(p)) for p in snapshot.pods)
 
 
 def _pod(name: str, kind: Kind, text: str, value: Callable[[Pod], float]) -> Family:
@@ -141,8 +137,8 @@ def _processes(column: Callable[[Processes], Floats]) -> Callable[[Snapshot], Sa
     def samples(snapshot: Snapshot) -> Samples:
         processes = snapshot.processes
         if processes is None:
-            return []
-        return zip(zip(processes.pid, processes.comm, processes.container_id), column(processes).tolist())
+            return NONE
+        return Samples(processes.names, column(processes).tolist())
 
     return samples
 
@@ -152,7 +148,7 @@ def _process_part(component: int) -> Callable[[Snapshot], Samples]:
 
 
 def _ended(value: Callable[[Floats], float]) -> Callable[[Snapshot], Samples]:
-    return lambda snapshot: [] if snapshot.processes is None else [((), value(snapshot.processes.exited))]
+    return where(lambda s: s.processes is not None, alone(lambda s: value(s.processes.exited) if s.processes else 0.0))
 
 
 def _process(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples], more: str = "") -> Family:
