@@ -107,6 +107,23 @@ def test_the_period_of_a_counter_is_learned(period: float, phase: float, latenes
     assert not meter.faults
 
 
+def test_a_first_change_that_goes_back_is_nobodys() -> None:
+    meter = Meter()
+    meter.read(100, 100 + 150, *(102 + 2.0 * n for n in range(10)))
+    assert meter.joules == pytest.approx(18)
+    assert meter.faults == ["reset"]
+
+
+def test_a_first_change_waits_for_the_next_reading_where_samples_are_short() -> None:
+    short, long = Meter(), Meter()
+    short.read(100, 120)
+    long.read(100, 2100, seconds=10)
+    assert (short.joules, long.joules) == (0, 2000)
+    short.read(140)
+    assert short.joules == pytest.approx(40)
+    assert short.seconds == pytest.approx(0.2)
+
+
 def test_a_counter_that_nobody_read_for_a_while() -> None:
     """Three refreshes came meanwhile: the energy is that of three seconds."""
     meter = slow_counter(100, 1.0, 0.55, [0.0] * 40 + [3.3] + [3.4] * 40)

@@ -111,7 +111,7 @@ class Believer:
             return verdict
         if self._unchanged:
             self._told_ns = self._refreshes.seen(met.after_ns, met.by_ns)
-        if not met.held_joules:
+        if not met.held_joules or verdict.fault == "reset":  # it went up and down again: that was nobody's
             return verdict
         seconds = (met.by_ns - met.after_ns) * 1e-9
         if self._unchanged:  # it is slower than we read: this energy was used before we met it, too
@@ -194,7 +194,7 @@ class Believer:
             self._candidate = _Point(value, since_ns)
             return NOTHING
         if not self._recent_watts and not self._unchanged:
-            leaps = watts > _FIRST_WATTS
+            leaps = watts > _FIRST_WATTS and covered_ns < SLOWEST_REFRESH_NS
             self._met = _FirstChange(self._seen_ns, time_ns, units * self._unit if leaps else 0.0)
             if leaps:
                 self._begin(value, time_ns)
