@@ -106,17 +106,23 @@ class Believer:
     def read(self, value: int, time_ns: int) -> Verdict:
         """Take a raw reading."""
         met, self._met = self._met, None
-        verdict = self._read(value, time_ns)
         if met is None:
-            return verdict
-        if self._unchanged:
-            self._told_ns = self._refreshes.seen(met.after_ns, met.by_ns)
-        if not met.held_joules or verdict.fault == "reset":  # it went up and down again: that was nobody's
-            return verdict
+            return self._read(value, time_ns)
+        slow = self._last is not None and value == self._last.value
         seconds = (met.by_ns - met.after_ns) * 1e-9
-        if self._unchanged:  # it is slower than we read: this energy was used before we met it, too
+        if slow:  # slower than we read: this energy was used before we met it, too
             seconds = max(seconds, SLOWEST_REFRESH_NS * 1e-9)
-        self._recent_watts = max(met.held_joules / seconds, self._recent_watts)
+            self._told_ns = self._refreshes.seen(met.after_ns, met.by_ns)
+        if not met.held_joules:
+            return self._read(value, time_ns)
+        if met.held_joules > self.most_watts * seconds + self._unit:
+            verdict = self._read(value, time_ns)
+            return Verdict(verdict.joules, verdict.seconds, "jump")
+        self._recent_watts = met.held_joules / seconds
+        verdict = self._read(value, time_ns)
+        if verdict.fault == "reset":  # it went up and down again: that was nobody's
+            self._recent_watts = 0.0
+            return verdict
         return Verdict(met.held_joules + verdict.joules, seconds + verdict.seconds, verdict.fault)
 
     def _read(self, value: int, time_ns: int) -> Verdict:
@@ -154,7 +160,7 @@ class Believer:
 
     def _before_ns(self, last: _Point) -> int:
         """The earliest moment from which a change may date: when the value was first seen, or a refresh before."""
-        return last.time_ns if self._recent_watts or not self._unchanged else last.time_ns - SLOWEST_REFRESH_NS
+        return last.time_ns if self._recent_watts else last.time_ns - SLOWEST_REFRESH_NS
 
     def _units(self, value: int, before: int, elapsed_ns: int) -> int | None:
         """Units from one value to another, or None where no such power can be."""
