@@ -79,7 +79,7 @@ def open_session(
         cgroups = choose(fs)
         tables = BpfTables(fs, topology, cgroups.hierarchy, config.rows, config.cgroup_rows, choice.by_package)
         stack.callback(tables.close)
-        choice.model.ask(tables)
+        choice.ask(tables)
         meter = Meter(choice.sources)
         users = _names_from_users(config)
         stack.callback(users.close)
@@ -201,7 +201,7 @@ def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str
         "cpu_architecture": platform.machine(),
         "cycles": "pmu" if tables.cycles else "none",
     }
-    error = choice.model.spec.error_ratio
-    info["power_model"] = choice.model.spec.description
+    error = choice.packages.model.spec.error_ratio
+    info["power_model"] = choice.packages.model.spec.description
     info["power_model_error_ratio"] = "unknown" if math.isnan(error) else f"{error:.2f}"
     return info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.energy.choose import open_packages
+from kepler_ebpf.energy.hwmon import HwmonSource
+from kepler_ebpf.energy.perf_rapl import PerfRaplSource
+from kepler_ebpf.energy.powercap import PowercapSource
 from kepler_ebpf.errors import UsageError
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology, read_topology
@@ -132,3 +136,31 @@ def test_no_two_domains_of_a_machine_have_one_name_and_label_set(
             assert all(-1 <= domain.index < topology.packages for domain in packages.domains)
         finally:
             packages.close()
+
+
+def test_powercap_is_preferred_in_a_guest_whose_packages_may_be_one(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
+    for number in range(2):
+        machine.zone(f"intel-rapl:{number}", f"package-{number}")
+    for path, text in {
+        "type": "21",
+        "cpumask": "0-1",
+        "events/energy-pkg": "event=0x02",
+        "events/energy-pkg.scale": "1e-6",
+        "events/energy-pkg.unit": "Joules",
+    }.items():
+        machine.put(f"bus/event_source/devices/power/{path}", text)
+    packages = open_packages(machine.fs, machine.topology, Options(), lambda *_: os.open("/dev/null", os.O_RDONLY))
+    assert [source.name for source in packages.sources][:2] == ["rapl-powercap", "rapl-perf"]
+
+
+def test_whatever_a_source_raises_when_it_is_opened_costs_that_source_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "package-0")
+    for source in (PerfRaplSource, HwmonSource, PowercapSource):
+        monkeypatch.setattr(source, "_discover", lambda self: 1 / 0)
+        packages = open_packages(machine.fs, machine.topology, Options(), refuse)
+        assert next(one for one in packages.sources if isinstance(one, source)).faults["ZeroDivisionError"] >= 1
+    assert packages.name == "model"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -197,3 +198,56 @@ def test_a_driver_bound_anew_under_another_number_is_the_same_sensor(board: Boar
     assert len(source.domains) == 1
     assert source.live.tolist() == [True]
     assert source.joules[0] == pytest.approx(60 + 30 * 24, rel=0.15)
+
+
+def bound(board: Board, number: int, device: str, watts: int) -> Path:
+    """A chip as the kernel shows it: a link to a folder below its device."""
+    root = board.root / f"devices/platform/{device}"
+    folder = root / f"hwmon/hwmon{number}"
+    folder.mkdir(parents=True)
+    (folder / "device").symlink_to(root)
+    for name, text in {"name": "smpro", "power1_label": "CPU power", "power1_input": watts * 1_000_000}.items():
+        (folder / name).write_text(f"{text}\n")
+    link = board.root / f"class/hwmon/hwmon{number}"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(folder)
+    return folder
+
+
+def unbind(board: Board, number: int) -> None:
+    link = board.root / f"class/hwmon/hwmon{number}"
+    shutil.rmtree(link.resolve())
+    link.unlink()
+
+
+@pytest.mark.parametrize("away_seconds", [0, 20])
+def test_a_chip_keeps_its_socket_when_its_driver_is_bound_anew(board: Board, away_seconds: int) -> None:
+    bound(board, 0, "smpro-hwmon.1", 100)
+    bound(board, 1, "smpro-hwmon.2", 10)
+    source = board.source(places=sockets(2))
+    board.tick(source, 1.0)
+    unbind(board, 0)
+    for _ in range(away_seconds):
+        board.tick(source, 1.0)
+    bound(board, 7, "smpro-hwmon.1", 100)
+    for _ in range(8):
+        board.tick(source, 1.0)
+    before = source.joules
+    board.tick(source, 2.0)
+    assert [(d.index, d.zone) for d in source.domains] == [(0, "0"), (1, "1")]
+    assert (source.joules - before).tolist() == pytest.approx([200.0, 20.0])
+
+
+@pytest.mark.parametrize("later", [0, 5])
+def test_a_second_chip_that_comes_later_makes_nobody_count_twice(board: Board, later: int) -> None:
+    """The first was the whole machine's while it was alone, and stays that: one series each."""
+    bound(board, 3, "smpro-hwmon.3", 60)
+    source = board.source(places=sockets(2))
+    board.tick(source, 1.0)
+    bound(board, 9, f"smpro-hwmon.{later}", 40)
+    for _ in range(8):
+        board.tick(source, 1.0)
+    before = source.joules.sum()
+    board.tick(source, 1.0)
+    assert source.joules.sum() - before == pytest.approx(100.0)
+    assert [(d.index, d.zone) for d in source.domains] == [(-1, "0"), (1, "1")]

@@ -206,3 +206,48 @@ def test_an_event_that_stays_refused_is_counted_once_and_taken_once_it_is_grante
     pmu.now_ns += 6 * 10**9
     source.read()
     assert [domain.component for domain in source.domains] == ["package"]
+
+
+def run(pmu: Pmu, source: PerfRaplSource, seconds: float, *moving: tuple[int, int]) -> float:
+    """Joules that are told while each of these events counts 50 W."""
+    before = source.joules.sum()
+    for _ in range(round(seconds * 10)):
+        pmu.now_ns += 10**8
+        for key in moving:
+            if key in pmu.fds:
+                pmu.set(*key, round((pmu.now_ns - 10**9) * 50e-9 / SCALE))
+        source.read()
+    return float(source.joules.sum() - before)
+
+
+@pytest.mark.parametrize("vendor", ["GenuineIntel", "AuthenticAMD"])
+def test_a_socket_that_comes_later_is_a_package_of_its_own(tmp_path: Path, vendor: str) -> None:
+    pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")
+    pmu.vendor = vendor
+    (tmp_path / "devices/system/cpu/online").write_text("0-1\n")
+    source = pmu.source()
+    run(pmu, source, 2, (2, 0))
+    (tmp_path / "devices/system/cpu/online").write_text("0-3\n")
+    (pmu.power / "cpumask").write_text("0,2\n")
+    run(pmu, source, 6, (2, 0), (2, 2))
+    assert [(d.index, d.label) for d in source.domains] == [(0, "0"), (1, "1")]
+    assert run(pmu, source, 2, (2, 0), (2, 2)) == pytest.approx(200, rel=0.01)
+
+
+@pytest.mark.parametrize("tells_dies", [True, False])
+def test_a_die_whose_neighbour_goes_offline_is_counted_once(tmp_path: Path, tells_dies: bool) -> None:
+    pmu = Pmu(tmp_path, "0,1", energy_pkg="event=0x02")
+    if tells_dies:
+        for cpu in range(4):
+            (tmp_path / f"devices/system/cpu/cpu{cpu}/topology/die_id").write_text(f"{cpu % 2}\n")
+    source = pmu.source()
+    run(pmu, source, 2, (2, 0), (2, 1))
+    (pmu.power / "cpumask").write_text("1\n")
+    del pmu.fds[2, 0]  # its event is silent from now on
+    run(pmu, source, 6, (2, 1))
+    assert run(pmu, source, 2, (2, 1)) == pytest.approx(100, rel=0.01)
+    assert [d.label for d in source.domains] == ["0-die-0", "0-die-1"]
+
+
+def test_an_empty_cpumask_is_no_meter(tmp_path: Path) -> None:
+    assert Pmu(tmp_path, "", energy_psys="event=0x05").source().domains == ()

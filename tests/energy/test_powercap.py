@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -361,3 +362,85 @@ def test_a_meter_that_stops_is_not_live(tree: Tree) -> None:
     tree.set("intel-rapl:0", 2_000_000)
     tree.tick(source)
     assert source.live[0]
+
+
+def test_a_zone_keeps_its_name_when_the_other_socket_goes(tree: Tree) -> None:
+    """Zones are counted, packages are 36 and 136: with one zone alone nobody could tell which it is."""
+    tree.places = Places(Topology((0, 1), (36, 136), (0, 1), (0, 1)))
+    for number in range(2):
+        tree.zone(f"intel-rapl:{number}", f"package-{number}")
+    source = tree.open()
+    shutil.rmtree(tree.root / "intel-rapl:1")
+    tree.errors["intel-rapl:1"] = errno.ENODEV
+    for second in range(1, 10):
+        tree.set("intel-rapl:0", second * 50_000_000)
+        tree.tick(source, 1.0)
+    assert [(d.index, d.label) for d in source.domains] == [(0, "0"), (1, "1")]
+    assert source.joules.tolist() == pytest.approx([450.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "watts"),
+    [
+        ({"constraint_0_max_power_uw": 125_000_000, "constraint_1_power_limit_uw": 253_000_000}, 290),
+        ({"constraint_0_max_power_uw": 55_000_000}, 157),  # its short-term limit is set out of reach, and not told
+        ({"constraint_0_max_power_uw": 125_000_000, "constraint_1_power_limit_uw": 4_095_000_000}, 320),
+        ({"constraint_0_max_power_uw": 1}, 100),
+        ({"constraint_0_max_power_uw": -1}, 100),
+        ({"constraint_0_max_power_uw": 4 * 10**15}, 100),
+        ({"constraint_0_max_power_uw": "many"}, 100),
+    ],
+)
+def test_a_limit_that_is_none_refuses_no_energy(tree: Tree, limits: dict[str, object], watts: int) -> None:
+    path = tree.zone("intel-rapl:0", "package-0")
+    for name, text in limits.items():
+        (path / name).write_text(f"{text}\n")
+    source = tree.open()
+    for step in range(1, 101):
+        tree.set("intel-rapl:0", step * watts * 100_000)
+        tree.tick(source)
+    assert source.joules[0] == pytest.approx(watts * 10, rel=0.12)
+    assert source.longest_seconds > 60
+    assert sum(source.faults.values()) <= 10
+
+
+def test_a_range_that_is_less_than_what_the_counter_shows_is_not_believed_for_ever(tree: Tree) -> None:
+    tree.zone("intel-rapl:0", "package-0", 5_000_000_000, span=100_000_000)
+    source = tree.open()
+    for step in range(1, 51):
+        tree.set("intel-rapl:0", 5_000_000_000 + step * 10_000_000)
+        tree.tick(source)
+    assert source.joules[0] == pytest.approx(500, rel=0.1)
+    assert source.faults == {"range": 3}
+
+
+@pytest.mark.parametrize("vendor", ["GenuineIntel", "AuthenticAMD"])
+def test_where_the_first_cannot_be_read_another_that_shows_its_counter_is(tmp_path: Path, vendor: str) -> None:
+    tree = Tree(tmp_path)
+    tree.fs = HostFS(proc=proc_of(tmp_path / "of-vendor", vendor), sys=tmp_path)
+    names = ("package-0-die-0", "package-0-die-1") if vendor == "AuthenticAMD" else ("package-0", "package-0")
+    paths = ("intel-rapl:0", "intel-rapl:1" if vendor == "AuthenticAMD" else "intel-rapl-mmio:0")
+    for path, name in zip(paths, names):
+        tree.zone(path, name)
+    (tree.root / "intel-rapl:0/energy_uj").write_text("\n")
+    source = tree.open()
+    tree.set(paths[1], 5_000_000)
+    tree.tick(source)
+    assert source.joules.tolist() == [5.0]
+    assert any("left out" in note for note in source.notes)
+
+
+def test_nobody_is_counted_twice_once_the_first_die_can_be_read_again(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    tree.fs = HostFS(proc=proc_of(tmp_path / "amd", "AuthenticAMD"), sys=tmp_path)
+    for number in range(2):
+        tree.zone(f"intel-rapl:{number}", f"package-0-die-{number}")
+    (tree.root / "intel-rapl:0/energy_uj").write_text("\n")
+    source = tree.open()
+    for second in range(1, 21):
+        for number in range(2):
+            tree.set(f"intel-rapl:{number}", second * 50_000_000)
+        before = source.joules.sum()
+        tree.tick(source, 1.0)
+    assert source.joules.sum() - before == pytest.approx(50.0)
+    assert source.live.tolist() == [False, True]

@@ -26,6 +26,7 @@ LIMIT_HEADROOM = 2.0
 STILL_SECONDS = 5.0
 """A counter that has not changed for so long has not used anything; one of a package does not answer."""
 _LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
+_BEYOND_A_LIMIT = 5
 _FIRST_WATTS = 100.0  # a first change that tells more waits for the next reading: is it a second's, or a sample's?
 _RECENT_DECAY = 0.9
 _LEAP_WAITS_NS = 2 * SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
@@ -64,8 +65,10 @@ class _Point:
 
 @dataclass(frozen=True)
 class _FirstChange:
-    """It came between two readings in a row. ``held_joules``: what waits for the next one, as it seems too much."""
+    """It came between two readings in a row. ``held_joules``: what waits for the next one, as it seems too much.
+    ``before``: the value that it changed from."""
 
+    before: _Point
     after_ns: int
     by_ns: int
     held_joules: float
@@ -75,15 +78,20 @@ class Believer:
     """One counter.
 
     ``span``: units at which it wraps, 0 where that is not known. ``most_watts``: more than it can draw. Either may be
-    set anew at any time.
+    set anew at any time; a limit that is lower than the first one, and that it exceeds steadily, is given up.
     """
 
-    def __init__(self, span: int, unit_joules: float, most_watts: float, *, stands_still: bool = False) -> None:
-        """``stands_still``: whether it may rightly stay the same for long (what is not a package may be off)."""
+    def __init__(
+        self, span: int, unit_joules: float, most_watts: float, *, stands_still: bool = False, only_two: bool = False
+    ) -> None:
+        """``stands_still``: whether it may rightly stay the same for long (what is not a package may be off).
+        ``only_two``: whether there will be no third reading that confirms a first change."""
         self.span = span
         self._unit = unit_joules
-        self.most_watts = most_watts
+        self.most_watts = self._default_watts = most_watts
+        self._beyond = 0  # readings in a row that were beyond the limit, and went on as one of its kind can
         self._stands_still = stands_still
+        self._only_two = only_two
         self._last: _Point | None = None  # the latest value believed, and when it was first seen
         self._seen_ns = 0  # when that value was last seen: it changed after this
         self._told_ns = 0  # up to when its joules have been told: when it came to that value
@@ -97,7 +105,8 @@ class Believer:
     @property
     def believed(self) -> tuple[int, int] | None:
         """The latest value believed, and when it was first seen (ns): all up to it has been told."""
-        return None if self._last is None else (self._last.value, self._last.time_ns)
+        last = self._last if self._met is None or not self._met.held_joules else self._met.before
+        return None if last is None else (last.value, last.time_ns)
 
     def restart(self) -> None:
         """Forget the value: what the counter does until the next reading is not ours."""
@@ -116,6 +125,7 @@ class Believer:
         if not met.held_joules:
             return self._read(value, time_ns)
         if met.held_joules > self.most_watts * seconds + self._unit:
+            self._doubt_limit(met.held_joules / seconds)
             verdict = self._read(value, time_ns)
             return Verdict(verdict.joules, verdict.seconds, "jump")
         self._recent_watts = met.held_joules / seconds
@@ -144,6 +154,8 @@ class Believer:
             return self._accept(units, value, time_ns)
         candidate = self._candidate
         if candidate is not None:
+            elapsed = max(time_ns - candidate.time_ns, 1) * 1e-9
+            self._doubt_limit((value - candidate.value) * self._unit / elapsed)
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
             if units is not None and value != candidate.value:  # it has gone on from there: that is where it is now
                 self._begin(candidate.value, candidate.time_ns)
@@ -168,6 +180,13 @@ class Believer:
             return None
         units = energy_delta(value, before, self.span)
         return units if units <= self._most(elapsed_ns) else None
+
+    def _doubt_limit(self, watts: float) -> None:
+        """Not believed: it went on from a value that was not believed either. Give up a limit that it exceeds
+        steadily, by as much as one of its kind can."""
+        self._beyond = self._beyond + 1 if self.most_watts < watts <= self._default_watts else 0
+        if self._beyond >= _BEYOND_A_LIMIT:
+            self.most_watts = self._default_watts
 
     # -- what follows -----------------------------------------------------------------------------------------------
 
@@ -200,8 +219,9 @@ class Believer:
             self._candidate = _Point(value, since_ns)
             return NOTHING
         if not self._recent_watts and not self._unchanged:
-            leaps = watts > _FIRST_WATTS and covered_ns < SLOWEST_REFRESH_NS
-            self._met = _FirstChange(self._seen_ns, time_ns, units * self._unit if leaps else 0.0)
+            leaps = watts > _FIRST_WATTS and covered_ns < SLOWEST_REFRESH_NS and not self._only_two
+            assert self._last is not None
+            self._met = _FirstChange(self._last, self._seen_ns, time_ns, units * self._unit if leaps else 0.0)
             if leaps:
                 self._begin(value, time_ns)
                 return NOTHING
@@ -229,6 +249,7 @@ class Believer:
     def _book(self, units: int, covered_ns: int, value: int, time_ns: int, since_ns: int | None = None) -> Verdict:
         joules, seconds = units * self._unit, covered_ns * 1e-9
         self._recent_watts = max(joules / seconds, self._recent_watts * _RECENT_DECAY)
+        self._beyond = 0
         self._begin(value, time_ns, since_ns)
         return Verdict(joules, seconds)
 

@@ -7,6 +7,7 @@ the user names, because many boards publish the same power twice.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..columns import Component
 from ..host.fs import HostFS, read_text
 from .places import Places
 from .source import ALL_PACKAGES, Domain
+
+_MOST_CHIPS = 1024
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,21 @@ RULES = (
 
 
 @dataclass(frozen=True)
-class Sensor:
-    """``paths``: the file to read, or a pair of volts and amperes."""
+class Chip:
+    """``folder``: where its files are. ``device``: what it is, whatever number it has now; where that cannot be told
+    (``is_named`` false) its number stands in."""
 
+    folder: Path
+    device: str
+    is_named: bool
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """``paths``: the file to read, or a pair of volts and amperes. ``key``: what it is: device and number on it.
+    ``domain``: what it measures as far as the machine tells now."""
+
+    key: tuple[str, str]
     domain: Domain
     paths: tuple[Path, ...]
     counts_energy: bool
@@ -53,23 +68,43 @@ class Sensor:
 @dataclass(frozen=True)
 class _Match:
     rule: Rule
-    chip: Path
+    chip: Chip
     socket: int | None  # as the label says it
     number: str  # of the sensor on its chip: power1, energy2
     paths: tuple[Path, ...]
     counts_energy: bool
 
 
+class Sockets:
+    """Which socket a chip is of that does not say so: one each, in the order they were met, and for life."""
+
+    def __init__(self) -> None:
+        self._places: dict[Rule, dict[str, int]] = {}
+
+    def of(self, rule: Rule, chips: Sequence[Chip]) -> dict[str, int]:
+        """By device, of these chips of one rule and all that were there before."""
+        places = self._places.setdefault(rule, {})
+        for chip in chips:
+            if chip.device in places:
+                continue
+            gone = places.keys() - {one.device for one in chips}
+            if gone and not chip.is_named:  # come back under another number
+                places[chip.device] = places.pop(min(gone))
+            else:
+                places[chip.device] = next(n for n in range(len(places) + 1) if n not in places.values())
+        return places
+
+
 def find_sensors(
-    fs: HostFS, rules: Sequence[Rule], places: Places, source: str
+    fs: HostFS, rules: Sequence[Rule], places: Places, source: str, sockets_of: Sockets
 ) -> tuple[list[Sensor], tuple[str, ...]]:
-    """Every sensor that a rule knows, and what is left out and why."""
+    """Every sensor that a rule knows, and what is left out and why. ``sockets_of``: kept from call to call."""
     notes: list[str] = []
     matches = [match for chip in _chips(fs) for match in _matches(chip, rules, notes)]
     sensors: dict[tuple[str, str], Sensor] = {}  # by component and label: there is one series of each
     for rule in rules:
         of_rule = [match for match in matches if match.rule == rule]
-        chips = list(dict.fromkeys(match.chip for match in of_rule))
+        of_chip = sockets_of.of(rule, list(dict.fromkeys(m.chip for m in of_rule if m.socket is None)))
         sockets = [match.socket for match in of_rule if match.socket is not None]
         for match in of_rule:
             if match.socket is not None:
@@ -77,8 +112,8 @@ def find_sensors(
                 label = places.label(match.socket, rank)
             else:
                 # Chips of one rule that name no socket are one a socket, in order; all CPUs pay where that cannot be.
-                place = chips.index(match.chip)
-                rank = place if len(chips) == places.packages else ALL_PACKAGES
+                place = of_chip[match.chip.device]
+                rank = place if len(of_chip) == places.packages else ALL_PACKAGES
                 label = str(place)
             domain = Domain(rule.component, rank, source, label)
             others = [m for m in of_rule if m is not match and (m.chip, m.socket) == (match.chip, match.socket)]
@@ -87,36 +122,57 @@ def find_sensors(
             if (domain.component, domain.zone) in sensors and others:
                 domain = Domain(rule.component, rank, source, f"{label}-{match.number}")
                 notes.append(f"{match.paths[0]}: a second sensor of one rule on one chip: both are added up")
-            first = sensors.setdefault(
-                (domain.component, domain.zone), Sensor(domain, match.paths, match.counts_energy)
-            )
+            sensor = Sensor((match.chip.device, match.number), domain, match.paths, match.counts_energy)
+            first = sensors.setdefault((domain.component, domain.zone), sensor)
             if first.paths != match.paths:
                 notes.append(f"{match.paths[0]}: {domain.component} {domain.zone} is {first.paths[0]}'s: left out")
     return list(sensors.values()), tuple(notes)
 
 
-def _chips(fs: HostFS) -> list[Path]:
-    """Folders of chips, in the order of their numbers. Files are there, or in ``device/`` (drivers before Linux 3.13
-    and the ACPI power meter)."""
+def _chips(fs: HostFS) -> list[Chip]:
+    """Chips, in the order of their devices, which is the same at every boot; without these, of their numbers. Files are
+    in their folder, or in ``device/`` (drivers before Linux 3.13 and the ACPI power meter)."""
     folders = sorted((fs.sys / "class/hwmon").glob("hwmon*"), key=lambda path: (len(path.name), path.name))
-    return [place for folder in folders for place in (folder, folder / "device") if (place / "name").exists()][:1024]
+    chips: list[Chip] = []
+    several: Counter[str] = Counter()
+    for folder in folders[:_MOST_CHIPS]:
+        device = _device(folder)
+        several[device or folder.name] += 1
+        place = f"{device or folder.name}#{several[device or folder.name]}"
+        chips += [Chip(at, place, bool(device)) for at in (folder, folder / "device") if (at / "name").exists()]
+    return sorted(chips, key=lambda chip: _natural(chip.device))
 
 
-def _matches(chip: Path, rules: Sequence[Rule], notes: list[str]) -> list[_Match]:
+def _device(folder: Path) -> str:
+    """The device behind a chip; empty where no link tells."""
     try:
-        name = read_text(chip / "name", 256)
+        if (folder / "device").is_symlink():
+            return str((folder / "device").resolve())
+        return str(folder.resolve().parent.parent) if folder.is_symlink() else ""
+    except (OSError, RuntimeError):
+        return ""
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """So that ``hwmon10`` comes after ``hwmon9``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", text)]
+
+
+def _matches(chip: Chip, rules: Sequence[Rule], notes: list[str]) -> list[_Match]:
+    try:
+        name = read_text(chip.folder / "name", 256)
     except OSError:
         return []
     known = [rule for rule in rules if re.fullmatch(rule.chip, name)]
     found = []
-    for paths, counts_energy in _values(chip) if known else ():
+    for paths, counts_energy in _values(chip.folder) if known else ():
         number = paths[0].name.partition("_")[0]
-        labels = {_label(chip, path) for path in paths}
+        labels = {_label(chip.folder, path) for path in paths}
         for rule in known:
             match = next((m for label in labels if (m := re.fullmatch(rule.label, label))), None)
             if match is None:
                 continue
-            if _is_off(chip, number):
+            if _is_off(chip.folder, number):
                 notes.append(f"{paths[0]}: switched off ({number}_enable is 0)")
                 continue
             socket = int(match[1]) if match.groups() and match[1] and match[1].isdigit() else None

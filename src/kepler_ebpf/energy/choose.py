@@ -13,10 +13,11 @@ from ..host.syscalls import perf_event_open
 from ..host.topology import Topology
 from .chips import RULES, Rule
 from .hwmon import HwmonSource
-from .model import ModelSource, power_spec
+from .model import CpuUse, ModelSource, power_spec
 from .nvml import NvmlSource
 from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
+from .places import Cpus as PackagesOfCpus
 from .places import Places
 from .powercap import PowercapSource
 from .source import EnergySource, PackageSource
@@ -38,22 +39,30 @@ class MeterOptions(Protocol):
     def model_max_watts(self) -> float | None: ...
 
 
+class Cpus(CpuUse, PackagesOfCpus, Protocol):
+    """What meters ask about the CPUs."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    """``packages``: the meter of the CPUs; ``nvml``: that of GPUs, if there are any; ``notes`` for the log."""
+    """``packages``: the meter of the CPUs; ``nvml``: that of GPUs, if there are any; ``notes`` for the log.
+
+    ``places``: which package the meters' numbers mean. It, and the model, have to be told whom to ask (:meth:`ask`).
+    """
 
     packages: PackageMeter
     nvml: NvmlSource
+    places: Places
     notes: tuple[str, ...]
 
     @property
     def sources(self) -> tuple[EnergySource, ...]:
         return (self.packages, self.nvml)
 
-    @property
-    def model(self) -> ModelSource:
-        """The power model; it has to be told whom to ask for utilisation."""
-        return self.packages.model
+    def ask(self, cpus: Cpus) -> None:
+        """From now on CPUs, their packages and their utilisation are what this tells."""
+        self.places.ask(cpus)
+        self.packages.model.ask(cpus)
 
     @property
     def by_package(self) -> bool:
@@ -63,14 +72,25 @@ class Choice:
 
 
 def open_packages(
-    fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
+    fs: HostFS,
+    topology: Topology,
+    options: MeterOptions,
+    open_event: OpenEvent = perf_event_open,
+    places: Places | None = None,
 ) -> PackageMeter:
-    """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does."""
-    places = Places(topology)
+    """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does.
+
+    Not in a virtual machine of several packages: its host may give each the same counter, which powercap looks out for.
+    """
+    places = places or Places(topology)
+    virtual = is_virtual(fs)
     perf = PerfRaplSource(fs, open_event, places)
-    powercap = PowercapSource(fs, places, virtual=is_virtual(fs))
+    powercap = PowercapSource(fs, places, virtual=virtual)
     rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
-    candidates: list[PackageSource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
+    has_all = _offers(perf) >= _offers(powercap)
+    if virtual and topology.packages > 1:
+        has_all = has_all and not _offers(powercap) >= _offers(perf)
+    candidates: list[PackageSource] = [perf, powercap] if has_all else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
     model = ModelSource(spec, len(topology.online))
@@ -81,7 +101,8 @@ def choose_sources(
     fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
 ) -> Choice:
     """Open all meters. Raises UsageError where they would have to be read more often than the user wants."""
-    packages = open_packages(fs, topology, options, open_event)
+    places = Places(topology)
+    packages = open_packages(fs, topology, options, open_event, places)
     if options.sample_interval > packages.longest_seconds:
         packages.close()
         raise UsageError(
@@ -97,7 +118,7 @@ def choose_sources(
     if packages.name == model.name:
         what = model.spec.description
         notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({what})")
-    return Choice(packages, NvmlSource(fs.proc), tuple(notes))
+    return Choice(packages, NvmlSource(fs.proc), places, tuple(notes))
 
 
 def _offers(source: PackageSource) -> set[tuple[str, int]]:

@@ -8,6 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,13 @@ def reason_of(error: BaseException) -> str:
 
 def read_safely(source: EnergySource) -> None:
     """Read a source; whatever it raises costs it this reading, is counted, and is logged once."""
+    do_safely(source, source.read)
+
+
+def do_safely(source: EnergySource, what: Callable[[], None]) -> None:
+    """Read a source, or look for what it may read: whatever that raises is a fault of this source alone."""
     try:
-        source.read()
+        what()
     except Exception as error:
         reason = type(error).__name__
         if not source.faults[reason]:
@@ -84,7 +90,12 @@ class Figures(CountedColumns):
         self._failing: dict[str, str] = {}
 
     def add(self, domain: Domain) -> int:
-        """Keep another domain; its position."""
+        """Keep another domain; its position. One that would have the series of another gets a label of its own."""
+        taken = {(one.component, one.label, one.uuid) for one in self.domains}
+        label, number = domain.label, 1
+        while (domain.component, domain.label, domain.uuid) in taken:
+            number += 1
+            domain = replace(domain, zone=f"{label}-{number}")
         self.domains += (domain,)
         self.grow()
         self._accepted_ns.append(0)

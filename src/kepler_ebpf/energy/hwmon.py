@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from ..host.fs import HostFS, same_file
 from .believe import PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
-from .chips import RULES, Rule, Sensor, find_sensors
-from .figures import Figures, reason_of
+from .chips import RULES, Rule, Sensor, Sockets, find_sensors
+from .figures import Figures, do_safely, reason_of
 from .places import Places
-from .source import Domain
 
 _MICRO = 1e-6
 _SPAN = 1 << 64  # hwmon drivers accumulate in 64 bits
@@ -67,9 +66,10 @@ class HwmonSource(Figures):
         self._fs = fs
         self._rules = rules
         self._places = places or Places()
-        self._open: dict[Domain, _Open] = {}
+        self._sockets = Sockets()
+        self._open: dict[tuple[str, str], _Open] = {}
         self._looked_ns = clock_ns()
-        self._discover()
+        do_safely(self, self._discover)
 
     def read(self) -> None:
         """Read every sensor; one that cannot be read keeps its figures until it can."""
@@ -86,6 +86,7 @@ class HwmonSource(Figures):
         now = self._clock_ns()
         self.settle(now)
         if now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
+            self._places.follow(self._fs)
             self._discover()
 
     def close(self) -> None:
@@ -93,17 +94,27 @@ class HwmonSource(Figures):
             one.close()
 
     def _discover(self) -> None:
-        """Take up sensors that have appeared, and those that have come back, under another number perhaps."""
+        """Take up sensors that have appeared, and those that have come back, under another number perhaps. Those that
+        are not found any more are read no more."""
         self._looked_ns = self._clock_ns()
-        sensors, notes = find_sensors(self._fs, self._rules, self._places, self.name)
+        sensors, notes = find_sensors(self._fs, self._rules, self._places, self.name, self._sockets)
         for note in notes:
             self.note(note)
+        gone = {key: self._open[key] for key in self._open.keys() - {sensor.key for sensor in sensors}}
+        for missing in gone.values():
+            missing.close()
         for sensor in sensors:
-            one = self._open.get(sensor.domain)
+            one = self._open.get(sensor.key)
+            if one is None:
+                # The same series as one that has gone: it has come back as another device.
+                key = next((key for key, missing in gone.items() if missing.sensor.domain == sensor.domain), None)
+                one = gone.pop(key) if key else None
+                if key and one:
+                    self._open[sensor.key] = self._open.pop(key)
             if one is None:
                 most = PLAUSIBLE_WATTS[sensor.domain.component]
                 believer = Believer(_SPAN, _MICRO, most) if sensor.counts_energy else PowerBeliever(most)
-                one = self._open[sensor.domain] = _Open(sensor, self.add(sensor.domain), believer)
+                one = self._open[sensor.key] = _Open(sensor, self.add(sensor.domain), believer)
             elif one.fds and one.sensor.paths == sensor.paths and all(map(same_file, one.fds, sensor.paths)):
                 continue
             one.close()

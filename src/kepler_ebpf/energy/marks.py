@@ -27,6 +27,6 @@ def between(before: Mark, now: Mark) -> Verdict:
         return Verdict(fault="range")
     if before.time_ns > now.time_ns:
         return Verdict(fault="ahead of the clock")
-    believer = Believer(now.span, now.unit_joules, now.most_watts)
+    believer = Believer(now.span, now.unit_joules, now.most_watts, only_two=True)
     start = believer.read(before.value, before.time_ns)
     return start if start.fault else believer.read(now.value, now.time_ns)

@@ -19,7 +19,7 @@ from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.topology import parse_cpu_list
 from .believe import PLAUSIBLE_WATTS, Believer
-from .figures import Figures, reason_of
+from .figures import Figures, do_safely, reason_of
 from .places import Places
 from .source import ALL_PACKAGES, Domain
 from .zones import one_counter_a_socket
@@ -42,6 +42,10 @@ class OpenEvent(Protocol):
     def __call__(self, event_type: int, config: int, cpu: int) -> int: ...
 
 
+Key = tuple[str, int, int]
+"""What an event counts: its component, the rank of the package, and the die of it."""
+
+
 @dataclass
 class _Event:
     position: int
@@ -54,8 +58,9 @@ class _Event:
 
 @dataclass(frozen=True)
 class _Offer:
-    """An event on a CPU, and the domain that it counts for."""
+    """An event on a CPU, and the domain that it counts for when it is met."""
 
+    key: Key
     domain: Domain
     config: int
     joules_per_count: float
@@ -79,10 +84,10 @@ class PerfRaplSource(Figures):
         self._open_event = open_event
         self._places = places or Places()
         self._by_socket = one_counter_a_socket(fs)
-        self._events: dict[Domain, _Event] = {}
+        self._events: dict[Key, _Event] = {}
         self._refused: dict[str, str] = {}
         self._looked_ns = clock_ns()
-        self._discover()
+        do_safely(self, self._discover)
 
     def read(self) -> None:
         """Read every counter; one that cannot be read keeps its figures until it can."""
@@ -101,17 +106,23 @@ class PerfRaplSource(Figures):
         now = self._clock_ns()
         self.settle(now)
         if now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
+            self._places.follow(self._fs)
             self._discover()
 
     def close(self) -> None:
         for event in self._events.values():
+            self._close(event)
+
+    @staticmethod
+    def _close(event: _Event) -> None:
+        if event.fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(event.fd)
             event.fd = -1
 
     def _discover(self) -> None:
         """Open events that have appeared, and those that cannot be read: an event of a CPU that was taken off stays
-        silent when it is back."""
+        silent when it is back. Close those that are not offered any more."""
         self._looked_ns = self._clock_ns()
         root = self._fs.sys / "bus/event_source/devices/power"
         try:
@@ -119,8 +130,11 @@ class PerfRaplSource(Figures):
             cpus = parse_cpu_list(read_text(root / "cpumask"))
         except (OSError, ValueError):
             return  # no such PMU on this machine
-        for offer in self._offers(root, cpus):
-            event = self._events.get(offer.domain)
+        offers = list(self._offers(root, cpus))
+        for key in self._events.keys() - {offer.key for offer in offers} if offers else ():
+            self._close(self._events[key])
+        for offer in offers:
+            event = self._events.get(offer.key)
             if event is not None and event.fd >= 0 and event.cpu == offer.cpu and not event.failing:
                 continue
             what = f"RAPL {offer.domain.component} of package {offer.domain.zone}"
@@ -137,10 +151,8 @@ class PerfRaplSource(Figures):
                 believer = Believer(
                     _SPAN, offer.joules_per_count, PLAUSIBLE_WATTS[component], stands_still=component != "package"
                 )
-                event = self._events[offer.domain] = _Event(self.add(offer.domain), what, believer)
-            elif event.fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(event.fd)
+                event = self._events[offer.key] = _Event(self.add(offer.domain), what, believer)
+            self._close(event)
             event.fd, event.cpu, event.failing = fd, offer.cpu, False
             event.believer.restart()
             with contextlib.suppress(OSError, struct.error):
@@ -148,9 +160,11 @@ class PerfRaplSource(Figures):
                 event.believer.read(_COUNT.unpack(os.read(fd, _COUNT.size))[0], now)
 
     def _offers(self, root: Path, cpus: list[int]) -> Iterator[_Offer]:
-        by_rank: dict[int, list[int]] = {}
+        by_rank: dict[int, dict[int, int]] = {}  # by rank and die: a CPU
         for cpu in cpus:
-            by_rank.setdefault(self._places.rank_of_cpu(cpu), []).append(cpu)
+            dies = by_rank.setdefault(self._places.rank_of_cpu(cpu), {})
+            die = self._die_of(cpu)
+            dies[next(n for n in range(len(cpus)) if n not in dies) if die is None or die in dies else die] = cpu
         for file_name, component in _EVENTS.items():
             try:
                 config, joules_per_count = _parse(root / "events" / file_name)
@@ -164,15 +178,28 @@ class PerfRaplSource(Figures):
                 self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
                 continue
             if component == "platform":
-                yield _Offer(Domain(component, ALL_PACKAGES, self.name, "0"), config, joules_per_count, cpus[0])
+                for cpu in cpus[:1]:
+                    domain = Domain(component, ALL_PACKAGES, self.name, "0")
+                    yield _Offer((component, ALL_PACKAGES, 0), domain, config, joules_per_count, cpu)
                 continue
-            for rank, of_package in by_rank.items():
-                label = self._places.label(of_package[0], rank)
-                if self._by_socket and len(of_package) > 1:
+            for rank, dies in by_rank.items():
+                first = next(iter(dies.values()))
+                label = self._places.label(first, rank)
+                if self._by_socket and len(dies) > 1:
                     self.note(f"RAPL event {file_name}: several CPUs of package {label} show its one counter")
-                for number, cpu in enumerate(of_package[:1] if self._by_socket else of_package):
-                    zone = label if len(of_package) == 1 or self._by_socket else f"{label}-die-{number}"
-                    yield _Offer(Domain(component, rank, self.name, zone), config, joules_per_count, cpu)
+                for die, cpu in ((0, first),) if self._by_socket else dies.items():
+                    zone = label if len(dies) == 1 or self._by_socket else f"{label}-die-{die}"
+                    yield _Offer(
+                        (component, rank, die), Domain(component, rank, self.name, zone), config, joules_per_count, cpu
+                    )
+
+    def _die_of(self, cpu: int) -> int | None:
+        """The die that a CPU is on, by the kernel's number (Linux 5.2); None where that is not told."""
+        try:
+            die = int(read_text(self._fs.sys / f"devices/system/cpu/cpu{cpu}/topology/die_id"))
+        except (OSError, ValueError):
+            return None
+        return die if die >= 0 else None
 
 
 def _parse(event: Path) -> tuple[int, float]:

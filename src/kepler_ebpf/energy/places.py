@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import suppress
+from typing import Protocol
 
-from ..host.topology import Topology
+from ..errors import KeplerError
+from ..host.fs import HostFS
+from ..host.topology import Topology, read_topology
 from .source import ALL_PACKAGES
 
 log = logging.getLogger(__name__)
 
 
+class Cpus(Protocol):
+    """Whoever follows the topology: ranks of packages are given once, by one owner."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+    def follow_topology(self) -> bool: ...
+
+
 class Places:
     """From numbers that sysfs files carry to ranks of packages.
 
-    ``topology`` None: numbers are ranks (where no machine is at hand).
+    ``topology``: as it was found last; None: numbers are ranks (where no machine is at hand).
     """
 
     def __init__(self, topology: Topology | None = None) -> None:
         self.topology = topology
+        self._cpus: Cpus | None = None
+        self._numbers: dict[str, set[int]] = {}  # by source: all that it ever had
         self._warned: set[tuple[str, int]] = set()
+
+    def ask(self, cpus: Cpus) -> None:
+        """From now on the topology is what this tells."""
+        self._cpus = cpus
+
+    def follow(self, fs: HostFS) -> None:
+        """Take up packages and CPUs that have come, before meters are looked for again."""
+        if self._cpus is not None:
+            self._cpus.follow_topology()
+            self.topology = self._cpus.topology
+        elif self.topology is not None:
+            with suppress(KeplerError):
+                self.topology = read_topology(fs, self.topology)
 
     @property
     def packages(self) -> int:
@@ -29,12 +57,14 @@ class Places:
     def rank(self, number: int, numbers: Collection[int], source: str) -> int:
         """The rank of the package that a source calls ``number``, or ``ALL_PACKAGES`` with one warning.
 
-        ``numbers``: all that the source has. They are the kernel's ids of packages, or simply counted: where they are
-        not all ids, but as many as there are packages, their order is the order of ranks.
+        ``numbers``: all that the source has. They are the kernel's ids of packages, or simply counted: where they, and
+        those that it had before, are not all ids, but as many as there are packages, their order is the order of ranks.
         """
         if self.topology is None:
             return number
-        ranks = {one: self.topology.rank_of(one) for one in {number, *numbers}}
+        known = self._numbers.setdefault(source, set())
+        known |= {number, *numbers}
+        ranks = {one: self.topology.rank_of(one) for one in known}
         rank = ranks[number]
         if None in ranks.values() and len(ranks) == self.topology.packages:
             return sorted(ranks).index(number)  # counted, though a few of them may be ids as well
@@ -54,7 +84,7 @@ class Places:
         return f"id-{number}" if rank == ALL_PACKAGES else str(rank)
 
     def rank_of_cpu(self, cpu: int) -> int:
-        """The rank of the package that a CPU is on."""
-        if self.topology is None or cpu >= self.topology.cpus:
+        """The rank of the package that a CPU is on; ``ALL_PACKAGES`` where it has never been seen."""
+        if self.topology is None or cpu not in self.topology.online:
             return ALL_PACKAGES
         return self.topology.package[cpu]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..host.fs import HostFS, read_text, same_file
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
-from .figures import Figures, reason_of
+from .figures import Figures, do_safely, reason_of
 from .marks import Mark
 from .mirrors import Mirrors, Outcome
 from .places import Places
@@ -26,6 +26,7 @@ from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket
 
 _MICROJOULE = 1e-6
 _REDISCOVER_SECONDS = 5.0
+_MOST_OUT_OF_RANGE = 3
 
 Pread = Callable[[int, int, int], bytes]
 
@@ -38,7 +39,8 @@ def boottime_ns() -> int:
 @dataclass
 class _Counter:
     """A zone that is read. ``raw``: the latest reading. ``position``: of its domain, None while it is not known whether
-    the counter is its own; what it says meanwhile is ``held``. ``mirror``: it is another zone's."""
+    the counter is its own; what it says meanwhile is ``held``. ``mirror``: it is another zone's. ``out_of_range``: how
+    many readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
 
     zone: Zone
     believer: Believer
@@ -47,6 +49,8 @@ class _Counter:
     mirror: bool = False
     fd: int = -1
     raw: int | None = None
+    out_of_range: int = 0
+    replaced: bool = False
 
     @property
     def path(self) -> Path:
@@ -75,14 +79,17 @@ class PowercapSource(Figures):
         self._virtual = virtual
         self._mirrors = Mirrors()
         self._counters: dict[Domain, _Counter] = {}
+        self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
         self._looked_ns = clock_ns()
-        self._discover()
+        do_safely(self, self._discover)
 
     def read(self) -> None:
         """Read every zone; one that cannot be read keeps its figures until it can."""
         gone = False
         readings: dict[Domain, int] = {}
         for domain, counter in self._counters.items():
+            if counter.replaced:
+                continue
             try:
                 if counter.fd < 0:
                     raise OSError(errno.ENODEV, "the zone is gone, or cannot be opened")
@@ -96,8 +103,10 @@ class PowercapSource(Figures):
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
             counter.raw = readings[domain] = value
             verdict = counter.believer.read(value, now)
-            if verdict.fault == "range":
-                counter.believer.span = _span(counter.path)  # for the next reading: the range may be another by now
+            counter.out_of_range = counter.out_of_range + 1 if verdict.fault == "range" else 0
+            if counter.out_of_range:
+                # For the next reading: the range may be another by now, or the file never tells the right one.
+                counter.believer.span = _span(counter.path) if counter.out_of_range < _MOST_OUT_OF_RANGE else 0
             if counter.position is not None:
                 self.book(counter.position, verdict, now, str(counter.path))
             elif not counter.mirror:
@@ -108,6 +117,7 @@ class PowercapSource(Figures):
                 self._settle_mirror(outcome, now)
         self.settle(now)
         if gone or now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
+            self._places.follow(self._fs)
             self._discover()
 
     @property
@@ -127,9 +137,14 @@ class PowercapSource(Figures):
 
     def close(self) -> None:
         for counter in self._counters.values():
-            if counter.fd >= 0:
+            self._close(counter)
+
+    @staticmethod
+    def _close(counter: _Counter) -> None:
+        if counter.fd >= 0:
+            with contextlib.suppress(OSError):
                 os.close(counter.fd)
-                counter.fd = -1
+            counter.fd = -1
 
     def _settle_mirror(self, outcome: Outcome, now_ns: int) -> None:
         """It is known of a zone whether its counter is its own: from now on it is a domain, or left out."""
@@ -149,20 +164,29 @@ class PowercapSource(Figures):
         self.expected = tuple(counter.zone.domain for counter in undecided)
 
     def _discover(self) -> None:
-        """Take up zones that have appeared, and those that have come back."""
+        """Take up zones that have appeared, and those that have come back; let go of those that others stand for."""
         self._looked_ns = self._clock_ns()
-        zones, notes = find_zones(self._fs, self._places, self._by_socket)
-        for note in notes:
+        found = find_zones(self._fs, self._places, self._by_socket)
+        for note in found.notes:
             self.note(note)
-        alike = Counter(zone.domain.component for zone in zones)
-        for zone in zones:
+        alike = Counter(zone.domain.component for zone in found.zones)
+        for key in found.left_out & self._domains.keys():
+            replaced = self._counters[self._domains[key]]
+            replaced.replaced = True
+            self._close(replaced)
+        for one in found.zones:
+            zone = replace(one, domain=self._domains.get(one.key, one.domain))
             component = zone.domain.component
             counter = self._counters.get(zone.domain)
+            if counter is not None and counter.zone.key != zone.key:
+                self.note(f"{zone.path} ({zone.name}): {component} {zone.domain.label} is {counter.path}'s: left out")
+                continue
             if counter is not None and counter.fd >= 0 and same_file(counter.fd, zone.path / "energy_uj"):
                 continue
             if counter is None:
                 believer = Believer(0, _MICROJOULE, PLAUSIBLE_WATTS[component], stands_still=component != "package")
                 counter = self._counters[zone.domain] = _Counter(zone, believer)
+                self._domains[zone.key] = zone.domain
                 if not self._virtual or alike[component] == 1:
                     self._mirrors.trust(zone.domain)
                     counter.position = self.add(zone.domain)
@@ -170,10 +194,7 @@ class PowercapSource(Figures):
         self._expect()
 
     def _open(self, counter: _Counter, zone: Zone) -> None:
-        if counter.fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(counter.fd)
-            counter.fd = -1
+        self._close(counter)
         try:
             counter.fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -182,24 +203,22 @@ class PowercapSource(Figures):
         believer = counter.believer
         believer.restart()  # what it counted while it was away, or before we met it, is not known to be ours
         believer.span = _span(zone.path)
-        most = _limit_watts(zone.path)
-        if most:
-            believer.most_watts = max(most * LIMIT_HEADROOM, most + 50.0)
-        counter.zone, counter.raw = zone, None
+        believer.most_watts = _most_watts(zone)
+        counter.zone, counter.raw, counter.out_of_range, counter.replaced = zone, None, 0, False
 
 
 def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...]]:
     """Every zone there is, and whether it can be read; and what is left out."""
     findings = []
-    zones, notes = find_zones(fs, places or Places(), one_counter_a_socket(fs))
-    for zone in zones:
+    found = find_zones(fs, places or Places(), one_counter_a_socket(fs))
+    for zone in found.zones:
         reason = ""
         try:
             int(read_text(zone.path / "energy_uj"))
         except (OSError, ValueError) as error:
             reason = reason_of(error)
         findings.append(ZoneFinding(zone.path, zone.name, not reason, reason))
-    return findings, notes
+    return findings, found.notes
 
 
 def _span(path: Path) -> int:
@@ -211,10 +230,16 @@ def _span(path: Path) -> int:
     return most + 1 if most > 0 else 0
 
 
-def _limit_watts(path: Path) -> float:
-    """The highest power that the zone can be limited to (``constraint_*_max_power_uw``); 0 where none is told."""
-    limits = []
-    for file in path.glob("constraint_*_max_power_uw"):
+def _most_watts(zone: Zone) -> float:
+    """More than the zone can draw, by the highest limit it has or can be set to (``constraint_*_power_limit_uw``,
+    ``…_max_power_uw``): of a desktop's the thermal design power is less than half of what its short-term limit allows.
+
+    A limit that is too low to be one is none; where one is set out of reach, as boards do that mean none, nothing is
+    known, and the default of its kind stands.
+    """
+    default, limits = PLAUSIBLE_WATTS[zone.domain.component], []
+    for file in (*zone.path.glob("constraint_*_max_power_uw"), *zone.path.glob("constraint_*_power_limit_uw")):
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(read_text(file)) * 1e-6)
-    return max(limits, default=0.0)
+    most = max(limits, default=0.0)
+    return max(most * LIMIT_HEADROOM, most + 50.0) if 1.0 <= most <= default / LIMIT_HEADROOM else default

@@ -7,7 +7,7 @@ A zone is known by its ``name`` file, never by its number: ``package-0``, ``pack
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,15 @@ ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
 
 @dataclass(frozen=True)
 class Zone:
-    """A folder of the tree, its ``name`` file, and what it measures."""
+    """A folder of the tree, its ``name`` file, and what it measures as far as the tree tells now.
+
+    ``key``: its name, and that of the zone it is in: what it is, whatever number or neighbours it has.
+    """
 
     path: Path
     name: str
     domain: Domain
+    key: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,35 +70,63 @@ def one_counter_a_socket(fs: HostFS) -> bool:
     return read_processor(fs).vendor in ONE_COUNTER_A_SOCKET
 
 
-def find_zones(fs: HostFS, places: Places, by_socket: bool) -> tuple[list[Zone], tuple[str, ...]]:
-    """Every zone that is a domain of its own, and what is left out and why.
+@dataclass(frozen=True)
+class Found:
+    """``zones``: each is a domain of its own. ``left_out``: keys of those that are not, and ``notes`` why."""
 
-    ``by_socket``: :func:`one_counter_a_socket`.
-    """
+    zones: tuple[Zone, ...]
+    left_out: frozenset[tuple[str, str]]
+    notes: tuple[str, ...]
+
+
+def find_zones(fs: HostFS, places: Places, by_socket: bool) -> Found:
+    """What is in the tree. ``by_socket``: :func:`one_counter_a_socket`."""
+    notes: list[str] = []
+    named = _one_of_each(fs, notes)
+    packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
+    dies = _dies(named.values()) if by_socket else {}
+    zones: dict[Domain, Zone] = {}
+    left_out = set()
+    for zone in named.values():
+        domain = _domain(zone, packages, places)
+        if domain is None:
+            reason = "not known what it measures"
+        elif domain in zones:
+            reason = f"the same as {zones[domain].path}"
+        else:
+            reason = _left_out_on_amd(zone, dies) if by_socket else ""
+        if reason:
+            left_out.add(zone.key)
+            notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
+        elif domain is not None:
+            zones[domain] = Zone(zone.path, zone.name, domain, zone.key)
+    return Found(tuple(zones.values()), frozenset(left_out), tuple(notes))
+
+
+def _one_of_each(fs: HostFS, notes: list[str]) -> dict[tuple[str, str], _Named]:
+    """The zones by key. Of several with one key the first that can be read: they show the same counter."""
     named: dict[tuple[str, str], _Named] = {}
     for control_type in _CONTROL_TYPES:
-        found = [
-            zone for path in sorted((fs.sys / "class/powercap").glob(f"{control_type}:*")) if (zone := _names(path))
-        ]
-        for zone in found:
-            named.setdefault(zone.key, zone)
-    dies: dict[int, set[int]] = {}  # by package
-    for zone in named.values():
-        if match := _PACKAGE.fullmatch(zone.outer):
-            dies.setdefault(int(match[1]), set()).add(int(match[2] or 0))
-    zones: dict[Domain, Zone] = {}
-    notes = []
-    for zone in named.values():
-        domain = _domain(zone, dies.keys(), places)
-        if domain is None:
-            notes.append(f"{zone.path} ({zone.name}): not known what it measures: left out")
-        elif by_socket and (reason := _left_out_on_amd(zone, dies)):
-            notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
-        elif domain in zones:
-            notes.append(f"{zone.path} ({zone.name}): the same as {zones[domain].path}: left out")
-        else:
-            zones[domain] = Zone(zone.path, zone.name, domain)
-    return list(zones.values()), tuple(notes)
+        for path in sorted((fs.sys / "class/powercap").glob(f"{control_type}:*")):
+            zone = _names(path)
+            if zone is None:
+                continue
+            first = named.setdefault(zone.key, zone)
+            if first is zone:
+                continue
+            if not is_readable(first.path) and is_readable(path):
+                named[zone.key], zone, first = zone, first, zone
+            notes.append(f"{zone.path} ({zone.name}): the same as {first.path}: left out")
+    return named
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a zone's counter can be read now."""
+    try:
+        int(read_text(path / "energy_uj"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _names(path: Path) -> _Named | None:
@@ -108,13 +140,23 @@ def _names(path: Path) -> _Named | None:
     return _Named(path, name, outer)
 
 
-def _left_out_on_amd(zone: _Named, dies: Mapping[int, Collection[int]]) -> str:
+def _dies(zones: Iterable[_Named]) -> dict[int, int]:
+    """The die that stands for each socket: the first whose counter can be read."""
+    dies: dict[int, list[tuple[bool, int]]] = {}
+    for zone in zones:
+        match = _PACKAGE.fullmatch(zone.name)
+        if match:
+            dies.setdefault(int(match[1]), []).append((not is_readable(zone.path), int(match[2] or 0)))
+    return {package: min(of_package)[1] for package, of_package in dies.items()}
+
+
+def _left_out_on_amd(zone: _Named, dies: Mapping[int, int]) -> str:
     """AMD counts energy once a socket: every die shows it; its core counter is one core's, of the CPU that reads it.
 
     Dies are numbered through the whole machine (CPUID 8000001Eh, NodeId): the second socket's need not begin with 0.
     """
     match = _PACKAGE.fullmatch(zone.outer)
-    if match and int(match[2] or 0) != min(dies[int(match[1])]):
+    if match and int(match[2] or 0) != dies.get(int(match[1]), 0):
         return "a die of this vendor shows its socket's counter once more"
     if zone.name == "core":
         return "a counter of one core, that of the CPU which the driver reads on"
