@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -119,6 +120,7 @@ class Endpoint:
     def __init__(self, port: int) -> None:
         self._port = port
         self._asked = 0
+        self.refused: list[str] = []  # answers that were none, with what they said
 
     def get(self, path: str, **headers: str) -> str:
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", headers=headers)
@@ -130,12 +132,21 @@ class Endpoint:
         """The page in one of its formats, zipped every other time."""
         self._asked += 1
         encoding = "gzip" if self._asked % 2 else "identity"
-        self.get("/metrics", **{"Accept": _ACCEPT[self._asked % 3], "Accept-Encoding": encoding})
+        with self._noted("/metrics"):
+            self.get("/metrics", **{"Accept": _ACCEPT[self._asked % 3], "Accept-Encoding": encoding})
 
     def look(self) -> None:
         """What a person and a probe look at."""
         for path in ("/", "/healthz", "/readyz"):
-            self.get(path)
+            with self._noted(path):
+                self.get(path)
+
+    @contextmanager
+    def _noted(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except urllib.error.HTTPError as error:
+            self.refused.append(f"{time.strftime('%H:%M:%S')} {path}: {error.code} {error.read().decode().strip()}")
 
 
 @contextmanager
@@ -184,8 +195,8 @@ def see(minutes: float, pid: int, endpoint: Endpoint) -> Seen:
     )
 
 
-def watch(minutes: float) -> tuple[list[Seen], dict[str, int]]:
-    """Wear a collector out for so long; what was seen, and how much it was."""
+def watch(minutes: float) -> tuple[list[Seen], dict[str, int], list[str]]:
+    """Wear a collector out for so long; what was seen, how much it was, and answers that were none."""
     seen: list[Seen] = []
     with ExitStack() as stack:
         containers = Containers()
@@ -203,7 +214,7 @@ def watch(minutes: float) -> tuple[list[Seen], dict[str, int]]:
             time.sleep(_LOOK_SECONDS)
             seen.append(see(passed / 60, pid, endpoint))
         amounts = {"processes": _forks() - forked, **{name: one.count for name, one in worn.items()}}
-    return seen, amounts
+    return seen, amounts, endpoint.refused
 
 
 def _forks() -> int:
@@ -224,7 +235,7 @@ def timeline(seen: Sequence[Seen]) -> str:
     return "\n".join(["minute   MiB  descriptors  threads  process rows  cgroup rows  series  gap", *lines])
 
 
-def judged(seen: Sequence[Seen]) -> list[Figure]:
+def judged(seen: Sequence[Seen], refused: Sequence[str]) -> list[Figure]:
     """The last third beside the middle one, by medians: what grows has a goal."""
     third = len(seen) // 3
     middle, last = seen[third : 2 * third], seen[2 * third :]
@@ -243,6 +254,7 @@ def judged(seen: Sequence[Seen]) -> list[Figure]:
         Figure("series: growth", growth("series"), "", 100.0),
         Figure("books: largest gap", max(one.gap for one in seen), "", 1e-9, "relative"),
         Figure("failed samples, slices beyond rows", max(one.bad for one in seen), "", 0.0),
+        Figure("pages and probes refused", len(refused), "", 0.0, refused[0] if refused else ""),
     ]
 
 
@@ -253,8 +265,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.minutes < 1:
         parser.error("at least a minute: there is nothing to compare before")
-    seen, amounts = watch(arguments.minutes)
-    figures = judged(seen)
+    seen, amounts, refused = watch(arguments.minutes)
+    figures = judged(seen, refused)
     what = ", ".join(f"{number:,} {name}" for name, number in amounts.items())
     result = f"{arguments.minutes:g} minutes: {what}\n\n{timeline(seen)}\n\n{table(figures)}"
     print(result)
