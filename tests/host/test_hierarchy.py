@@ -86,6 +86,38 @@ def test_cgroups_mounted_elsewhere_are_found(
     assert hierarchies(replace(fs, cgroup=folders_to_name(fs)[0]))[0] == found[0]
 
 
+@pytest.mark.parametrize(("kind", "number", "options"), [("cgroup2", 0, "rw"), ("cgroup", 4, "rw,memory")])
+@pytest.mark.parametrize(
+    ("mounted", "taken"),
+    [
+        (["/kubepods.slice/x", "/"], 1),
+        (["/", "/kubepods.slice/x"], 0),
+        (["/kubepods.slice/x", "/kubepods.slice/y", "/", "/"], 2),
+        (["/../../system.slice/x", "/../.."], 1),
+        # In a cgroup namespace of its own: both may be whole, so the first is.
+        (["/../..", "/"], 0),
+        (["/", "/../.."], 0),
+        # In a container without one all are parts.
+        (["/docker/abc", "/docker/abc/x"], 0),
+        (["/..x"], 0),
+    ],
+)
+def test_a_part_that_is_mounted_is_not_taken_for_the_hierarchy(
+    tmp_path: Path, kind: str, number: int, options: str, mounted: list[str], taken: int
+) -> None:
+    fs = host(tmp_path, "4:memory:/\n0::/\n")
+    lines = []
+    for position, root in enumerate(mounted):
+        place = tmp_path / f"mnt/{position}"
+        place.mkdir(parents=True)
+        (place / ("cgroup.controllers" if kind == "cgroup2" else "cgroup.procs")).touch()
+        lines.append(f"31 24 0:27 {root} {place} rw,relatime shared:9 - {kind} {kind} {options}")
+    (fs.proc / "1/mountinfo").write_text("\n".join(lines) + "\n")
+    assert [(one.root, one.number) for one in hierarchies(fs)] == [(tmp_path / f"mnt/{taken}", number)]
+    # What users are told to name is the same.
+    assert folders_to_name(fs)[0] == tmp_path / f"mnt/{taken}"
+
+
 @pytest.mark.parametrize(
     "text", ["", "garbage", " - ", "1 2 3 - cgroup", "1 2 3 4 5 6 - cgroup2", "1 2 0:1 / /x\\999 rw - cgroup2"]
 )

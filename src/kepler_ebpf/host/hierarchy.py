@@ -35,8 +35,11 @@ class Hierarchy:
 
 @dataclass(frozen=True)
 class _Mount:
+    """``part``: of the hierarchy only one cgroup is mounted there, with those below it."""
+
     place: Path
     options: tuple[str, ...]
+    part: bool
 
 
 def hierarchies(fs: HostFS) -> list[Hierarchy]:
@@ -111,7 +114,10 @@ def _exists(path: Path) -> bool:
 
 
 def _mounts(fs: HostFS) -> list[_Mount]:
-    """Cgroup file systems that are mounted for process 1, or else for us, v2's first (proc_pid_mountinfo(5))."""
+    """Cgroup file systems that are mounted for process 1, or else for us (proc_pid_mountinfo(5)).
+
+    v2's come first; of each kind those of a whole hierarchy: a part, bound to some other place, lacks most containers.
+    """
     for process in ("1", "self"):
         try:
             lines = read_text(fs.proc / process / "mountinfo", 1 << 20).splitlines()
@@ -123,9 +129,11 @@ def _mounts(fs: HostFS) -> list[_Mount]:
             fields, (kind, *options) = mount.split(" "), source.split(" ")
             if kind in found and len(fields) > 4:
                 place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
-                found[kind].append(_Mount(Path(place), tuple(options[-1].split(",")) if options else ()))
+                # Roots are told from our cgroup namespace: "/../.." is above it, not a part (cgroup_namespaces(7)).
+                part = not set(fields[3].split("/")) <= {"", ".."}
+                found[kind].append(_Mount(Path(place), tuple(options[-1].split(",")) if options else (), part))
         if found["cgroup2"] or found["cgroup"]:
-            return found["cgroup2"] + found["cgroup"]
+            return [mount for kind in found for mount in sorted(found[kind], key=lambda one: one.part)]
     return []
 
 
