@@ -78,8 +78,8 @@ def test_garbage(seed: int, noise: float) -> None:
         now = source.joules.tolist()
         assert all(after >= before for before, after in zip(joules, now))
         joules = now
-        # The most that a GPU is believed to draw: twice the greatest limit that one may claim, or the default.
-        assert all(value <= max(10_000, PLAUSIBLE_WATTS["gpu"]) * (garbage.seconds + 2) for value in joules)
+        # The most that a GPU is believed to draw: twice the greatest limit that one may claim.
+        assert all(value <= 2 * PLAUSIBLE_WATTS["gpu"] * (garbage.seconds + 2) for value in joules)
         for position in range(len(source.domains)):
             pids, weights = source.shares(position)
             used_by |= set(pids.tolist())

@@ -7,6 +7,7 @@
  *   use INDEX PID SM_PERCENT TIMESTAMP_US
  *   run INDEX PID [INSTANCE]
  *   load INDEX PERCENT                        (without: not supported)
+ *   limit INDEX POWER_MW                      (enforced; without: not supported)
  *   instance INDEX INSTANCE MULTIPROCESSORS   (of a GPU with MIG)
  *   error CALL CODE                           (what init, count, energy, power, use or run of every GPU answers)
  *   hang SECONDS                              (so long every call takes)
@@ -136,18 +137,24 @@ int nvmlDeviceGetPowerUsage(void *handle, unsigned *power)
 	*power = g->power;
 	return g->lost ? LOST : SUCCESS;
 }
-int nvmlDeviceGetUtilizationRates(void *handle, struct utilization *rates)
+/* The number in the state's line "WORD INDEX NUMBER" of this GPU. */
+static int fact(const char *word, void *handle, unsigned *number)
 {
 	int index = (struct gpu *)handle - gpus, of, error = NOT_SUPPORTED;
-	char line[256];
+	unsigned value;
+	char line[256], name[32];
 	FILE *file = state();
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "load %d %u", &of, &rates->gpu) == 2 && of == index)
+		if (sscanf(line, "%31s %d %u", name, &of, &value) == 3 && !strcmp(name, word) && of == index) {
+			*number = value;
 			error = SUCCESS;
+		}
 	if (file)
 		fclose(file);
 	return error;
 }
+int nvmlDeviceGetUtilizationRates(void *handle, struct utilization *rates) { return fact("load", handle, &rates->gpu); }
+int nvmlDeviceGetEnforcedPowerLimit(void *handle, unsigned *limit) { return fact("limit", handle, limit); }
 int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *count) { *count = 7; return SUCCESS; }
 int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, void **instance)
 {

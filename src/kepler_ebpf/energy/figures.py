@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LIVE_SECONDS = 5.0
 """A domain is not live any more after so long without an accepted reading."""
+_WELL_SECONDS = 10.0
+"""A fault is over after so long without another; some show only when zones or GPUs are looked for, each 5 s."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -87,7 +89,8 @@ class Figures(CountedColumns):
         self.notes: tuple[str, ...] = ()
         self.expected: tuple[Domain, ...] = ()
         self._accepted_ns: list[int] = []
-        self._failing: dict[str, str] = {}
+        self._failing: dict[str, set[str]] = {}  # by what does not work: the reasons that were logged
+        self._well_ns: dict[str, int] = {}  # by what works again, but may fail any moment: since when
 
     def add(self, domain: Domain) -> int:
         """Keep another domain; its position. One that would have the series of another gets a label of its own."""
@@ -116,11 +119,14 @@ class Figures(CountedColumns):
             self.recovered(what)
 
     def settle(self, now_ns: int) -> None:
-        """At the end of a reading: what has not answered for some seconds is not live."""
+        """At the end of a reading: what has not answered for some seconds is not live; what has not failed is well."""
         live = self._counted.live
         for position, accepted_ns in enumerate(self._accepted_ns):
             if live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
                 live[position] = False
+        for what in [what for what, since_ns in self._well_ns.items() if now_ns - since_ns > _WELL_SECONDS * 1e9]:
+            del self._well_ns[what], self._failing[what]
+            log.info("%s can be read again", what)
 
     def age(self) -> None:
         """At the end of a reading that came to nothing."""
@@ -136,16 +142,21 @@ class Figures(CountedColumns):
         return {}
 
     def fault(self, what: str, reason: str) -> None:
-        """Count a reading that was not believed, and log it where it is another fault than before."""
+        """Count a reading that was not believed, and log it where that is news since all was well."""
         self.faults[reason] += 1
-        if self._failing.get(what) != reason:
-            self._failing[what] = reason
+        self._well_ns.pop(what, None)
+        logged = self._failing.setdefault(what, set())
+        if reason not in logged:
+            logged.add(reason)
             log.warning("energy of %s is not known for now: %s", what, reason)
 
     def recovered(self, what: str) -> None:
-        """A counter that could not be read can be read again."""
-        if self._failing.pop(what, None):
-            log.info("%s can be read again", what)
+        """A counter that could not be read can be read again. It is logged when that has lasted (:meth:`settle`).
+
+        Some fail and work by turns, many times a second: that is one fault.
+        """
+        if what in self._failing:
+            self._well_ns.setdefault(what, self._clock_ns())
 
     def note(self, text: str) -> bool:
         """Say once what is left out. Returns whether it is news."""

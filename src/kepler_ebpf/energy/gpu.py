@@ -15,6 +15,8 @@ from .source import Domain
 _USERS_NS, _RUNNING_NS = 100_000_000, 500_000_000
 """How often its users are asked for (drivers have news of them six times a second at most), and lists of processes."""
 _RETRY_NS = 1_000_000_000
+_LIMIT_NS = 1_000_000_000
+"""No more often is its power limit read."""
 _MOST_FAILURES = 3
 _MOST_MET = 10_000
 
@@ -48,6 +50,7 @@ class Gpu:
         self._ask_ns = 0
         self._failures = 0
         self._retry_ns = 0
+        self._limit_ns = 0
         self._reset = False
 
     @property
@@ -56,8 +59,11 @@ class Gpu:
         return f"GPU {self.domain.index}"
 
     def _begin(self) -> Believer | PowerBeliever:
+        return Believer(0, 1e-3, self._most_watts())
+
+    def _most_watts(self) -> float:
         limit = self._calls.limit_watts(self._handle)
-        return Believer(0, 1e-3, limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"])
+        return limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"]
 
     @property
     def well(self) -> bool:
@@ -107,6 +113,10 @@ class Gpu:
     def _read(self, now_ns: int) -> None:
         verdict = self._energy(now_ns)
         self._failures = 0
+        if verdict.fault in ("jump", "range") and now_ns >= self._limit_ns:
+            # For the next reading: it may be limited to more by now (nvidia-smi -pl, dynamic boost).
+            self._limit_ns = now_ns + _LIMIT_NS
+            self._believer.most_watts = self._most_watts()
         if verdict.fault:
             self._report(self.name, verdict.fault)
         elif verdict.seconds > 0:

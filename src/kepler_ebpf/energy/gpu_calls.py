@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from .believe import PLAUSIBLE_WATTS
 from .gpu_samples import Sample
 from .gpu_use import NOBODY
 
@@ -80,12 +81,12 @@ class Calls:
         return int(self._nvml.nvmlDeviceGetPowerUsage(handle)) * 1e-3
 
     def limit_watts(self, handle: Any) -> float:
-        """The power limit that is enforced; 0 where the GPU tells none."""
+        """The power limit that is enforced; 0 where the GPU tells none, or one that cannot be."""
         try:
             watts = int(self._nvml.nvmlDeviceGetEnforcedPowerLimit(handle)) * 1e-3
         except Exception:
             return 0.0
-        return watts if 1.0 <= watts <= 5000.0 else 0.0
+        return watts if 1.0 <= watts <= PLAUSIBLE_WATTS["gpu"] else 0.0
 
     def load(self, handle: Any) -> float:
         """Utilisation of the device, 0 to 1; NaN where it is not known."""
