@@ -14,22 +14,26 @@ STEP_SECONDS = 0.1
 
 
 class Drawn:
-    """GPU 0, polled and read ten times a second. ``joules``: what it has used since it was met."""
+    """GPU 0, polled and read ten times a second, and looked for every five. ``joules``: used since it was met."""
 
     def __init__(self, bench: Bench, *lines: str, counter: bool = True, power: bool = True) -> None:
-        self._bench, self._counter, self._power = bench, counter, power
+        self._bench, self.counter, self.power = bench, counter, power
         self.joules = 0.0
+        self._polls = 0
         bench.script.write(self._line(0.0), *lines)
         self.source = bench.open()
 
     def _line(self, watts: float) -> str:
-        energy = round(1000 + self.joules * 1e3) if self._counter else -1
-        return f"gpu 0 {energy} {round(watts * 1e3) if self._power else -1} 0 0"
+        energy = round(1000 + self.joules * 1e3) if self.counter else -1
+        return f"gpu 0 {energy} {round(watts * 1e3) if self.power else -1} 0 0"
 
     def draw(self, watts: float, seconds: float, *lines: str) -> None:
         """Let it draw this for so long; ``lines`` say what else the driver tells."""
         for _ in range(round(seconds / STEP_SECONDS)):
             self.joules += watts * STEP_SECONDS
+            self._polls += 1
+            if self._polls % 50 == 0:
+                self.source.recount()
             self._bench.poll(self._line(watts), *lines, seconds=STEP_SECONDS)
             self.source.read()
 
@@ -86,3 +90,38 @@ def test_a_limit_is_read_no_more_than_once_a_second(bench: Bench, caplog: pytest
     assert len(asked) > 10
     assert min(after - before for before, after in zip(asked, asked[1:])) >= 10**9
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.1, 6, 60])
+def test_a_gpu_that_tells_nothing_for_a_while_is_asked_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, seconds: float
+) -> None:
+    caplog.set_level(logging.INFO)
+    gpu = Drawn(bench, power=False)
+    gpu.draw(100, 10)
+    gpu.draw(100, seconds, "error energy 3")
+    gpu.draw(100, 20)
+    assert gpu.settle() == pytest.approx(gpu.joules)
+    assert gpu.source.live.tolist() == [True]
+    assert gpu.source.faults == {"NotSupported": 1}
+    assert caplog.messages == ["energy of GPU 0 is not known for now: NotSupported", "GPU 0 can be read again"]
+
+
+@pytest.mark.parametrize(("counter", "power"), [(True, False), (False, True), (True, True)])
+def test_a_gpu_that_tells_nothing_at_first_is_metered_once_it_does(bench: Bench, counter: bool, power: bool) -> None:
+    gpu = Drawn(bench, counter=False, power=False)
+    gpu.draw(100, 6)
+    gpu.counter, gpu.power = counter, power
+    gpu.draw(100, 30)
+    assert gpu.settle() == pytest.approx(3000, abs=500), "what it used before it was asked again is not known"
+    assert gpu.source.faults == {"NotSupported": 1}
+
+
+def test_a_gpu_that_never_tells_anything_is_said_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    gpu = Drawn(bench, counter=False, power=False)
+    gpu.draw(100, 60)
+    assert caplog.messages == ["energy of GPU 0 is not known for now: NotSupported"]
+    assert gpu.source.faults == {"NotSupported": 1}
+    assert gpu.source.live.tolist() == [False]
+    assert not gpu.source.inspect()[0][0]

@@ -27,7 +27,8 @@ Report = Callable[[str, str], None]
 class Gpu:
     """State of one GPU; the thread that asks NVML owns it.
 
-    ``lost``: it is not asked until :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
+    ``lost``: it is not asked until :meth:`found`. ``unmetered``: it told neither energy nor power, and is asked once
+    more after each :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Gpu:
         self._retry_ns = 0
         self._limit_ns = 0
         self._reset = False
+        self._ask_again = False
 
     @property
     def name(self) -> str:
@@ -83,12 +85,12 @@ class Gpu:
     def found(self, handle: Any) -> None:
         """It is there, under this handle."""
         self._handle = handle
+        self._ask_again = True  # what was not supported may be by now: just after the start, say
         if not self.lost:
             return
         if self._reset:
             self._believer = self._begin()  # what it used meanwhile is not known, nor whether it now has a counter
             self._stream = SampleStream()
-            self.unmetered = False
         self.lost = self._reset = False
         self._failures = self._retry_ns = 0
 
@@ -99,7 +101,8 @@ class Gpu:
 
     def poll(self, now_ns: int) -> Release | None:
         """Ask it, and give the joules whose users are known by now. Raises what NVML raises where that is unloaded."""
-        if not self.lost and not self.unmetered and now_ns >= self._retry_ns:
+        if not self.lost and (self._ask_again or not self.unmetered) and now_ns >= self._retry_ns:
+            self._ask_again = False
             try:
                 self._read(now_ns)
             except Exception as error:
@@ -113,6 +116,8 @@ class Gpu:
     def _read(self, now_ns: int) -> None:
         verdict = self._energy(now_ns)
         self._failures = 0
+        if self.unmetered:
+            return
         if verdict.fault in ("jump", "range") and now_ns >= self._limit_ns:
             # For the next reading: it may be limited to more by now (nvidia-smi -pl, dynamic boost).
             self._limit_ns = now_ns + _LIMIT_NS
@@ -132,21 +137,31 @@ class Gpu:
             self._use.add(verdict.joules, now_ns - round(verdict.seconds * 1e9), now_ns, self._load)
 
     def _energy(self, now_ns: int) -> Verdict:
+        try:
+            verdict = self._told(now_ns)
+        except Exception as error:
+            if not is_absent(error):
+                raise
+            if not self.unmetered:
+                self._report(self.name, reason_of(error))
+            self.unmetered = True
+            return NOTHING
+        self.unmetered = False
+        return verdict
+
+    def _told(self, now_ns: int) -> Verdict:
+        """What its counter or its power says. Raises what NVML raises."""
         if isinstance(self._believer, Believer):
             try:
                 return self._believer.read(self._calls.millijoules(self._handle), now_ns)
             except Exception as error:
                 if not is_absent(error):
                     raise
-                self._believer = PowerBeliever(self._believer.most_watts)
-        try:
-            return self._believer.read(self._calls.watts(self._handle), now_ns)
-        except Exception as error:
-            if not is_absent(error):
-                raise
-            self.unmetered = True
-            self._report(self.name, reason_of(error))
-            return NOTHING
+        watts = self._calls.watts(self._handle)
+        if isinstance(self._believer, Believer):
+            # Not before it tells its power: where it tells neither for a moment, its counter then covers that.
+            self._believer = PowerBeliever(self._believer.most_watts)
+        return self._believer.read(watts, now_ns)
 
     def _fail(self, error: Exception, now_ns: int) -> None:
         reason = reason_of(error)

@@ -23,7 +23,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether this GPU or driver does not offer what was asked for, now and later."""
+    """Whether this GPU or driver says that it does not offer what was asked for."""
     return reason_of(error) in _ABSENT
 
 
