@@ -61,7 +61,9 @@ class Gpu:
         return f"GPU {self.domain.index}"
 
     def _begin(self) -> Believer | PowerBeliever:
-        return Believer(0, 1e-3, self._most_watts())
+        believer = Believer(0, 1e-3, PLAUSIBLE_WATTS["gpu"])
+        believer.most_watts = self._most_watts()
+        return believer
 
     def _most_watts(self) -> float:
         limit = self._calls.limit_watts(self._handle)
