@@ -71,7 +71,7 @@ def test_a_limit_that_cannot_be_is_not_used(bench: Bench, limit_mw: int) -> None
 
 
 def test_a_limit_is_read_no_more_than_once_a_second(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """It may be wrong for good: then readings are refused for good, and that is logged once."""
+    """What no GPU draws is refused for good, and that is logged once."""
     asked: list[int] = []
 
     class Binding:
@@ -85,11 +85,19 @@ def test_a_limit_is_read_no_more_than_once_a_second(bench: Bench, caplog: pytest
     bench.source = NvmlSource(binding=Binding, clock_ns=lambda: bench.now_ns)
     gpu = Drawn(bench)
     gpu.draw(5, 3)
-    gpu.draw(380, 30)
+    gpu.draw(4000, 30)
     assert gpu.source.joules[0] < 100
     assert len(asked) > 10
     assert min(after - before for before, after in zip(asked, asked[1:])) >= 10**9
     assert len(caplog.messages) == 1
+
+
+def test_a_limit_that_is_wrong_for_good_is_given_up(bench: Bench) -> None:
+    limit = "limit 0 10000"
+    gpu = Drawn(bench, limit)
+    gpu.draw(5, 3, limit)
+    gpu.draw(380, 30, limit)
+    assert gpu.settle(limit) == pytest.approx(gpu.joules, rel=0.1)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 6, 60])
