@@ -384,3 +384,27 @@ def test_a_long_publication_interval_does_not_keep_every_fork(monkeypatch: pytes
     assert len(kept) <= 40
     assert kept >= set(range(285, 301)), "those that used most"
     assert node.ledger.levels["process"].total()[0] == pytest.approx(300 * 301 / 2)
+
+
+def test_who_asks_after_a_row_that_is_free_does_not_decide_whose_it_will_be() -> None:
+    """A process is told of after the row of its cgroup was given back, as on slow machines: that row is the next
+    cgroup's, and neither the host's nor the old one's for life."""
+    node = Node((package(),), packages=1)
+    node.kernel.run(10, 1, 0, 10**7)
+    node.tick(np.array([5.0]))
+    row = node.kernel._cgroup_of[1]
+    process = node.kernel.processes.rows[[node.kernel._row_of[10]]].copy()
+    home = np.array([row])
+    assert node.table.of_processes(process, home).tolist() == [node.number(1)]
+    node.kernel.events.append(CgroupEvent(1, True, ""))
+    for _ in range(10):
+        node.tick(np.array([5.0]), seconds=3.0)
+    assert node.table.of_processes(process, home).tolist() == [-1]
+    assert node.table.of(home).tolist() == [node.table.system]
+    node.kernel.run(11, 2, 0, 10**7)
+    assert node.kernel._cgroup_of[2] == row, "the row is used again"
+    before = node.ledger.levels["container"].joules[0, node.table.system]
+    node.tick(np.array([5.0]))
+    assert node.container(2) == pytest.approx(5.0)
+    assert node.ledger.levels["container"].joules[0, node.table.system] == before
+    assert node.table.of_processes(process, home).tolist() == [-1], "the row is another's"

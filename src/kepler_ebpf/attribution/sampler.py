@@ -172,7 +172,8 @@ class Sampler:
 
     def workloads_of(self, processes: Indexes) -> Indexes:
         """Rows of the container level that these process rows count for: intp[n]."""
-        return self.table.of(self.home(processes))
+        numbers = self.table.of_processes(self._tables.processes.rows[processes], self.home(processes))
+        return np.where(numbers < 0, self.table.system, numbers)
 
     def hold_floors(self) -> None:
         """Learn no more of idle floors, so that runs can be compared: a floor that is not known stays unknown."""

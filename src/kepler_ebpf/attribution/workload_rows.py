@@ -6,6 +6,7 @@ import heapq
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..columns import Floats, Indexes
 from ..kernel.source import KERNEL_CGROUP_ROW, OVERFLOW_ROW, KernelTables
@@ -33,7 +34,7 @@ class WorkloadTable:
     """Rows of the container level by number; numbers of rows that are gone are used again.
 
     ``rows``: all there are, the dead that still have series included. ``overflow``: intp[packages + 1], the row that
-    stands in for a payer whose users are not to be seen.
+    stands in for a payer whose users are not to be seen. ``system``: the host's row.
 
     Kernel rows are numbered as in the cgroup table; behind these come the rows of the process table, for processes that
     are a workload each (virtual machines, :meth:`assign`).
@@ -42,11 +43,12 @@ class WorkloadTable:
     def __init__(self, tables: KernelTables, workloads: Workloads) -> None:
         self.rows: dict[int, WorkloadRow] = {}
         self._ids = tables.cgroups.rows["id"]
+        self._reserved = tables.cgroups.reserved
         self._workloads = workloads
         self._number_of_key: dict[object, int] = {}
         self._free: list[int] = []
         self._number_of = np.full(tables.cgroups.capacity + tables.processes.capacity, -1, np.intp)
-        self._system = self._number(SYSTEM)
+        self.system = self._number(SYSTEM)
         self.assign(OVERFLOW_ROW, OVERFLOW)
         self.assign(KERNEL_CGROUP_ROW, KERNEL)
         self.overflow: Indexes = np.full(tables.packages + 1, self._number_of[OVERFLOW_ROW], np.intp)
@@ -63,11 +65,25 @@ class WorkloadTable:
             numbers[unknown] = np.array([self._look_up(row) for row in rows.tolist()], np.intp)[of_row]
         return numbers
 
+    def of_processes(self, processes: NDArray[np.void], kernel_rows: Indexes) -> Indexes:
+        """The row of each process, intp[n]; -1 where the row of its cgroup is given back, and may be another's by now.
+
+        ``processes``: as the kernel's table has them, or had. ``kernel_rows``: which row each counts for.
+        """
+        stays = (kernel_rows < self._reserved) | (kernel_rows >= len(self._ids))
+        cgroup = processes["cgroup_id"]
+        there = stays | ((cgroup != 0) & (self._ids[np.where(stays, 0, kernel_rows)] == cgroup))
+        numbers = np.full(len(kernel_rows), -1, np.intp)
+        numbers[there] = self.of(kernel_rows[there])
+        return numbers
+
     def _look_up(self, kernel_row: int) -> int:
         cgroup = int(self._ids[kernel_row])
+        if not cgroup:
+            return self.system  # the row is free: whoever gets it next is asked about then
         workload = self._workloads.identify(cgroup)
         if workload is None:
-            return self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self._system)
+            return self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self.system)
         return self.assign(kernel_row, workload)
 
     def number_of(self, workload: Workload) -> int | None:

@@ -74,7 +74,6 @@ class Processes:
         self._level = sampler.ledger.levels["process"]
         self._sampler = sampler
         self._rows = tables.processes.rows
-        self._reserved, self._cgroups = tables.cgroups.reserved, tables.cgroups.capacity
         self._kept, self._resting = kept, resting
         self._growth = GrowthOf(self._level)
         self._gone: list[tuple[Departed, Floats, Indexes]] = []  # with what they had before, and their workloads
@@ -129,10 +128,7 @@ class Processes:
 
     def _homes(self, rows: NDArray[np.void], kernel_rows: Indexes) -> Indexes:
         """Numbers of the workloads of these processes, -1 where a cgroup's row is given back already."""
-        there = (rows["cgroup_id"] != 0) | (kernel_rows < self._reserved) | (kernel_rows >= self._cgroups)
-        homes = np.full(len(rows), -1, np.intp)
-        homes[there] = self._sampler.table.of(kernel_rows[there])
-        return homes
+        return self._sampler.table.of_processes(rows, kernel_rows)
 
     def _process(self, row: int, person: tuple[int, int, bytes, int]) -> Process:
         pid, start_ns, comm, number = person
