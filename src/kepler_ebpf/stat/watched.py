@@ -73,6 +73,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
     found = {home: one for home, one in named.items() if _is_called(one, name)}
     if not found and len(name) >= _SHORTEST_ID:
         found = {home: one for home, one in named.items() if one.container_id.startswith(name)}
+        # A user's has its owner before the id; one that a user calls after root's must not make that ambiguous.
+        found = found or {home: one for home, one in named.items() if _id(one).startswith(name)}
     if len(found) != 1:
         those = found or named
         listed = ", ".join(sorted(map(_title, those.values()))[:_MOST_LISTED]) or "none"
@@ -87,6 +89,11 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
 def _is_called(workload: Workload, name: str) -> bool:
     names = (workload.container, f"{workload.pod}/{workload.container}", _full_name(workload)) if name else ()
     return name in names
+
+
+def _id(workload: Workload) -> str:
+    """The id that its engine shows: a user's container is labelled ``<uid>/<id>``."""
+    return workload.container_id.rpartition("/")[2]
 
 
 def _full_name(workload: Workload) -> str:

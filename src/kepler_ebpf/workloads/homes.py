@@ -27,8 +27,9 @@ class Claim:
 class Homes:
     """Labels of containers by owner, id and cgroup. ``owner``: the user who made the cgroup, empty for root.
 
-    The first cgroup that comes with an id has this id for its label. Another one gets a label of its own
-    (``<id>@2``), so that nobody comes into another's series by giving a cgroup the other's name.
+    A bare id is a label of root's containers alone, a user's has ``<uid>/<id>``: whoever comes first, a user takes no
+    label that a container of root's has or will have. The first cgroup of an owner with an id has this label, another
+    one gets its own (``<id>@2``), so that nobody comes into another's series by giving a cgroup the other's name.
     """
 
     def __init__(self, most_per_user: int = MAX_PER_USER) -> None:
@@ -52,7 +53,7 @@ class Homes:
         if place not in self._claims:
             if owner and self._of_owner[owner] >= self._most:
                 return None
-            label = self._free_label(container_id)
+            label = self._free_label(f"{owner}/{container_id}" if owner else container_id)
             first = self._firsts.setdefault(who, home) == home
             self._claims[place] = Claim(label, owner, container_id, first)
             self._places[label] = place
@@ -87,10 +88,10 @@ class Homes:
         self._claims[(*who, home)] = claim
         self._places[claim.label] = (*who, home)
 
-    def _free_label(self, container_id: str) -> str:
-        label, number = container_id, 1
+    def _free_label(self, wanted: str) -> str:
+        label, number = wanted[:MAX_NAME], 1
         while label in self._places:
             number += 1
             suffix = f"@{number}"
-            label = container_id[: MAX_NAME - len(suffix)] + suffix
+            label = wanted[: MAX_NAME - len(suffix)] + suffix
         return label

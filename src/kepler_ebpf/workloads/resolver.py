@@ -127,7 +127,7 @@ class WorkloadResolver:
         """Who pays for a cgroup of which it is not known yet whose it is: the container around it, else the host."""
         path = self._hints.get(cgroup_id)
         outer = parse(path).outer if path else None
-        claim = self._homes.find(outer.owner, outer.container_id, outer.home) if outer else None
+        claim = self._homes.find(self._owner(outer), clip(outer.container_id), outer.home) if outer else None
         if outer is None or claim is None:
             return SYSTEM
         return Workload("vm" if outer.virtual_machine else "container", claim.label)
@@ -199,7 +199,7 @@ class WorkloadResolver:
                 return workload
         told = parse(path)
         identity = told.outer or told
-        owner = identity.owner or (self._tree.owner_above(identity.home) if identity.home else "")
+        owner = self._owner(identity)
         if told.outer is not None or (owner and identity.pod_uid):
             vouched = self._is_vouched(told)
             if vouched is None:
@@ -211,9 +211,14 @@ class WorkloadResolver:
         if not identity.container_id:
             return self._hosts(identity)
         self._has_pods = self._has_pods or _is_plain_pod(identity)
-        container_id = clip(f"{owner}/{identity.container_id}" if owner and identity.name else identity.container_id)
-        claim = self._homes.claim(owner, container_id, identity.home, helper=identity.helper)
+        claim = self._homes.claim(owner, clip(identity.container_id), identity.home, helper=identity.helper)
         return self._hosts(identity) if claim is None else self._container(identity, claim)
+
+    def _owner(self, identity: CgroupPath) -> str:
+        """The user who may have made this cgroup; empty for root, whose own sessions are below ``user-0.slice``."""
+        if identity.owner not in ("", "0"):
+            return identity.owner
+        return self._tree.owner_above(identity.home) if identity.home else ""
 
     def _container(self, identity: CgroupPath, claim: Claim) -> Workload:
         if not identity.helper:

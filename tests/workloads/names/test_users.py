@@ -134,8 +134,8 @@ def test_a_user_names_his_own_containers_only(folders: Folders, tmp_path: Path) 
     names = [workloads.named(workload) for workload in found if workload]
     assert [(name.container_id, name.container, name.pod, name.namespace) for name in names] == [
         (A, "", "", ""),
-        (B, "x", "", ""),
-        ("c" * 64, "", "", ""),
+        (f"1000/{B}", "x", "", ""),
+        (f"1001/{'c' * 64}", "", "", ""),
     ]
     workloads.close()
 
