@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.workloads.test_resolver import ID, POD, USER, Kubelet, resolver, wait_for_name
+from kepler_ebpf.workloads.workload import SYSTEM, Workload
+from tests.needs import require
+from tests.workloads.test_resolver import ID, POD, USER, Kubelet, resolver, settled, wait_for_name
+
+SERVICE = "/system.slice/batch.service"
+POSING = f"{SERVICE}/x/kubepods/burstable/pod{POD}/{ID}"
 
 
 @pytest.mark.parametrize("known_at_start", [True, False])
@@ -28,8 +38,99 @@ def test_the_id_is_roots_whoever_runs_first(tmp_path: Path, real: str, known_at_
 
 
 def test_what_is_in_roots_own_session_is_roots(tmp_path: Path) -> None:
+    session = "user.slice/user-0.slice/session-3.scope"
+    (tmp_path / session).mkdir(parents=True)
     workloads = resolver(tmp_path, Kubelet())
-    workloads.learn_path(1, f"/user.slice/user-0.slice/session-3.scope/libpod-payload-{ID}")
+    workloads.learn_path(1, f"/{session}/libpod-payload-{ID}")
     found = wait_for_name(workloads, workloads.identify(1))
     assert (found.container_id, found.container) == (ID, "app")
+    workloads.close()
+
+
+@pytest.fixture
+def service() -> Iterator[Path]:
+    """A hierarchy with a service that has User= and Delegate=, whose user has made a folder like a pod's container."""
+    require(os.geteuid() == 0, "giving a folder away needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        for path in (POSING, f"{SERVICE}/x/docker/{ID}"):
+            (root / path[1:]).mkdir(parents=True)
+        for place in (root / SERVICE[1:], *(root / SERVICE[1:]).rglob("*")):
+            os.chown(place, 1000, 1000)
+        yield root
+
+
+@contextlib.contextmanager
+def without_capabilities() -> Iterator[None]:
+    """As somebody who may not look where he is not let, like the collector under the unit that Debian's package has."""
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("how", ["gone", "all gone but the unit", "closed"])
+def test_what_cannot_be_looked_at_is_not_taken_for_roots(service: Path, how: str) -> None:
+    workloads = resolver(service, Kubelet())
+    workloads.learn_path(1, f"/kubepods/burstable/pod{POD}/{ID}")
+    real = wait_for_name(workloads, workloads.identify(1))
+    workloads.learn_path(2, POSING)
+    workloads.learn_path(3, f"{SERVICE}/x/docker/{ID}")
+    if how == "closed":
+        (service / SERVICE[1:] / "x").chmod(0o700)
+    else:
+        shutil.rmtree(service / SERVICE[1:] / ("x" if how == "all gone but the unit" else "x/kubepods"))
+    with without_capabilities():
+        posing, users = settled(workloads, 2), settled(workloads, 3)
+    assert posing == SYSTEM
+    assert (users.container_id, workloads.named(users).container) == (f"1000/{ID}", "")
+    assert (real.container_id, real.pod) == (ID, "web-1")
+    workloads.close()
+
+
+def test_what_went_with_its_unit_is_not_taken_for_roots(tmp_path: Path) -> None:
+    """The unit may have been a user's, and systemd has removed it. A pod's container needs the kubelet's word."""
+    workloads = resolver(tmp_path, Kubelet())
+    workloads.learn_path(1, POSING)
+    assert settled(workloads, 1) == Workload("container", ID, pod_uid=POD), "the kubelet knows it, and no other pods"
+    workloads.close()
+    workloads = resolver(tmp_path, Kubelet())
+    workloads.learn_path(2, f"/kubepods/burstable/pod{POD}/{'e' * 64}")
+    workloads.identify(2)
+    workloads.learn_path(1, POSING)
+    assert settled(workloads, 1) == SYSTEM
+    workloads.learn_path(3, f"{SERVICE}/docker-{ID}.scope")
+    lost = wait_for_name(workloads, workloads.identify(3))
+    assert (lost.container_id, lost.container) == (f"?/{ID}", "")
+    workloads.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/kubepods/burstable/pod{POD}/{ID}",
+        f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD.replace('-', '_')}.slice/crio-{ID}.scope",
+        f"/system.slice/docker-{ID}.scope",
+        f"/machine.slice/machine-libpod_pod_{'b' * 64}.slice/libpod-{ID}.scope/container",
+        f"/docker/{ID}",
+    ],
+)
+def test_a_container_that_is_gone_is_roots_where_only_root_makes_folders(tmp_path: Path, path: str) -> None:
+    """Most short-lived containers are looked at when they are gone, and their pod with them."""
+    workloads = resolver(tmp_path)
+    workloads.learn_path(1, path)
+    found = workloads.identify(1)
+    assert found is not None
+    assert (found.container_id, found.pod_uid) == (ID, POD if "kubepods" in path else "")
+    workloads.close()
+
+
+def test_what_is_inside_a_users_posing_container_is_no_pods_either(tmp_path: Path) -> None:
+    workloads = resolver(tmp_path, Kubelet())
+    workloads.learn_path(1, f"/kubepods/burstable/pod{POD}/{ID}")
+    wait_for_name(workloads, workloads.identify(1))
+    workloads.learn_path(2, f"{USER}/kubepods/burstable/pod{POD}/{'e' * 64}/docker/{'f' * 64}")
+    assert settled(workloads, 2) == SYSTEM
     workloads.close()

@@ -25,6 +25,8 @@ _SEEK_SECONDS, _SEEK_FACTOR = 0.05, 20.0
 _MAX_VANISHED = 4 * _MAX_DIRECTORIES
 _DEEPEST = 1 << 16
 """Levels below which a cgroup is not followed up to the root: each step of the bisection costs time by its depth."""
+_GIVEN_AWAY = (".service", ".scope")
+"""Ends of names of units that can be another user's. A slice cannot: systemd.resource-control(5), Delegate=."""
 
 
 class CgroupTree:
@@ -89,17 +91,25 @@ class CgroupTree:
             return False
         return name in numbers and numbers[name] == min(numbers.values())
 
-    def owner_above(self, path: str) -> str:
-        """The number of the user who may make and name cgroups beside this one; empty where only root may.
+    def owner_above(self, path: str) -> str | None:
+        """The number of the user who may make and name cgroups beside this one; empty for root, None if nothing tells.
 
-        The folder above tells: a runtime gives a container's own cgroup to the container's user. Empty, too, where the
-        folder is gone.
+        The folder above tells: a runtime gives a container's own cgroup to the container's user. Where it is gone or
+        closed, the next one above that can be looked at: only its owner makes folders in it. If that is root, the
+        folder is root's as well, but for units: systemd gives them to users (Delegate=), and removes them.
         """
-        try:
-            uid = os.stat(f"{self.root}{path.rpartition('/')[0]}").st_uid
-        except OSError:
-            return ""
-        return "" if uid in (0, self._owner) else str(uid)
+        above, had_unit = path, False
+        while above:
+            above = above.rpartition("/")[0]
+            try:
+                uid = os.stat(f"{self.root}{above}").st_uid
+            except OSError:
+                had_unit = had_unit or above.endswith(_GIVEN_AWAY)
+                continue
+            if uid not in (0, self._owner):
+                return str(uid)
+            return None if had_unit else ""
+        return None
 
     def is_gone(self, cgroup_id: int) -> bool:
         """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from .text import MAX_NAME
 
+NOBODY_KNOWS = "?"
+"""The owner of a cgroup that is gone with the folder that told whose it was."""
 MAX_PER_USER = 256
 """Containers of one user who may make cgroups himself; what is beyond counts as that user's other processes."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..host.hierarchy import Hierarchy
 from .cgroupfs import CgroupTree
 from .fair_table import FairTable
-from .homes import Claim, Homes
+from .homes import NOBODY_KNOWS, Claim, Homes
 from .memory import WorkingSets
 from .names.lookup import NameLookup
 from .names.provider import NameProvider
@@ -200,14 +200,17 @@ class WorkloadResolver:
         told = parse(path)
         identity = told.outer or told
         owner = self._owner(identity)
-        if told.outer is not None or (owner and identity.pod_uid):
+        if told.outer is not None:
             vouched = self._is_vouched(told)
             if vouched is None:
                 return None
             if vouched:
                 identity, owner = told, ""
-            elif told.outer is None:
-                return self._hosts(told)
+        if owner and identity.pod_uid:
+            vouched = self._is_vouched(identity)
+            if not vouched:
+                return None if vouched is None else self._hosts(told)
+            owner = ""
         if not identity.container_id:
             return self._hosts(identity)
         self._has_pods = self._has_pods or _is_plain_pod(identity)
@@ -218,7 +221,8 @@ class WorkloadResolver:
         """The user who may have made this cgroup; empty for root, whose own sessions are below ``user-0.slice``."""
         if identity.owner not in ("", "0"):
             return identity.owner
-        return self._tree.owner_above(identity.home) if identity.home else ""
+        owner = self._tree.owner_above(identity.home) if identity.home else ""
+        return NOBODY_KNOWS if owner is None else owner
 
     def _container(self, identity: CgroupPath, claim: Claim) -> Workload:
         if not identity.helper:
@@ -263,7 +267,7 @@ class WorkloadResolver:
         claim = self._homes.of(label)
         if claim is None:
             return self._naming, label
-        if not claim.first:
+        if not claim.first or claim.owner == NOBODY_KNOWS:
             return None, ""
         return (self._users, f"{claim.owner}/{claim.id}") if claim.owner else (self._naming, claim.id)
 
