@@ -240,6 +240,7 @@ class FakeWorkloads:
     faults: dict[tuple[str, str], int] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     gone: set[int] = field(default_factory=set)
+    makers: dict[int, str] = field(default_factory=dict)
 
     def identify(self, cgroup_id: int) -> Workload | None:
         if cgroup_id in self.known:
@@ -255,6 +256,9 @@ class FakeWorkloads:
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         pass
+
+    def maker(self, cgroup_id: int) -> str:
+        return self.makers.get(cgroup_id, "")
 
     def working_set(self, workload: Workload) -> int | None:
         return 1

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..columns import NODE
+from ..columns import NODE, Indexes
 from ..kernel.source import KernelTables
 from ..workloads.source import Workloads
 from .frame import Departed
 from .ledger import Level
+from .room import Room
 from .vms import VirtualMachines
 from .workload_rows import WorkloadTable
 
@@ -44,6 +45,7 @@ class Lifecycle:
         self._dying: dict[int, float] = {}  # process rows, and when they were seen dead
         self._leaving: Departed | None = None  # those of them whose accounts are complete
         self._removed: dict[int, float] = {}  # cgroup ids, and when they were removed
+        self._room = Room(tables, table, workloads)
         self._swept_at = now
         self.begin_publication()
 
@@ -66,8 +68,17 @@ class Lifecycle:
             else:
                 self._workloads.learn_path(event.id, event.path)
 
+    def note_ran(self, cgroups: Indexes, now: float) -> None:
+        """These rows of the kernel's cgroup table have run."""
+        self._room.note(cgroups, now)
+
     def recycle_cgroups(self, now: float) -> None:
-        """Give the rows of removed cgroups back. Their last processes may be on their way out: those have some time."""
+        """Give rows of cgroups back: of the removed, and of the idle where they fill the table."""
+        self._recycle_removed(now)
+        self._room.make(now)
+
+    def _recycle_removed(self, now: float) -> None:
+        """Their last processes may be on their way out: those have some time."""
         due = [cgroup for cgroup, since in self._removed.items() if now - since > _CGROUP_GRACE_SECONDS]
         if not due:
             return
@@ -77,10 +88,19 @@ class Lifecycle:
         self._tables.retire_cgroups(rows)
         for row in rows.tolist():
             self._table.retire_row(row, now)
+        self._room.forget(rows)
         cgroups.recycle(rows)
         for cgroup in due:
             del self._removed[cgroup]
         self.gone_cgroups += due
+        if len(self.gone_cgroups) > MAX_DEPARTED:  # a publication may be an hour away
+            self.forget_gone()
+
+    def forget_gone(self) -> None:
+        """Drop what is remembered of cgroups that are gone: they were published, or are too many to wait for that."""
+        for cgroup in self.gone_cgroups:
+            self._workloads.forget_cgroup(cgroup)
+        self.gone_cgroups = []
 
     def _bound_departed(self) -> None:
         """Keep those that used most: a publication interval of an hour must not keep every fork of that hour.

@@ -190,6 +190,7 @@ class Sampler:
 
     def _frames(self, samples: Sequence[Sample]) -> Frames:
         processes, cgroups = self._tables.tell()
+        self.lifecycle.note_ran(cgroups.index, samples[-1].ended)
         cgroups = self._vms.split(processes, cgroups)
         workloads = cgroups.at(self.table.of(cgroups.index))
         # From here on nothing is lost where something fails.

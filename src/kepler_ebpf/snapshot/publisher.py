@@ -77,8 +77,7 @@ class Publisher:
             info=self._facts(),
             counts_cycles=self._tables.cycles,
         )
-        for cgroup_id in self._lifecycle.gone_cgroups:
-            self._workloads.forget_cgroup(cgroup_id)
+        self._lifecycle.forget_gone()
         return snapshot
 
     def _facts(self) -> dict[str, str]:

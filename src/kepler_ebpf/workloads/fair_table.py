@@ -27,6 +27,11 @@ class FairTable(Generic[V]):
         found = self._values.get(number)
         return None if found is None else found[1]
 
+    def owner(self, number: int) -> str:
+        """Whose entry it is, empty where there is none."""
+        found = self._values.get(number)
+        return "" if found is None else found[0]
+
     def put(self, number: int, value: V, owner: str) -> None:
         """Add or replace an entry."""
         self.pop(number)

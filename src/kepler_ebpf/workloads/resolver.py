@@ -166,6 +166,10 @@ class WorkloadResolver:
             cpu_request=name.cpu_request,
         )
 
+    def maker(self, cgroup_id: int) -> str:
+        """Who made a cgroup: a user, a container, a part of the tree. Empty where that is not known."""
+        return self._known.owner(cgroup_id) or self._hints.owner(cgroup_id) or self._unknown.owner(cgroup_id)
+
     def working_set(self, workload: Workload) -> int | None:
         """Bytes of memory in use as the kubelet counts them; None where they cannot be read."""
         return self._memory.bytes(workload.container_id)

@@ -27,6 +27,10 @@ class Workloads(Protocol):
     def current(self, workload: Workload) -> Workload | None:
         """The workload with its names; None while they may still come, itself where nobody knows it."""
 
+    def maker(self, cgroup_id: int) -> str:
+        """Who made a cgroup, as far as that matters for how many one may have: a user, a container, a part of the
+        tree."""
+
     def working_set(self, workload: Workload) -> int | None:
         """Bytes of memory in use as the kubelet counts them; None where they cannot be read."""
 
