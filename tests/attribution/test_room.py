@@ -36,7 +36,7 @@ def test_only_the_idle_of_whoever_has_most_lose_their_rows(cgroups: list[tuple[s
 
 
 def test_a_user_who_fills_the_table_keeps_nobody_out() -> None:
-    """Fifty cgroups of one user, who run a moment each, in a table of 64; then ten containers, then one of the fifty."""
+    """Fifty cgroups of one user, each for a moment, in a table of 64; then ten containers, and one of the fifty."""
     node = Node((package(),), packages=1)
     for number in range(100, 150):
         node.workloads.makers[number] = "/user.slice/user-1000.slice"

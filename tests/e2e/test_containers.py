@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +124,37 @@ def test_a_machine_beside_other_host_processes_is_a_workload(serve: Callable[...
     first = collector.by_id("kepler_container_cpu_time_seconds_total")[itself]
     time.sleep(1)
     assert collector.by_id("kepler_container_cpu_time_seconds_total")[itself] == first, "dead, and still shown"
+
+
+_MOVES = """
+import os, sys, time
+for place in sys.argv[1:]:
+    with open(place + "/cgroup.procs", "w") as procs:
+        procs.write("0")
+    time.sleep(0.001)
+"""
+
+
+def test_a_user_who_fills_the_table_keeps_no_container_out(
+    serve: Callable[..., Running], container: Callable[[str], Path]
+) -> None:
+    """Three hundred cgroups of one user, who runs a moment in each, where there are rows for 128."""
+    collector = serve("--cgroup-rows", "128", "--metrics-interval", "1s")
+    slice_ = "user.slice/user-1000.slice/user@1000.service"
+    places = [str(container(f"{slice_}/{number}")) for number in range(300)]
+    subprocess.run([sys.executable, "-c", _MOVES, *places], check=True)
+    for is_full in (True, False):  # it fills up, and rows of the idle come back
+        until = time.monotonic() + 30
+        while (rows_of(collector)["cgroup"] > 64) != is_full:
+            assert time.monotonic() < until, is_full
+            time.sleep(0.2)
+    ids = [f"{number:064x}" for number in range(0xB4, 0xB4 + 20)]
+    for name in ids:
+        assert in_cgroup(str(container(f"docker/{name}")), spinner(0.1)).wait() == 0
+    time.sleep(2.5)
+    seconds = collector.by_id("kepler_container_cpu_time_seconds_total")
+    assert min(seconds.get(name, 0.0) for name in ids) >= 0.1
+
+
+def rows_of(collector: Running) -> dict[str, float]:
+    return {labels["table"]: value for labels, value in collector.samples()["kepler_ebpf_rows_used"]}
