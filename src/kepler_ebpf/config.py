@@ -105,7 +105,7 @@ class Config:
     )
     cgroup_rows: int = option(
         "8192",
-        number(int, 64, 1 << 20, "a number from 64 to 1048576"),
+        number(int, 64, 1 << 18, "a number from 64 to 262144"),
         "rows of the cgroup table in the kernel",
         SAMPLING,
     )

@@ -10,6 +10,8 @@ import http.client
 import logging
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -442,3 +444,28 @@ def test_any_listen_address_is_parsed_or_refused_in_one_line(value: str) -> None
 def test_a_host_that_is_none_is_one_line(host: str) -> None:
     with pytest.raises(KeplerError, match=r"^cannot listen on [^\n]*$"):
         bind(host, 0)
+
+
+@pytest.mark.parametrize("spare", range(10))
+def test_too_few_descriptors_are_one_line(spare: int) -> None:
+    """Whatever number is left when it starts to listen: it serves, or says why not in one line."""
+    script = (
+        "import os, resource, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from kepler_ebpf.errors import KeplerError\n"
+        "from kepler_ebpf.web.server import Endpoint\n"
+        "from kepler_ebpf.web.site import Site\n"
+        "endpoint = Endpoint('127.0.0.1:0', Site(5.0))\n"
+        "free = os.dup(2)\n"
+        "os.close(free)\n"
+        "most = free + int(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n"
+        "try:\n"
+        "    endpoint.start()\n"
+        "    endpoint.stop()\n"
+        "except KeplerError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(spare), *sys.path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == (spare < 9)

@@ -1,4 +1,4 @@
-"""Where the endpoint listens: the option's forms, and the sockets for them."""
+"""Where the endpoint listens: the option's forms, the sockets for them, and whether there is room for clients."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from contextlib import ExitStack
 
 from ..errors import KeplerError, UsageError
 
@@ -14,6 +15,7 @@ _BACKLOG = 1024  # a burst of clients waits in the kernel instead of being refus
 # What the kernel may hold of an answer that is not taken; it doubles this for its own needs (socket(7)). Its default of
 # up to 4 MiB, counted as the pod's memory like the process itself, would be gigabytes with clients that do not read.
 _SEND_BUFFER_BYTES = 64 << 10
+_SPARE_DESCRIPTORS = 8
 
 
 def parse_listen(value: str) -> tuple[str, int]:
@@ -78,3 +80,14 @@ def _candidates(host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
     # The whole IPv6 address, its scope included (a link-local one needs it).
     addresses = [(int(family), address) for family, _, _, _, address in found]
     return list(dict.fromkeys(addresses))  # type: ignore[arg-type]
+
+
+def require_descriptors(any_open: int) -> None:
+    """Raises KeplerError where an event loop and its clients would find no descriptor: a loop that is half made says so
+    in a dozen lines."""
+    with ExitStack() as spare:
+        try:
+            for _ in range(_SPARE_DESCRIPTORS):
+                spare.callback(os.close, os.dup(any_open))
+        except OSError as error:
+            raise KeplerError(f"too few file descriptors are allowed (ulimit -n): {error}") from error

@@ -26,7 +26,7 @@ from ..views.selection import UnknownLevelError
 from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
-from .listen import bind, parse_listen, shown
+from .listen import bind, parse_listen, require_descriptors, shown
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
 from .webconfig import WebConfig
 from .webfile import Security
@@ -106,6 +106,7 @@ class Endpoint:
         try:
             for host, port in self._wanted:
                 self._listeners += bind(host, port)
+            require_descriptors(self._listeners[0].fileno())
         except BaseException:
             self._close_listeners()
             raise
