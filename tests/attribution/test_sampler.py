@@ -79,7 +79,7 @@ class Node:
 
 @pytest.mark.parametrize("policy", ["none", "proportional", "equal", "requests"])
 def test_the_books_close_in_every_sample_of_a_stormy_run(policy: str) -> None:
-    stormy_run(policy, 1_000 if QUICK else 10_000)
+    stormy_run(policy, 1_000 if QUICK else 4_000)
 
 
 def stormy_run(policy: str, samples: int) -> None:
