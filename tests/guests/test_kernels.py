@@ -76,7 +76,8 @@ def test_containers_are_told_apart(
     assert set(truth["containers"]) == set(inside.CGROUPS)
     for container_id, is_ in truth["containers"].items():
         # A little is the container's before it is in its cgroup, or in the interrupts of an emulated machine.
-        assert seconds[container_id] == pytest.approx(is_["seconds"], rel=0.03 if told else 0.3), container_id[0]
+        least = 0.97 if told else 0.3
+        assert least * is_["seconds"] <= seconds[container_id] <= 1.03 * is_["seconds"], container_id[0]
         assert memory[container_id] == pytest.approx(is_["memory"], rel=0.5, abs=1 << 20)
         assert joules[container_id] > 0
         errors.append(seconds[container_id] / is_["seconds"] - 1)
