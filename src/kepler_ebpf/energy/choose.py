@@ -87,10 +87,9 @@ def open_packages(
     perf = PerfRaplSource(fs, open_event, places)
     powercap = PowercapSource(fs, places, virtual=virtual)
     rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
-    has_all = _offers(perf) >= _offers(powercap)
-    if virtual and topology.packages > 1:
-        has_all = has_all and not _offers(powercap) >= _offers(perf)
-    candidates: list[PackageSource] = [perf, powercap] if has_all else [powercap, perf]
+    may_mirror = virtual and topology.packages > 1
+    perf_first = _offers(perf) > _offers(powercap) if may_mirror else _offers(perf) >= _offers(powercap)
+    candidates: list[PackageSource] = [perf, powercap] if perf_first else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
     model = ModelSource(spec, len(topology.online))

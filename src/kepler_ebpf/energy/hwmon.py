@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from ..host.fs import HostFS, same_file
 from .believe import PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
 from .chips import RULES, Rule, Sensor, Sockets, find_sensors
-from .figures import Figures, do_safely, reason_of
+from .discovery import Discovering
+from .figures import reason_of
 from .places import Places
 
 _MICRO = 1e-6
 _SPAN = 1 << 64  # hwmon drivers accumulate in 64 bits
-_REDISCOVER_SECONDS = 5.0
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Open:
         self.fds = ()
 
 
-class HwmonSource(Figures):
+class HwmonSource(Discovering):
     """Energy of every sensor that a rule knows (see :class:`EnergySource`)."""
 
     name = "hwmon"
@@ -62,14 +62,11 @@ class HwmonSource(Figures):
         places: Places | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        super().__init__(clock_ns)
-        self._fs = fs
+        super().__init__(fs, places, clock_ns)
         self._rules = rules
-        self._places = places or Places()
         self._sockets = Sockets()
         self._open: dict[tuple[str, str], _Open] = {}
-        self._looked_ns = clock_ns()
-        do_safely(self, self._discover)
+        self._look()
 
     def read(self) -> None:
         """Read every sensor; one that cannot be read keeps its figures until it can."""
@@ -85,9 +82,7 @@ class HwmonSource(Figures):
             self.book(one.position, verdict, now, one.what)
         now = self._clock_ns()
         self.settle(now)
-        if now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
-            self._places.follow(self._fs)
-            self._discover()
+        self._look_again(now)
 
     def close(self) -> None:
         for one in self._open.values():
@@ -96,7 +91,6 @@ class HwmonSource(Figures):
     def _discover(self) -> None:
         """Take up sensors that have appeared, and those that have come back, under another number perhaps. Those that
         are not found any more are read no more."""
-        self._looked_ns = self._clock_ns()
         sensors, notes = find_sensors(self._fs, self._rules, self._places, self.name, self._sockets)
         for note in notes:
             self.note(note)

@@ -19,7 +19,8 @@ from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.topology import parse_cpu_list
 from .believe import PLAUSIBLE_WATTS, Believer
-from .figures import Figures, do_safely, reason_of
+from .discovery import Discovering
+from .figures import reason_of
 from .places import Places
 from .source import ALL_PACKAGES, Domain
 from .zones import one_counter_a_socket
@@ -33,7 +34,6 @@ _EVENTS: dict[str, Component] = {
 }
 _COUNT = struct.Struct("=Q")
 _SPAN = 1 << 64
-_REDISCOVER_SECONDS = 5.0
 
 
 class OpenEvent(Protocol):
@@ -67,7 +67,7 @@ class _Offer:
     cpu: int
 
 
-class PerfRaplSource(Figures):
+class PerfRaplSource(Discovering):
     """Energy of every RAPL domain that the kernel offers as a perf event (see :class:`EnergySource`)."""
 
     name = "rapl-perf"
@@ -79,15 +79,12 @@ class PerfRaplSource(Figures):
         places: Places | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        super().__init__(clock_ns)
-        self._fs = fs
+        super().__init__(fs, places, clock_ns)
         self._open_event = open_event
-        self._places = places or Places()
         self._by_socket = one_counter_a_socket(fs)
         self._events: dict[Key, _Event] = {}
         self._refused: dict[str, str] = {}
-        self._looked_ns = clock_ns()
-        do_safely(self, self._discover)
+        self._look()
 
     def read(self) -> None:
         """Read every counter; one that cannot be read keeps its figures until it can."""
@@ -105,9 +102,7 @@ class PerfRaplSource(Figures):
             self.book(event.position, event.believer.read(count, now), now, event.what)
         now = self._clock_ns()
         self.settle(now)
-        if now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
-            self._places.follow(self._fs)
-            self._discover()
+        self._look_again(now)
 
     def close(self) -> None:
         for event in self._events.values():
@@ -123,13 +118,14 @@ class PerfRaplSource(Figures):
     def _discover(self) -> None:
         """Open events that have appeared, and those that cannot be read: an event of a CPU that was taken off stays
         silent when it is back. Close those that are not offered any more."""
-        self._looked_ns = self._clock_ns()
         root = self._fs.sys / "bus/event_source/devices/power"
         try:
             event_type = int(read_text(root / "type"))
             cpus = parse_cpu_list(read_text(root / "cpumask"))
         except (OSError, ValueError):
             return  # no such PMU on this machine
+        if not cpus:
+            return  # nor one that any CPU may be asked for
         offers = list(self._offers(root, cpus))
         for key in self._events.keys() - {offer.key for offer in offers} if offers else ():
             self._close(self._events[key])
@@ -178,9 +174,8 @@ class PerfRaplSource(Figures):
                 self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
                 continue
             if component == "platform":
-                for cpu in cpus[:1]:
-                    domain = Domain(component, ALL_PACKAGES, self.name, "0")
-                    yield _Offer((component, ALL_PACKAGES, 0), domain, config, joules_per_count, cpu)
+                domain = Domain(component, ALL_PACKAGES, self.name, "0")
+                yield _Offer((component, ALL_PACKAGES, 0), domain, config, joules_per_count, cpus[0])
                 continue
             for rank, dies in by_rank.items():
                 first = next(iter(dies.values()))

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from ..host.fs import HostFS, read_text, same_file
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
-from .figures import Figures, do_safely, reason_of
+from .discovery import Discovering
+from .figures import reason_of
 from .marks import Mark
 from .mirrors import Mirrors, Outcome
 from .places import Places
 from .source import ALL_PACKAGES, Domain
-from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket
+from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
 
 _MICROJOULE = 1e-6
-_REDISCOVER_SECONDS = 5.0
 _MOST_OUT_OF_RANGE = 3
 
 Pread = Callable[[int, int, int], bytes]
@@ -57,7 +57,7 @@ class _Counter:
         return self.zone.path
 
 
-class PowercapSource(Figures):
+class PowercapSource(Discovering):
     """Energy of every zone (see :class:`EnergySource`)."""
 
     name = "rapl-powercap"
@@ -71,17 +71,14 @@ class PowercapSource(Figures):
         virtual: bool = False,
     ) -> None:
         """``virtual``: this is a virtual machine, whose packages may all show the one counter of the host."""
-        super().__init__(clock_ns)
-        self._fs = fs
-        self._places = places or Places()
+        super().__init__(fs, places, clock_ns)
         self._by_socket = one_counter_a_socket(fs)
         self._pread = pread
         self._virtual = virtual
         self._mirrors = Mirrors()
         self._counters: dict[Domain, _Counter] = {}
         self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
-        self._looked_ns = clock_ns()
-        do_safely(self, self._discover)
+        self._look()
 
     def read(self) -> None:
         """Read every zone; one that cannot be read keeps its figures until it can."""
@@ -116,9 +113,7 @@ class PowercapSource(Figures):
             for outcome in self._mirrors.decide(readings, now):
                 self._settle_mirror(outcome, now)
         self.settle(now)
-        if gone or now - self._looked_ns > _REDISCOVER_SECONDS * 1e9:
-            self._places.follow(self._fs)
-            self._discover()
+        self._look_again(now, at_once=gone)
 
     @property
     def longest_seconds(self) -> float:
@@ -165,7 +160,6 @@ class PowercapSource(Figures):
 
     def _discover(self) -> None:
         """Take up zones that have appeared, and those that have come back; let go of those that others stand for."""
-        self._looked_ns = self._clock_ns()
         found = find_zones(self._fs, self._places, self._by_socket)
         for note in found.notes:
             self.note(note)
@@ -212,11 +206,7 @@ def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFi
     findings = []
     found = find_zones(fs, places or Places(), one_counter_a_socket(fs))
     for zone in found.zones:
-        reason = ""
-        try:
-            int(read_text(zone.path / "energy_uj"))
-        except (OSError, ValueError) as error:
-            reason = reason_of(error)
+        reason = unreadable(zone.path)
         findings.append(ZoneFinding(zone.path, zone.name, not reason, reason))
     return findings, found.notes
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.processor import read_processor
+from .figures import reason_of
 from .places import Places
 from .source import ALL_PACKAGES, Domain
 
@@ -114,19 +115,19 @@ def _one_of_each(fs: HostFS, notes: list[str]) -> dict[tuple[str, str], _Named]:
             first = named.setdefault(zone.key, zone)
             if first is zone:
                 continue
-            if not is_readable(first.path) and is_readable(path):
+            if unreadable(first.path) and not unreadable(path):
                 named[zone.key], zone, first = zone, first, zone
             notes.append(f"{zone.path} ({zone.name}): the same as {first.path}: left out")
     return named
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a zone's counter can be read now."""
+def unreadable(path: Path) -> str:
+    """Why a zone's counter cannot be read now; empty where it can."""
     try:
         int(read_text(path / "energy_uj"))
-    except (OSError, ValueError):
-        return False
-    return True
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+    return ""
 
 
 def _names(path: Path) -> _Named | None:
@@ -146,7 +147,7 @@ def _dies(zones: Iterable[_Named]) -> dict[int, int]:
     for zone in zones:
         match = _PACKAGE.fullmatch(zone.name)
         if match:
-            dies.setdefault(int(match[1]), []).append((not is_readable(zone.path), int(match[2] or 0)))
+            dies.setdefault(int(match[1]), []).append((bool(unreadable(zone.path)), int(match[2] or 0)))
     return {package: min(of_package)[1] for package, of_package in dies.items()}
 
 

@@ -72,7 +72,7 @@ class Processes:
 
     def __init__(self, sampler: Sampler, tables: KernelTables, kept: int, resting: bool) -> None:
         self._level = sampler.ledger.levels["process"]
-        self._sampler = sampler
+        self._sampler, self._table = sampler, sampler.table
         self._rows = tables.processes.rows
         self._kept, self._resting = kept, resting
         self._growth = GrowthOf(self._level)
@@ -89,7 +89,9 @@ class Processes:
         before = self._growth.settle(gone.index)
         if self._many_gone < MAX_DEPARTED:
             self._many_gone += len(gone.index)
-            self._gone.append((gone, before, self._homes(gone.rows, gone.rows["cgroup_row"].astype(np.intp))))
+            self._gone.append(
+                (gone, before, self._table.of_processes(gone.rows, gone.rows["cgroup_row"].astype(np.intp)))
+            )
 
     def end(self, inverse: Floats, watts: Floats) -> Shares[Process]:
         """The step ends. ``inverse``: float64[3], one by the seconds that each component's joules cover."""
@@ -105,7 +107,10 @@ class Processes:
         rows = best[best < alive]
         living = self._rows[rows]
         people = np.concatenate(
-            [_people(living, self._homes(living, self._sampler.home(rows))), dead[best[len(rows) :] - alive]]
+            [
+                _people(living, self._table.of_processes(living, self._sampler.home(rows))),
+                dead[best[len(rows) :] - alive],
+            ]
         )
         who = self._known.keep(map(self._process, best.tolist(), people.tolist()))
         self._growth.begin()
@@ -126,15 +131,11 @@ class Processes:
         """A step with these has gone."""
         self._known.forget(shares.who)
 
-    def _homes(self, rows: NDArray[np.void], kernel_rows: Indexes) -> Indexes:
-        """Numbers of the workloads of these processes, -1 where a cgroup's row is given back already."""
-        return self._sampler.table.of_processes(rows, kernel_rows)
-
     def _process(self, row: int, person: tuple[int, int, bytes, int]) -> Process:
         pid, start_ns, comm, number = person
         if row == OVERFLOW_ROW:
             return Process(0, 0, "", OVERFLOW)
-        home = self._sampler.table.rows.get(number)
+        home = self._table.rows.get(number)
         return Process(pid, start_ns, comm.decode("utf-8", "replace"), SYSTEM if home is None else home.workload)
 
 

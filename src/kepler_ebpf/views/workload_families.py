@@ -148,7 +148,7 @@ def _process_part(component: int) -> Callable[[Snapshot], Samples]:
 
 
 def _ended(value: Callable[[Floats], float]) -> Callable[[Snapshot], Samples]:
-    return where(lambda s: s.processes is not None, alone(lambda s: value(s.processes.exited) if s.processes else 0.0))
+    return lambda snapshot: NONE if snapshot.processes is None else Samples(((),), (value(snapshot.processes.exited),))
 
 
 def _process(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples], more: str = "") -> Family:

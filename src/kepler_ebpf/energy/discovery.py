@@ -1,0 +1,48 @@
+"""Sources that look for what they may read, at the start and again every few seconds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from ..host.fs import HostFS
+from .figures import Figures, do_safely
+from .places import Places
+
+_AGAIN_NS = 5_000_000_000
+
+
+class Discovering(Figures):
+    """A source that looks into ``fs`` for its counters; ``places`` says which package their numbers mean.
+
+    What it is to read, and how, the sources that inherit this say (see :class:`EnergySource`).
+    """
+
+    name = ""
+
+    def __init__(self, fs: HostFS, places: Places | None, clock_ns: Callable[[], int]) -> None:
+        super().__init__(clock_ns)
+        self._fs = fs
+        self._places = places or Places()
+        self._looked_ns = clock_ns()
+
+    @abstractmethod
+    def read(self) -> None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _discover(self) -> None:
+        """Take up what is there now."""
+
+    def _look(self) -> None:
+        """For the first time: whatever that raises is a fault of this source alone."""
+        do_safely(self, self._discover)
+
+    def _look_again(self, now_ns: int, *, at_once: bool = False) -> None:
+        """At the end of a reading, where it is time to. ``at_once``: something that was there has gone."""
+        if at_once or now_ns - self._looked_ns > _AGAIN_NS:
+            self._looked_ns = self._clock_ns()
+            self._places.follow(self._fs)
+            self._discover()
