@@ -38,7 +38,7 @@ check: $(VENV)/.installed-dev lint  ## lint, types, and the tests that need neit
 	KEPLER_TESTS=quick $(BIN)/pytest -q -m "not kernel" $(TESTS)
 
 test: packages-test $(VENV)/.installed-dev  ## the whole test suite (the kernel's part needs root, or sudo)
-	$(SUDO) env CI=$(CI) $(BIN)/pytest -q $(TESTS)
+	$(SUDO) env CI=$(CI) tests/halves $(BIN)/pytest -q $(TESTS)
 
 test-kernels: packages-kernels $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests

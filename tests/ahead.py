@@ -13,7 +13,7 @@ from typing import TypeVar
 
 Made = TypeVar("Made")
 
-_MANY = 500
+_MANY = 400
 _pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 _preparations: dict[str, Callable[[], object]] = {}
 _under_way: dict[str, Future[object]] = {}
@@ -36,6 +36,11 @@ def ahead(fixture: str) -> Callable[[Callable[[], Made]], Callable[[], Made]]:
         return result
 
     return declare
+
+
+def waits(fixtures: Iterable[str]) -> bool:
+    """Whether a test with these fixtures waits for a preparation."""
+    return not _preparations.keys().isdisjoint(fixtures)
 
 
 def begin(fixtures: Iterable[str], tests: int) -> None:

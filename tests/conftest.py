@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import settings
 
@@ -12,12 +14,19 @@ settings.register_profile("ours", deadline=None, max_examples=examples(100))
 settings.load_profile("ours")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ahead.waits(_fixtures(item)))  # what is prepared meanwhile comes last
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     if QUICK or session.config.option.collectonly:
         return
-    fixtures = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    ahead.begin(fixtures, len(session.items))
+    ahead.begin({name for item in session.items for name in _fixtures(item)}, len(session.items))
 
 
 def pytest_sessionfinish() -> None:
     ahead.finish()
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
