@@ -21,7 +21,7 @@ from .energy.choose import Choice, choose_sources
 from .energy.meter import Meter
 from .energy.packages import PackageMeter
 from .history.ring import History
-from .host import pids
+from .host import allocator, pids
 from .host.fs import HostFS
 from .host.hierarchy import Hierarchy
 from .host.processor import read_processor
@@ -70,6 +70,7 @@ def open_session(
     Raises KeplerError.
     """
     privileges.require()
+    allocator.keep_a_little()
     fs = config.fs
     with ExitStack() as stack:
         topology = read_topology(fs)

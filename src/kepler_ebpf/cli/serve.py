@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 from ..assembly import assemble
 from ..config import add_flags, from_arguments
-from ..host import allocator
 from ..logs import set_up_logging
 from ..views.selection import Selection
 from ..web.server import Endpoint
@@ -32,7 +31,6 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Serve until told to stop. Raises UsageError and KeplerError."""
     config = from_arguments(arguments, environment)
     set_up_logging(config.log_level, config.log_format)
-    allocator.give_back()
     try:
         stop = _Stop()
         site = Site(config.metrics_interval, Selection(config.metrics, config.namespaces))
