@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gzip
+import http.client
 import os
 import re
 import secrets
@@ -21,7 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,22 +56,25 @@ class Seen:
 
 
 class Repeated:
-    """Calls a function again and again, in a thread, until the end; an exception ends it, and is raised there."""
+    """Calls a function again and again, in a thread, until the end.
+
+    ``failed``: what it raised: a load that fails now and then must not cost the table.
+    """
 
     def __init__(self, each: Callable[[], None], pause_seconds: float) -> None:
         self._each, self._pause_seconds = each, pause_seconds
         self._stop = threading.Event()
-        self._error: BaseException | None = None
         self.count = 0
+        self.failed: list[str] = []
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        try:
-            while not self._stop.wait(self._pause_seconds):
+        while not self._stop.wait(self._pause_seconds):
+            try:
                 self._each()
                 self.count += 1
-        except BaseException as error:
-            self._error = error
+            except Exception as error:
+                self.failed.append(f"{_now()} {error}")
 
     def __enter__(self) -> Repeated:
         self._thread.start()
@@ -79,8 +83,6 @@ class Repeated:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        if self._error is not None:
-            raise self._error
 
 
 class Containers:
@@ -97,7 +99,7 @@ class Containers:
     def run(self, work: str = _WORK) -> None:
         """One container, from its birth to its end."""
         place = self._folder / secrets.token_hex(32)
-        place.mkdir()
+        place.mkdir(parents=True)  # others may have removed the folder when it was empty
         try:
             subprocess.run(["/bin/sh", "-c", f"echo $$ > {place}/cgroup.procs; {work}"], check=True)
         finally:
@@ -132,21 +134,23 @@ class Endpoint:
         """The page in one of its formats, zipped every other time."""
         self._asked += 1
         encoding = "gzip" if self._asked % 2 else "identity"
-        with self._noted("/metrics"):
+        with self.noted("/metrics"):
             self.get("/metrics", **{"Accept": _ACCEPT[self._asked % 3], "Accept-Encoding": encoding})
 
     def look(self) -> None:
         """What a person and a probe look at."""
         for path in ("/", "/healthz", "/readyz"):
-            with self._noted(path):
+            with self.noted(path):
                 self.get(path)
 
     @contextmanager
-    def _noted(self, path: str) -> Iterator[None]:
+    def noted(self, path: str) -> Iterator[None]:
         try:
             yield
         except urllib.error.HTTPError as error:
-            self.refused.append(f"{time.strftime('%H:%M:%S')} {path}: {error.code} {error.read().decode().strip()}")
+            self.refused.append(f"{_now()} {path}: {error.code} {error.read().decode().strip()}")
+        except (OSError, http.client.HTTPException) as error:
+            self.refused.append(f"{_now()} {path}: {error}")
 
 
 @contextmanager
@@ -195,8 +199,18 @@ def see(minutes: float, pid: int, endpoint: Endpoint) -> Seen:
     )
 
 
-def watch(minutes: float) -> tuple[list[Seen], dict[str, int], list[str]]:
-    """Wear a collector out for so long; what was seen, how much it was, and answers that were none."""
+@dataclass(frozen=True)
+class Watched:
+    """``amounts``: how much of everything it was. ``refused``: answers that were none. ``failed``: what a load said."""
+
+    seen: Sequence[Seen]
+    amounts: Mapping[str, int]
+    refused: Sequence[str]
+    failed: Mapping[str, Sequence[str]]
+
+
+def watch(minutes: float) -> Watched:
+    """Wear a collector out for so long."""
     seen: list[Seen] = []
     with ExitStack() as stack:
         containers = Containers()
@@ -212,9 +226,14 @@ def watch(minutes: float) -> tuple[list[Seen], dict[str, int], list[str]]:
         forked, began = _forks(), time.monotonic()
         while (passed := time.monotonic() - began) < 60 * minutes:
             time.sleep(_LOOK_SECONDS)
-            seen.append(see(passed / 60, pid, endpoint))
+            with endpoint.noted("/metrics"):
+                seen.append(see(passed / 60, pid, endpoint))
         amounts = {"processes": _forks() - forked, **{name: one.count for name, one in worn.items()}}
-    return seen, amounts, endpoint.refused
+    return Watched(seen, amounts, endpoint.refused, {name: one.failed for name, one in worn.items()})
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
 
 
 def _forks() -> int:
@@ -235,8 +254,12 @@ def timeline(seen: Sequence[Seen]) -> str:
     return "\n".join(["minute   MiB  descriptors  threads  process rows  cgroup rows  series  gap", *lines])
 
 
-def judged(seen: Sequence[Seen], refused: Sequence[str]) -> list[Figure]:
+def judged(watched: Watched) -> list[Figure]:
     """The last third beside the middle one, by medians: what grows has a goal."""
+    seen, refused = watched.seen, watched.refused
+    failures = {name: said for name, said in watched.failed.items() if said}
+    failed = [100 * len(said) / (len(said) + watched.amounts[name]) for name, said in failures.items()]
+    first = "; ".join(f"{name}: {said[0]}" for name, said in failures.items())
     third = len(seen) // 3
     middle, last = seen[third : 2 * third], seen[2 * third :]
 
@@ -255,6 +278,7 @@ def judged(seen: Sequence[Seen], refused: Sequence[str]) -> list[Figure]:
         Figure("books: largest gap", max(one.gap for one in seen), "", 1e-9, "relative"),
         Figure("failed samples, slices beyond rows", max(one.bad for one in seen), "", 0.0),
         Figure("pages and probes refused", len(refused), "", 0.0, refused[0] if refused else ""),
+        Figure("loads that failed", max(failed, default=0.0), "%", 1.0, first),
     ]
 
 
@@ -265,10 +289,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.minutes < 1:
         parser.error("at least a minute: there is nothing to compare before")
-    seen, amounts, refused = watch(arguments.minutes)
-    figures = judged(seen, refused)
-    what = ", ".join(f"{number:,} {name}" for name, number in amounts.items())
-    result = f"{arguments.minutes:g} minutes: {what}\n\n{timeline(seen)}\n\n{table(figures)}"
+    watched = watch(arguments.minutes)
+    figures = judged(watched)
+    what = ", ".join(f"{number:,} {name}" for name, number in watched.amounts.items())
+    result = f"{arguments.minutes:g} minutes: {what}\n\n{timeline(watched.seen)}\n\n{table(figures)}"
     print(result)
     if arguments.write:
         page = arguments.write.read_text()
