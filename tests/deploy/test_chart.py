@@ -73,6 +73,13 @@ def test_the_chart_installs_what_the_overlay_does(name: str) -> None:
     assert unordered(by_name(helm_template(merge(OPERATOR, ALIKE[name])))) == unordered(shipped)
 
 
+@pytest.mark.parametrize(("named", "let_in"), [("", "monitoring"), ("prometheus", "prometheus")])
+def test_the_network_policy_lets_in_the_releases_own_namespace(named: str, let_in: str) -> None:
+    policy = by_name(helm_template({"networkPolicy": {"enabled": True, "from": named}}, "monitoring"))
+    (rule,) = policy["NetworkPolicy", "kepler-exporter"]["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": let_in}}}]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_objects_of_the_operator_are_for_clusters_that_know_them(known: bool, tmp_path: Path) -> None:
     """What the cluster knows cannot be said to this Helm: the question is replaced by its answer."""

@@ -91,7 +91,7 @@ def test_all_levels_together_are_the_whole_page() -> None:
     assert asked == whole
 
 
-@pytest.mark.parametrize("text", ["nodes", "Node", "node,pod", "../etc", "\n", "\x00", "é", "x" * 5000])
+@pytest.mark.parametrize("text", ["", "nodes", "Node", "node,pod", "../etc", "\n", "\x00", "é", "x" * 5000])
 def test_a_level_that_is_not_there_is_one_line(text: str) -> None:
     with pytest.raises(UnknownLevelError, match=r"there are container, node, ourselves, pod, process, vm") as caught:
         page(Selection(), f"collect[]={quote(text)}")

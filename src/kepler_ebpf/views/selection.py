@@ -38,7 +38,7 @@ class Selection:
         it; without any, all there are. Raises UnknownLevelError."""
         there = self.levels | {OURSELVES}
         try:
-            fields = parse_qsl(query, max_num_fields=_MAX_FIELDS)
+            fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
         except ValueError:
             raise UnknownLevelError(f"more than {_MAX_FIELDS} parameters") from None
         found = frozenset(value for name, value in fields if name == _PARAMETER)
