@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from kepler_ebpf.energy.choose import open_packages
 from kepler_ebpf.energy.hwmon import HwmonSource
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
 from kepler_ebpf.energy.powercap import PowercapSource
+from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.errors import UsageError
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology, read_topology
@@ -138,20 +141,76 @@ def test_no_two_domains_of_a_machine_have_one_name_and_label_set(
             packages.close()
 
 
-def test_powercap_is_preferred_in_a_guest_whose_packages_may_be_one(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
-    for number in range(2):
-        machine.zone(f"intel-rapl:{number}", f"package-{number}")
-    for path, text in {
-        "type": "21",
-        "cpumask": "0-1",
-        "events/energy-pkg": "event=0x02",
-        "events/energy-pkg.scale": "1e-6",
-        "events/energy-pkg.unit": "Joules",
-    }.items():
-        machine.put(f"bus/event_source/devices/power/{path}", text)
-    packages = open_packages(machine.fs, machine.topology, Options(), lambda *_: os.open("/dev/null", os.O_RDONLY))
-    assert [source.name for source in packages.sources][:2] == ["rapl-powercap", "rapl-perf"]
+class Guest(Machine):
+    """A virtual machine, every counter of which shows the host's one: 40 W since it was made."""
+
+    def __init__(self, root: Path, ids: tuple[int, ...], dies: tuple[int, ...] = ()) -> None:
+        super().__init__(root, ids, flags="fpu hypervisor", vendor="GenuineIntel")
+        for cpu, die in enumerate(dies):
+            self.put(f"devices/system/cpu/cpu{cpu}/topology/die_id", die)
+        self.events: list[int] = []
+        self.zones: list[str] = []
+        self.began = time.monotonic()
+
+    def zone(self, path: str, name: str, span: int = 262_143_328_850) -> None:
+        super().zone(path, name, span)
+        self.zones.append(path)
+
+    def perf(self, *events: str) -> None:
+        for path, text in {"type": "21", "cpumask": "0-1"}.items():
+            self.put(f"bus/event_source/devices/power/{path}", text)
+        for number, event in enumerate(events):
+            for end, text in {"": f"event=0x{number:x}", ".scale": "1e-6", ".unit": "Joules"}.items():
+                self.put(f"bus/event_source/devices/power/events/energy-{event}{end}", text)
+
+    def open_event(self, event_type: int, config: int, cpu: int) -> int:
+        self.events.append(os.memfd_create("event"))
+        self.count()
+        return self.events[-1]
+
+    def count(self) -> None:
+        microjoules = round((time.monotonic() - self.began) * 40e6)
+        for fd in self.events:
+            os.pwrite(fd, struct.pack("=Q", microjoules) * 64, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+        for zone in self.zones:
+            self.put(f"class/powercap/{zone}/energy_uj", 1_000_000 + microjoules)
+
+
+@pytest.mark.parametrize(
+    ("ids", "dies", "zones", "events"),
+    [
+        ((0, 0), (0, 1), ("package-0-die-0", "package-0-die-1"), ("pkg",)),
+        ((0, 1), (), ("package-0", "package-1"), ("pkg",)),
+        ((0, 1), (), ("package-0", "package-1"), ("pkg", "ram")),
+        ((0, 1), (), (), ("pkg",)),
+        ((0, 1), (), ("package-0", "package-1"), ()),
+    ],
+    ids=["dies", "perf and powercap", "perf offers more", "perf alone", "powercap alone"],
+)
+def test_the_one_counter_of_a_guests_packages_counts_once_whoever_reads_it(
+    tmp_path: Path, ids: tuple[int, ...], dies: tuple[int, ...], zones: tuple[str, ...], events: tuple[str, ...]
+) -> None:
+    guest = Guest(tmp_path, ids, dies)
+    for number, name in enumerate(zones):
+        guest.zone(f"intel-rapl:{number}", name)
+    if events:
+        guest.perf(*events)
+    packages = open_packages(guest.fs, guest.topology, Options(), guest.open_event)
+    try:
+        began = time.monotonic()
+        for _ in range(30):
+            time.sleep(0.01)
+            guest.count()
+            packages.read()
+        counts = [domain for domain, live in zip(packages.domains, packages.live.tolist()) if live]
+        joules = sum(packages.joules[packages.domains.index(one)] for one in counts if one.component == "package")
+        assert sorted(one.component for one in counts) == ["dram", "package"][-max(len(events), 1) :]
+        assert {one.index for one in counts} == ({0} if dies else {ALL_PACKAGES})
+        assert counts[0].source == ("rapl-perf" if events else "rapl-powercap")
+        assert joules == pytest.approx(40 * (time.monotonic() - began), rel=0.4)
+    finally:
+        packages.close()
 
 
 def test_whatever_a_source_raises_when_it_is_opened_costs_that_source_alone(

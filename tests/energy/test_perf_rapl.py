@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
 from kepler_ebpf.energy.places import Places
+from kepler_ebpf.energy.source import ALL_PACKAGES
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import read_topology
 from tests.energy.processors import proc_of
@@ -39,6 +41,7 @@ class Pmu:
         for name in ("possible", "online"):
             (root / f"devices/system/cpu/{name}").write_text("0-3\n")
         self.vendor = "GenuineIntel"
+        self.virtual = False
         self.refuse: dict[int, int] = {}
         self.fds: dict[tuple[int, int], int] = {}
         self.opened: list[tuple[int, int]] = []
@@ -61,7 +64,7 @@ class Pmu:
 
     def source(self) -> PerfRaplSource:
         fs = HostFS(proc=proc_of(self.root / "proc", self.vendor), sys=self.root)
-        source = PerfRaplSource(fs, self.open_event, Places(read_topology(fs)), lambda: self.now_ns)
+        source = PerfRaplSource(fs, self.open_event, Places(read_topology(fs)), lambda: self.now_ns, self.virtual)
         return source
 
 
@@ -251,3 +254,85 @@ def test_a_die_whose_neighbour_goes_offline_is_counted_once(tmp_path: Path, tell
 
 def test_an_empty_cpumask_is_no_meter(tmp_path: Path) -> None:
     assert Pmu(tmp_path, "", energy_psys="event=0x05").source().domains == ()
+
+
+class Guest:
+    """A virtual machine whose events go as ``joules`` says: of an event and a CPU after so many samples."""
+
+    def __init__(self, pmu: Pmu) -> None:
+        self.pmu = pmu
+        pmu.virtual = True
+        self.source = pmu.source()
+
+    def run(self, samples: int, joules: Callable[[int, int, int], float]) -> list[tuple[str, int, str]]:
+        """The domains that it then has. What an event counts begins when it is opened: events are some ticks apart."""
+        for step in range(samples):
+            self.pmu.now_ns += 10**8
+            for number, (config, cpu) in enumerate(self.pmu.fds):
+                self.pmu.set(config, cpu, 1000 + number * 77 + round(joules(config, cpu, step) / SCALE))
+            self.source.read()
+        return [(domain.component, domain.index, domain.label) for domain in self.source.domains]
+
+
+def test_packages_of_a_virtual_machine_that_grow_alike_to_the_tick_are_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    guest = Guest(Pmu(tmp_path))
+    assert {(domain.component, domain.index) for domain in guest.source.expected} == {
+        ("package", 0),
+        ("package", 1),
+        ("dram", 0),
+        ("dram", 1),
+    }, "the kernel's rows must tell them apart"
+    found = guest.run(101, lambda config, cpu, step: step * (4.0 if config == 2 else 0.5))
+    assert sorted(found) == [("dram", ALL_PACKAGES, "0"), ("package", ALL_PACKAGES, "0")], "paid by all CPUs"
+    assert sorted(guest.source.joules) == pytest.approx([50.0, 400.0], abs=0.1), "none twice, none lost meanwhile"
+    assert guest.source.expected == ()
+    lines = [record.message for record in caplog.records]
+    assert sorted(lines) == [
+        f"RAPL {component} of package 1 shows the same counter as RAPL {component} of package 0: left out"
+        for component in ("dram", "package")
+    ]
+
+
+def test_dies_of_a_virtual_machine_that_grow_alike_are_one(tmp_path: Path) -> None:
+    guest = Guest(Pmu(tmp_path, "0,1,2,3", energy_pkg="event=0x02"))
+    assert guest.run(51, lambda config, cpu, step: step * 4.0) == [("package", ALL_PACKAGES, "0-die-0")]
+    assert guest.source.joules.sum() == pytest.approx(200.0, abs=0.1)
+
+
+def test_a_mirror_of_one_package_is_that_packages(tmp_path: Path) -> None:
+    guest = Guest(Pmu(tmp_path, "0,1", energy_pkg="event=0x02"))
+    assert guest.run(51, lambda config, cpu, step: step * 4.0) == [("package", 0, "0-die-0")]
+
+
+def test_one_counter_that_is_refreshed_between_two_events_is_still_one(tmp_path: Path) -> None:
+    """Each millisecond: 40 mJ, now and then."""
+    guest = Guest(Pmu(tmp_path, energy_pkg="event=0x02"))
+    found = guest.run(51, lambda config, cpu, step: step * 4.0 + (0.04 if cpu and step % 3 == 0 else 0.0))
+    assert found == [("package", ALL_PACKAGES, "0")]
+
+
+@pytest.mark.parametrize("tick", [2**-14, 2**-16])
+def test_packages_that_draw_nearly_the_same_are_their_own(tmp_path: Path, tick: float) -> None:
+    guest = Guest(Pmu(tmp_path, energy_pkg="event=0x02"))
+    found = guest.run(51, lambda config, cpu, step: step * (4.0 + (tick if cpu else 0.0)))
+    assert found == [("package", 0, "0"), ("package", 1, "1")]
+    assert guest.source.joules.tolist() == pytest.approx([200.0, 200.0], abs=0.1)
+
+
+def test_few_ticks_that_are_equal_tell_nothing(tmp_path: Path) -> None:
+    """Two parts that are idle: ten ticks a sample of one, and now and then one more of the other."""
+    guest = Guest(Pmu(tmp_path, energy_gpu="event=0x04"))
+    found = guest.run(2000, lambda config, cpu, step: (step * 10 + (step // 8 if cpu else 0)) * 2.0**-14)
+    assert found == [("uncore", 0, "0"), ("uncore", 1, "1")]
+
+
+def test_a_machine_that_is_not_virtual_has_no_mirrors(tmp_path: Path) -> None:
+    guest = Guest(Pmu(tmp_path))
+    guest.pmu.virtual = False
+    guest.pmu.fds.clear()
+    guest.source = guest.pmu.source()
+    found = guest.run(20, lambda config, cpu, step: step * 4.0)
+    assert found == [("package", 0, "0"), ("package", 1, "1"), ("dram", 0, "0"), ("dram", 1, "1")]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.energy.model import ModelSource, PowerSpec
+from kepler_ebpf.energy.packages import PackageMeter
 from kepler_ebpf.energy.places import Places
 from kepler_ebpf.energy.powercap import PowercapSource, inspect_zones
 from kepler_ebpf.energy.source import ALL_PACKAGES
@@ -233,6 +235,18 @@ def test_packages_of_a_virtual_machine_that_stay_equal_to_the_tick_are_one(tree:
     assert guest.domains() == [(ALL_PACKAGES, "0")], "the host's one counter, paid by all CPUs"
     assert guest.source.joules.tolist() == pytest.approx([30.0]), "not a joule twice, and none lost meanwhile"
     assert "the same counter" in guest.source.notes[0]
+
+
+def test_joules_that_were_held_reach_whoever_adds_up_domains(tree: Tree) -> None:
+    guest = Guest(tree, 2)
+    model = ModelSource(PowerSpec(0.0, 0.0, (0.0, 1.0), (0.0, 1.0), "none", 0.3), 2, lambda: tree.now_ns)
+    packages = PackageMeter([guest.source], model)
+    for step in range(1, 31):
+        for number in range(2):
+            tree.set(f"intel-rapl:{number}", 5_000_000 + step * 1_000_000)
+        tree.now_ns += 10**8
+        packages.read()
+    assert packages.joules.sum() == pytest.approx(30.0, abs=1.0)
 
 
 def test_one_counter_read_between_two_refreshes_is_still_one(tree: Tree) -> None:

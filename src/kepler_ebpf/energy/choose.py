@@ -78,18 +78,13 @@ def open_packages(
     open_event: OpenEvent = perf_event_open,
     places: Places | None = None,
 ) -> PackageMeter:
-    """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does.
-
-    Not in a virtual machine of several packages: its host may give each the same counter, which powercap looks out for.
-    """
+    """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does."""
     places = places or Places(topology)
     virtual = is_virtual(fs)
-    perf = PerfRaplSource(fs, open_event, places)
+    perf = PerfRaplSource(fs, open_event, places, virtual=virtual)
     powercap = PowercapSource(fs, places, virtual=virtual)
     rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
-    may_mirror = virtual and topology.packages > 1
-    perf_first = _offers(perf) > _offers(powercap) if may_mirror else _offers(perf) >= _offers(powercap)
-    candidates: list[PackageSource] = [perf, powercap] if perf_first else [powercap, perf]
+    candidates: list[PackageSource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
     model = ModelSource(spec, len(topology.online))

@@ -1,16 +1,20 @@
-"""Which counters of a virtual machine are one: packages that all show the counter of the host.
+"""Which counters of a virtual machine are one: packages or dies that all show the counter of the host.
 
 A hypervisor may give every package of its guest the one counter that it has. Two counters of their own are hardly ever
-equal to the microjoule; one that is shown twice is, but for a refresh that falls between the two readings.
+equal to the tick; one that is shown twice is, but for a refresh that falls between the two readings.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from .source import Domain
+from ..host.fs import HostFS
+from .believe import NOTHING, Believer, Verdict
+from .discovery import Discovering
+from .places import Places
+from .source import ALL_PACKAGES, Domain
 
 _SAMPLES = 3
 """A counter that was equal to another in so many samples in which it moved is its mirror; one that was unlike all
@@ -19,13 +23,32 @@ _PATIENCE_NS = 5_000_000_000
 """A counter that stands still for so long holds up no decision about the others."""
 
 
+@dataclass(eq=False)
+class Shown:
+    """A counter as a source shows it. ``domain``: what it counts, were it its own. ``what``: its name in the log.
+
+    ``position``: of its domain, None while it is not known whether the counter is its own; what it says meanwhile is
+    ``held``. ``mirror``: it is another one's. ``least``: growth, in units, that tells it from others.
+    """
+
+    domain: Domain
+    what: str
+    believer: Believer
+    position: int | None = None
+    held: Verdict = NOTHING
+    mirror: bool = False
+    least: int = 0
+
+
 @dataclass
 class _Suspect:
-    """A counter that may be another's mirror. ``alike``: in how many samples each of the others was equal."""
+    """A counter that may be another's mirror. ``compared``: its value when it was compared last. ``alike``: in how many
+    samples it was so far apart from each of the others."""
 
     raw: int
     moved_ns: int
-    alike: Counter[Domain] = field(default_factory=Counter)
+    compared: int
+    alike: Counter[tuple[Shown, int]] = field(default_factory=Counter)
     unlike: int = 0
 
 
@@ -33,66 +56,146 @@ class _Suspect:
 class Outcome:
     """``twin``: whose mirror a counter is, None where it is one of its own. ``mirrors``: who mirrors it."""
 
-    domain: Domain
-    twin: Domain | None
-    mirrors: tuple[Domain, ...] = ()
+    counter: Shown
+    twin: Shown | None
+    mirrors: tuple[Shown, ...] = ()
 
 
 class Mirrors:
     """Tells counters that are one from those that are not, by their readings; compares those of one component."""
 
-    def __init__(self) -> None:
-        self._suspects: dict[Domain, _Suspect] = {}  # in the order they were met: an earlier one is never a mirror
-        self._twin: dict[Domain, Domain | None] = {}
-        self._told: set[Domain] = set()
+    def __init__(self, *, by_growth: bool) -> None:
+        """``by_growth``: counters begin when they are opened, one after the other. Those that are one stay as far apart
+        as they were then; all others are equal."""
+        self._by_growth = by_growth
+        self._suspects: dict[Shown, _Suspect] = {}  # in the order they were met: an earlier one is never a mirror
+        self._twin: dict[Shown, Shown | None] = {}
+        self._told: set[Shown] = set()
 
-    def trust(self, domain: Domain) -> None:
+    def trust(self, counter: Shown) -> None:
         """Take a counter for one of its own: there is no other of its component."""
-        self._twin[domain] = None
-        self._told.add(domain)
+        self._twin[counter] = None
+        self._told.add(counter)
 
-    def decide(self, readings: Mapping[Domain, int], now_ns: int) -> list[Outcome]:
+    def decide(self, readings: Mapping[Shown, int], now_ns: int) -> list[Outcome]:
         """Take a sample of all counters, raw. Returns what is now known of those that have not been told of."""
-        for domain, raw in readings.items():
-            suspect = self._suspects.setdefault(domain, _Suspect(raw, now_ns - 1))
+        met = [counter for counter in readings if counter not in self._suspects]
+        for counter, raw in readings.items():
+            suspect = self._suspects.setdefault(counter, _Suspect(raw, now_ns - 1, raw))
             if raw != suspect.raw:
                 suspect.raw, suspect.moved_ns = raw, now_ns
-        moved = [domain for domain in readings if self._suspects[domain].moved_ns == now_ns]
-        for domain in moved:
-            if domain not in self._twin:
-                self._compare(domain, moved)
+        for counter in met if self._by_growth else ():
+            self._note_alike(counter, readings)  # how far apart they begin
+        moved = [counter for counter in readings if self._suspects[counter].moved_ns == now_ns]
+        for counter in moved:
+            if counter not in self._twin:
+                self._compare(counter, moved)
         outcomes = []
-        for component in {domain.component for domain in self._suspects if domain not in self._told}:
-            of_component = [domain for domain in self._suspects if domain.component == component]
-            if not any(self._holds_up(domain, now_ns) for domain in of_component):
-                outcomes += [self._outcome(domain) for domain in of_component if self._is_news(domain)]
-        self._told.update(outcome.domain for outcome in outcomes)
+        for component in {counter.domain.component for counter in self._suspects if counter not in self._told}:
+            of_component = [counter for counter in self._suspects if counter.domain.component == component]
+            if not any(self._holds_up(counter, now_ns) for counter in of_component):
+                outcomes += [self._outcome(counter) for counter in of_component if self._is_news(counter)]
+        self._told.update(outcome.counter for outcome in outcomes)
         return outcomes
 
-    def _compare(self, domain: Domain, moved: Collection[Domain]) -> None:
+    def _compare(self, counter: Shown, moved: Collection[Shown]) -> None:
         """Look for earlier counters that say the same as this one."""
-        suspect = self._suspects[domain]
-        earlier = list(self._suspects)
-        earlier = earlier[: earlier.index(domain)]
-        equal = [
-            one
-            for one in earlier
-            if one in moved and one.component == domain.component and self._suspects[one].raw == suspect.raw
-        ]
-        suspect.alike.update(equal)
+        suspect = self._suspects[counter]
+        if abs(suspect.raw - suspect.compared) < counter.least:
+            return
+        suspect.compared = suspect.raw
+        times = self._note_alike(counter, moved)
+        # How far apart counters begin is seen once before it can be seen again.
+        before = 1 if self._by_growth else 0
+        equal = {one for one, seen in times.items() if seen > before}
         suspect.unlike = 0 if equal else suspect.unlike + 1
-        twin = next((one for one in earlier if suspect.alike[one] >= _SAMPLES), None)
+        twin = next((one for one in times if times[one] >= _SAMPLES + before), None)
         if twin is not None:
-            self._twin[domain] = self._twin.get(twin) or twin
+            self._twin[counter] = self._twin.get(twin) or twin
+            suspect.alike.clear()
         elif suspect.unlike >= _SAMPLES:
-            self._twin[domain] = None
+            self._twin[counter] = None
+            suspect.alike.clear()
 
-    def _holds_up(self, domain: Domain, now_ns: int) -> bool:
+    def _note_alike(self, counter: Shown, among: Collection[Shown]) -> dict[Shown, int]:
+        """Note how far a counter is apart from earlier ones; in how many samples it has been so from each by now."""
+        suspect, times = self._suspects[counter], {}
+        for one, other in self._suspects.items():
+            if one is counter:
+                break
+            apart = suspect.raw - other.raw
+            if one in among and one.domain.component == counter.domain.component and (self._by_growth or not apart):
+                suspect.alike[one, apart] += 1
+                times[one] = suspect.alike[one, apart]
+        return times
+
+    def _holds_up(self, counter: Shown, now_ns: int) -> bool:
         """Whether what a counter is has yet to be found out."""
-        return domain not in self._twin and now_ns - self._suspects[domain].moved_ns <= _PATIENCE_NS
+        return counter not in self._twin and now_ns - self._suspects[counter].moved_ns <= _PATIENCE_NS
 
-    def _is_news(self, domain: Domain) -> bool:
-        return domain in self._twin and domain not in self._told
+    def _is_news(self, counter: Shown) -> bool:
+        return counter in self._twin and counter not in self._told
 
-    def _outcome(self, domain: Domain) -> Outcome:
-        return Outcome(domain, self._twin[domain], tuple(one for one, twin in self._twin.items() if twin == domain))
+    def _outcome(self, counter: Shown) -> Outcome:
+        return Outcome(counter, self._twin[counter], tuple(one for one, twin in self._twin.items() if twin is counter))
+
+
+class Unmirrored(Discovering):
+    """A source of counters that may be one: joules are held until it is known whose they are, and one of each counts.
+
+    ``virtual``: this is a virtual machine. On all others each counter is its own.
+    """
+
+    def __init__(
+        self, fs: HostFS, places: Places | None, clock_ns: Callable[[], int], virtual: bool, *, by_growth: bool
+    ) -> None:
+        super().__init__(fs, places, clock_ns)
+        self._virtual = virtual
+        self._mirrors = Mirrors(by_growth=by_growth)
+        self._undecided: list[Shown] = []
+
+    def _meet(self, counter: Shown, of_its_kind: int) -> None:
+        """Take up a counter. ``of_its_kind``: how many there are of its component now."""
+        if self._virtual and of_its_kind > 1:
+            self._undecided.append(counter)
+            self._expect()
+        else:
+            self._mirrors.trust(counter)
+            counter.position = self.add(counter.domain)
+
+    def _take(self, counter: Shown, verdict: Verdict, now_ns: int) -> None:
+        """Book what a reading said, and what is held; or hold it while it is not known whose it is."""
+        if counter.mirror:
+            return
+        held = counter.held
+        both = Verdict(held.joules + verdict.joules, held.seconds + verdict.seconds, verdict.fault)
+        if counter.position is None:
+            counter.held = both
+        else:
+            counter.held = NOTHING
+            self.book(counter.position, both, now_ns, counter.what)
+
+    def _look_for_mirrors(self, readings: Mapping[Shown, int], now_ns: int) -> None:
+        """After a reading of all counters, raw."""
+        for outcome in self._mirrors.decide(readings, now_ns) if self._virtual else ():
+            self._settle_mirror(outcome)
+
+    def _settle_mirror(self, outcome: Outcome) -> None:
+        """It is known of a counter whether it is its own: from now on it is a domain, or left out.
+
+        What is held is booked by the next reading: whoever adds up domains has met this one by then.
+        """
+        counter = outcome.counter
+        if outcome.twin is not None:
+            counter.mirror = True
+            self.note(f"{counter.what} shows the same counter as {outcome.twin.what}: left out")
+        else:
+            # The counter that several packages show is paid by all CPUs.
+            shared = any(one.domain.index != counter.domain.index for one in outcome.mirrors)
+            domain = replace(counter.domain, index=ALL_PACKAGES) if shared else counter.domain
+            counter.position = self.add(domain)
+        self._undecided.remove(counter)
+        self._expect()
+
+    def _expect(self) -> None:
+        self.expected = tuple(counter.domain for counter in self._undecided)

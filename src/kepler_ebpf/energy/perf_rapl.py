@@ -10,6 +10,7 @@ import contextlib
 import os
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.topology import parse_cpu_list
 from .believe import PLAUSIBLE_WATTS, Believer
-from .discovery import Discovering
 from .figures import reason_of
+from .mirrors import Shown, Unmirrored
 from .places import Places
 from .source import ALL_PACKAGES, Domain
 from .zones import one_counter_a_socket
@@ -34,6 +35,8 @@ _EVENTS: dict[str, Component] = {
 }
 _COUNT = struct.Struct("=Q")
 _SPAN = 1 << 64
+_TELLING_JOULES = 0.1
+"""Growth by which events are told apart. Of less there are few ticks (15 to 61 µJ): they may be equal by chance."""
 
 
 class OpenEvent(Protocol):
@@ -46,11 +49,8 @@ Key = tuple[str, int, int]
 """What an event counts: its component, the rank of the package, and the die of it."""
 
 
-@dataclass
-class _Event:
-    position: int
-    what: str
-    believer: Believer
+@dataclass(eq=False)
+class _Event(Shown):
     fd: int = -1
     cpu: int = -1
     failing: bool = False
@@ -67,7 +67,7 @@ class _Offer:
     cpu: int
 
 
-class PerfRaplSource(Discovering):
+class PerfRaplSource(Unmirrored):
     """Energy of every RAPL domain that the kernel offers as a perf event (see :class:`EnergySource`)."""
 
     name = "rapl-perf"
@@ -78,8 +78,9 @@ class PerfRaplSource(Discovering):
         open_event: OpenEvent,
         places: Places | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        virtual: bool = False,
     ) -> None:
-        super().__init__(fs, places, clock_ns)
+        super().__init__(fs, places, clock_ns, virtual, by_growth=True)
         self._open_event = open_event
         self._by_socket = one_counter_a_socket(fs)
         self._events: dict[Key, _Event] = {}
@@ -88,6 +89,7 @@ class PerfRaplSource(Discovering):
 
     def read(self) -> None:
         """Read every counter; one that cannot be read keeps its figures until it can."""
+        readings: dict[Shown, int] = {}
         for event in self._events.values():
             if event.fd < 0:
                 continue
@@ -99,8 +101,10 @@ class PerfRaplSource(Discovering):
                 continue
             event.failing = False
             now = self._clock_ns()
-            self.book(event.position, event.believer.read(count, now), now, event.what)
+            readings[event] = count
+            self._take(event, event.believer.read(count, now), now)
         now = self._clock_ns()
+        self._look_for_mirrors(readings, now)
         self.settle(now)
         self._look_again(now)
 
@@ -127,6 +131,7 @@ class PerfRaplSource(Discovering):
         if not cpus:
             return  # nor one that any CPU may be asked for
         offers = list(self._offers(root, cpus))
+        alike = Counter(offer.domain.component for offer in offers)
         for key in self._events.keys() - {offer.key for offer in offers} if offers else ():
             self._close(self._events[key])
         for offer in offers:
@@ -147,7 +152,9 @@ class PerfRaplSource(Discovering):
                 believer = Believer(
                     _SPAN, offer.joules_per_count, PLAUSIBLE_WATTS[component], stands_still=component != "package"
                 )
-                event = self._events[offer.key] = _Event(self.add(offer.domain), what, believer)
+                event = self._events[offer.key] = _Event(offer.domain, what, believer)
+                event.least = round(_TELLING_JOULES / offer.joules_per_count)
+                self._meet(event, alike[component])
             self._close(event)
             event.fd, event.cpu, event.failing = fd, offer.cpu, False
             event.believer.restart()

@@ -12,17 +12,16 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..host.fs import HostFS, read_text, same_file
-from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, Verdict
-from .discovery import Discovering
+from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer
 from .figures import reason_of
 from .marks import Mark
-from .mirrors import Mirrors, Outcome
+from .mirrors import Shown, Unmirrored
 from .places import Places
-from .source import ALL_PACKAGES, Domain
+from .source import Domain
 from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
 
 _MICROJOULE = 1e-6
@@ -36,17 +35,12 @@ def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-@dataclass
-class _Counter:
-    """A zone that is read. ``raw``: the latest reading. ``position``: of its domain, None while it is not known whether
-    the counter is its own; what it says meanwhile is ``held``. ``mirror``: it is another zone's. ``out_of_range``: how
-    many readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
+@dataclass(eq=False)
+class _Counter(Shown):
+    """A zone that is read. ``raw``: the latest reading. ``out_of_range``: how many readings in a row were beyond its
+    range. ``replaced``: another zone stands for it now."""
 
-    zone: Zone
-    believer: Believer
-    position: int | None = None
-    held: Verdict = NOTHING
-    mirror: bool = False
+    zone: Zone = field(kw_only=True)
     fd: int = -1
     raw: int | None = None
     out_of_range: int = 0
@@ -57,7 +51,7 @@ class _Counter:
         return self.zone.path
 
 
-class PowercapSource(Discovering):
+class PowercapSource(Unmirrored):
     """Energy of every zone (see :class:`EnergySource`)."""
 
     name = "rapl-powercap"
@@ -71,11 +65,9 @@ class PowercapSource(Discovering):
         virtual: bool = False,
     ) -> None:
         """``virtual``: this is a virtual machine, whose packages may all show the one counter of the host."""
-        super().__init__(fs, places, clock_ns)
+        super().__init__(fs, places, clock_ns, virtual, by_growth=False)
         self._by_socket = one_counter_a_socket(fs)
         self._pread = pread
-        self._virtual = virtual
-        self._mirrors = Mirrors()
         self._counters: dict[Domain, _Counter] = {}
         self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
         self._look()
@@ -83,8 +75,8 @@ class PowercapSource(Discovering):
     def read(self) -> None:
         """Read every zone; one that cannot be read keeps its figures until it can."""
         gone = False
-        readings: dict[Domain, int] = {}
-        for domain, counter in self._counters.items():
+        readings: dict[Shown, int] = {}
+        for counter in self._counters.values():
             if counter.replaced:
                 continue
             try:
@@ -98,20 +90,15 @@ class PowercapSource(Discovering):
             now = self._clock_ns()
             if counter.raw is not None and value < counter.raw:
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
-            counter.raw = readings[domain] = value
+            counter.raw = readings[counter] = value
             verdict = counter.believer.read(value, now)
             counter.out_of_range = counter.out_of_range + 1 if verdict.fault == "range" else 0
             if counter.out_of_range:
                 # For the next reading: the range may be another by now, or the file never tells the right one.
                 counter.believer.span = _span(counter.path) if counter.out_of_range < _MOST_OUT_OF_RANGE else 0
-            if counter.position is not None:
-                self.book(counter.position, verdict, now, str(counter.path))
-            elif not counter.mirror:
-                counter.held = Verdict(counter.held.joules + verdict.joules, counter.held.seconds + verdict.seconds)
+            self._take(counter, verdict, now)
         now = self._clock_ns()
-        if self._virtual:
-            for outcome in self._mirrors.decide(readings, now):
-                self._settle_mirror(outcome, now)
+        self._look_for_mirrors(readings, now)
         self.settle(now)
         self._look_again(now, at_once=gone)
 
@@ -141,23 +128,6 @@ class PowercapSource(Discovering):
                 os.close(counter.fd)
             counter.fd = -1
 
-    def _settle_mirror(self, outcome: Outcome, now_ns: int) -> None:
-        """It is known of a zone whether its counter is its own: from now on it is a domain, or left out."""
-        counter = self._counters[outcome.domain]
-        if outcome.twin is not None:
-            counter.mirror = True
-            self.note(f"{counter.path} shows the same counter as {self._counters[outcome.twin].path}: left out")
-        else:
-            # The counter that several packages show is paid by all CPUs.
-            shared = any(domain.index != outcome.domain.index for domain in outcome.mirrors)
-            counter.position = self.add(replace(outcome.domain, index=ALL_PACKAGES) if shared else outcome.domain)
-            self.book(counter.position, counter.held, now_ns, str(counter.path))
-        self._expect()
-
-    def _expect(self) -> None:
-        undecided = (c for c in self._counters.values() if c.position is None and not c.mirror)
-        self.expected = tuple(counter.zone.domain for counter in undecided)
-
     def _discover(self) -> None:
         """Take up zones that have appeared, and those that have come back; let go of those that others stand for."""
         found = find_zones(self._fs, self._places, self._by_socket)
@@ -179,13 +149,10 @@ class PowercapSource(Discovering):
                 continue
             if counter is None:
                 believer = Believer(0, _MICROJOULE, PLAUSIBLE_WATTS[component], stands_still=component != "package")
-                counter = self._counters[zone.domain] = _Counter(zone, believer)
+                counter = self._counters[zone.domain] = _Counter(zone.domain, str(zone.path), believer, zone=zone)
                 self._domains[zone.key] = zone.domain
-                if not self._virtual or alike[component] == 1:
-                    self._mirrors.trust(zone.domain)
-                    counter.position = self.add(zone.domain)
+                self._meet(counter, alike[component])
             self._open(counter, zone)
-        self._expect()
 
     def _open(self, counter: _Counter, zone: Zone) -> None:
         self._close(counter)
@@ -198,7 +165,8 @@ class PowercapSource(Discovering):
         believer.restart()  # what it counted while it was away, or before we met it, is not known to be ours
         believer.span = _span(zone.path)
         believer.most_watts = _most_watts(zone)
-        counter.zone, counter.raw, counter.out_of_range, counter.replaced = zone, None, 0, False
+        counter.zone, counter.what = zone, str(zone.path)
+        counter.raw, counter.out_of_range, counter.replaced = None, 0, False
 
 
 def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...]]:
