@@ -39,6 +39,23 @@ def test_no_advice_about_rapl_where_the_processor_has_none(tmp_path: Path) -> No
     assert "error is not known" in text
 
 
+@pytest.mark.parametrize("hidden", ["links that lead nowhere", "a name that cannot be read"])
+def test_zones_that_a_container_runtime_hides_are_no_missing_driver(tmp_path: Path, hidden: str) -> None:
+    machine = Machine(tmp_path)
+    for number in range(2):
+        zone = tmp_path / f"class/powercap/intel-rapl:{number}"
+        if hidden == "links that lead nowhere":
+            zone.parent.mkdir(parents=True, exist_ok=True)
+            zone.symlink_to(f"../../devices/virtual/powercap/intel-rapl/intel-rapl:{number}")
+        else:
+            machine.zone(f"intel-rapl:{number}", f"package-{number}")
+            (zone / "name").unlink()
+    text = said(machine)
+    assert "modprobe" not in text
+    assert "powercap poorer 2 RAPL zones below" in text
+    assert "name cannot be read (ENOENT) → container runtimes hide them: run privileged" in text
+
+
 def test_what_is_left_out_and_why(tmp_path: Path) -> None:
     machine = Machine(tmp_path, vendor="AuthenticAMD")
     for die in range(2):

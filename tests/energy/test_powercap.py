@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.energy import zones
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.packages import PackageMeter
 from kepler_ebpf.energy.places import Places
 from kepler_ebpf.energy.powercap import PowercapSource, inspect_zones
 from kepler_ebpf.energy.source import ALL_PACKAGES
-from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.fs import HostFS, read_text
 from kepler_ebpf.host.topology import Topology
 from tests.energy.processors import proc_of
 
@@ -458,3 +459,38 @@ def test_nobody_is_counted_twice_once_the_first_die_can_be_read_again(tmp_path: 
         tree.tick(source, 1.0)
     assert source.joules.sum() - before == pytest.approx(50.0)
     assert source.live.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.EACCES])
+def test_zones_whose_names_cannot_be_read_are_one_fault_and_one_line(
+    tree: Tree, code: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.zone("intel-rapl:0", "package-0")
+    for number in ("intel-rapl:1", "intel-rapl:1:0"):
+        name = tree.zone(number, "package-1") / "name"
+        name.unlink()
+        if code == errno.EACCES:
+            name.touch()
+
+    def read(path: Path, *most: int) -> str:
+        if code == errno.EACCES and path.parent.name.startswith("intel-rapl:1"):
+            raise PermissionError(code, "injected")
+        return read_text(path, *most)
+
+    monkeypatch.setattr(zones, "read_text", read)
+    source = tree.open()
+    for _ in range(3):
+        tree.tick(source, 6.0)
+    reason = errno.errorcode[code]
+    assert source.faults == {reason: 1}
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"2 RAPL zones below {tree.root}: name cannot be read ({reason}): {zones.OF_NO_NAME}"
+    ]
+    assert [domain.label for domain in source.domains] == ["0"], "costs no other"
+
+
+def test_links_that_lead_nowhere_are_zones_that_cannot_be_read(tree: Tree) -> None:
+    """As containers see the tree, whose /sys/devices/virtual/powercap is masked."""
+    for number in ("intel-rapl", "intel-rapl:0", "intel-rapl:0:0"):
+        (tree.root / number).symlink_to(f"../../devices/virtual/powercap/{number}")
+    assert tree.open().faults == {"ENOENT": 1}

@@ -19,6 +19,7 @@ from ..energy.choose import open_packages
 from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
+from ..energy.zones import OF_NO_NAME
 from ..errors import KeplerError
 from ..host import pids
 from ..host.fs import HostFS
@@ -144,8 +145,10 @@ def _counters(fs: HostFS) -> Iterator[Finding]:
 
 
 def _powercap(fs: HostFS) -> Iterator[Finding]:
-    zones, _ = inspect_zones(fs, Places(read_topology(fs)))
-    if not zones and is_x86(fs):
+    zones, of_no_name = inspect_zones(fs, Places(read_topology(fs)))
+    for seen in of_no_name:
+        yield Finding("powercap", POORER, seen, OF_NO_NAME)
+    if not zones and not of_no_name and is_x86(fs):
         yield Finding(
             "powercap",
             POORER,

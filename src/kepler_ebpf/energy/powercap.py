@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import time
@@ -22,7 +23,9 @@ from .marks import Mark
 from .mirrors import Shown, Unmirrored
 from .places import Places
 from .source import Domain
-from .zones import Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
+from .zones import OF_NO_NAME, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
+
+log = logging.getLogger(__name__)
 
 _MICROJOULE = 1e-6
 _MOST_OUT_OF_RANGE = 3
@@ -70,6 +73,7 @@ class PowercapSource(Unmirrored):
         self._pread = pread
         self._counters: dict[Domain, _Counter] = {}
         self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
+        self._no_names: set[str] = set()  # reasons why names cannot be read that were told
         self._look()
 
     def read(self) -> None:
@@ -133,6 +137,10 @@ class PowercapSource(Unmirrored):
         found = find_zones(self._fs, self._places, self._by_socket)
         for note in found.notes:
             self.note(note)
+        for reason in found.of_no_name.keys() - self._no_names:  # asked for again and again, and counted once
+            self._no_names.add(reason)
+            self.faults[reason] += 1
+            log.warning("%s: %s", found.of_no_name[reason], OF_NO_NAME)
         alike = Counter(zone.domain.component for zone in found.zones)
         for key in found.left_out & self._domains.keys():
             replaced = self._counters[self._domains[key]]
@@ -170,13 +178,13 @@ class PowercapSource(Unmirrored):
 
 
 def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...]]:
-    """Every zone there is, and whether it can be read; and what is left out."""
+    """Every zone there is, and whether it can be read; and what is to be said of those whose name cannot be."""
     findings = []
     found = find_zones(fs, places or Places(), one_counter_a_socket(fs))
     for zone in found.zones:
         reason = unreadable(zone.path)
         findings.append(ZoneFinding(zone.path, zone.name, not reason, reason))
-    return findings, found.notes
+    return findings, tuple(found.of_no_name.values())
 
 
 def _span(path: Path) -> int:

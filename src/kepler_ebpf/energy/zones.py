@@ -6,7 +6,9 @@ A zone is known by its ``name`` file, never by its number: ``package-0``, ``pack
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,10 @@ _INNER: dict[str, Component] = {"core": "core", "uncore": "uncore", "dram": "dra
 # The same counters seen through other interfaces: taken only where the first has none of that name.
 _CONTROL_TYPES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
 ONE_COUNTER_A_SOCKET = ("AMD", "Hygon")
+# Docker and containerd mask /sys/devices/virtual/powercap, and Docker's AppArmor profile denies it: by path.
+OF_NO_NAME = (
+    "container runtimes hide them: run privileged, or mount the host's /sys at another place and point --sysfs there"
+)
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,22 @@ def one_counter_a_socket(fs: HostFS) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """``zones``: each is a domain of its own. ``left_out``: keys of those that are not, and ``notes`` why."""
+    """``zones``: each is a domain of its own. ``left_out``: keys of those that are not, and ``notes`` why.
+
+    ``of_no_name``: by the reason why names of zones cannot be read, what is to be said of these zones.
+    """
 
     zones: tuple[Zone, ...]
     left_out: frozenset[tuple[str, str]]
     notes: tuple[str, ...]
+    of_no_name: Mapping[str, str]
 
 
 def find_zones(fs: HostFS, places: Places, by_socket: bool) -> Found:
     """What is in the tree. ``by_socket``: :func:`one_counter_a_socket`."""
     notes: list[str] = []
-    named = _one_of_each(fs, notes)
+    no_names: Counter[str] = Counter()
+    named = _one_of_each(fs, notes, no_names)
     packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
     dies = _dies(named.values()) if by_socket else {}
     zones: dict[Domain, Zone] = {}
@@ -101,16 +112,23 @@ def find_zones(fs: HostFS, places: Places, by_socket: bool) -> Found:
             notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
         elif domain is not None:
             zones[domain] = Zone(zone.path, zone.name, domain, zone.key)
-    return Found(tuple(zones.values()), frozenset(left_out), tuple(notes))
+    of_no_name = {
+        reason: f"{number} RAPL zone{'s' * (number > 1)} below {fs.sys}/class/powercap: name cannot be read ({reason})"
+        for reason, number in no_names.items()
+    }
+    return Found(tuple(zones.values()), frozenset(left_out), tuple(notes), of_no_name)
 
 
-def _one_of_each(fs: HostFS, notes: list[str]) -> dict[tuple[str, str], _Named]:
+def _one_of_each(fs: HostFS, notes: list[str], no_names: Counter[str]) -> dict[tuple[str, str], _Named]:
     """The zones by key. Of several with one key the first that can be read: they show the same counter."""
     named: dict[tuple[str, str], _Named] = {}
     for control_type in _CONTROL_TYPES:
         for path in sorted((fs.sys / "class/powercap").glob(f"{control_type}:*")):
-            zone = _names(path)
-            if zone is None:
+            try:
+                zone = _names(path)
+            except (OSError, ValueError) as error:
+                if os.path.lexists(path):  # else it has just gone
+                    no_names["malformed" if isinstance(error, ValueError) else reason_of(error)] += 1
                 continue
             first = named.setdefault(zone.key, zone)
             if first is zone:
@@ -130,14 +148,14 @@ def unreadable(path: Path) -> str:
     return ""
 
 
-def _names(path: Path) -> _Named | None:
-    """``intel-rapl:0`` is a zone, ``intel-rapl:0:1`` one inside it; what each is, its ``name`` says."""
-    try:
-        name = read_text(path / "name", 256)
-        control_type, number, *inner = path.name.split(":")
-        outer = read_text(path.parent / f"{control_type}:{number}" / "name", 256) if inner else name
-    except (OSError, ValueError):
-        return None
+def _names(path: Path) -> _Named:
+    """``intel-rapl:0`` is a zone, ``intel-rapl:0:1`` one inside it; what each is, its ``name`` says.
+
+    Raises OSError, ValueError.
+    """
+    name = read_text(path / "name", 256)
+    control_type, number, *inner = path.name.split(":")
+    outer = read_text(path.parent / f"{control_type}:{number}" / "name", 256) if inner else name
     return _Named(path, name, outer)
 
 
