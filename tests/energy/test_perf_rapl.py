@@ -114,9 +114,27 @@ def test_what_cannot_be_opened_or_understood_is_counted(tmp_path: Path) -> None:
     assert source.faults == {"malformed": 2, "EACCES": 1}
 
 
-def test_psys_is_one_for_the_whole_machine(tmp_path: Path) -> None:
-    source = Pmu(tmp_path, energy_psys="event=0x05").source()
-    assert [domain.component for domain in source.domains] == ["platform"]
+@pytest.mark.parametrize(("cpus", "labels"), [("0", ["0"]), ("0,1", ["0"]), ("0,2", ["0", "1"]), ("2", ["1"])])
+def test_psys_is_one_a_socket_and_all_cpus_pay(tmp_path: Path, cpus: str, labels: list[str]) -> None:
+    """As powercap has psys and psys-1."""
+    source = Pmu(tmp_path, cpus, energy_psys="event=0x05").source()
+    assert [(domain.component, domain.index, domain.label) for domain in source.domains] == [
+        ("platform", ALL_PACKAGES, label) for label in labels
+    ]
+
+
+def test_each_sockets_psys_is_told(tmp_path: Path) -> None:
+    pmu = Pmu(tmp_path, energy_psys="event=0x05")
+    source = pmu.source()
+    pmu.now_ns += 10**8
+    for cpu, joules in ((0, 30), (2, 20)):
+        pmu.set(5, cpu, 1000 + round(joules / SCALE))
+    source.read()
+    pmu.now_ns += 10**8
+    for cpu, joules in ((0, 60), (2, 40)):
+        pmu.set(5, cpu, 1000 + round(joules / SCALE))
+    source.read()
+    assert source.joules.tolist() == pytest.approx([60.0, 40.0], abs=1e-6)
 
 
 def test_several_cpus_of_an_amd_package_show_one_counter(tmp_path: Path) -> None:

@@ -180,13 +180,13 @@ class PerfRaplSource(Unmirrored):
             if self._by_socket and component == "core":
                 self.note(f"RAPL event {file_name}: a counter of one core on this vendor's processors: left out")
                 continue
-            if component == "platform":
-                domain = Domain(component, ALL_PACKAGES, self.name, "0")
-                yield _Offer((component, ALL_PACKAGES, 0), domain, config, joules_per_count, cpus[0])
-                continue
             for rank, dies in by_rank.items():
                 first = next(iter(dies.values()))
                 label = self._places.label(first, rank)
+                if component == "platform":  # as powercap's psys and psys-1: each socket has its own, or shows none
+                    domain = Domain(component, ALL_PACKAGES, self.name, label)
+                    yield _Offer((component, rank, 0), domain, config, joules_per_count, first)
+                    continue
                 if self._by_socket and len(dies) > 1:
                     self.note(f"RAPL event {file_name}: several CPUs of package {label} show its one counter")
                 for die, cpu in ((0, first),) if self._by_socket else dies.items():
