@@ -109,6 +109,15 @@ def test_the_period_of_a_counter_is_learned(period: float, phase: float, latenes
     assert not meter.faults
 
 
+def test_for_how_long_a_counter_stands_still_is_told_with_what_it_says() -> None:
+    believer = Believer(SPAN, MICRO, 2000.0)
+    told = [believer.read(10**9 + 700 * 10**6 * (tenth // 70), tenth * TENTH) for tenth in range(211)]
+    assert [verdict.still_seconds for verdict in told if verdict.seconds] == pytest.approx([6.9, 6.9, 6.9])
+    for tenth in range(211, 260):
+        verdict = believer.read(10**9 + 2_100 * 10**6 + 10**7 * (tenth - 210), tenth * TENTH)
+    assert verdict.still_seconds < 0.1, "it is faster by now"
+
+
 def test_a_first_change_that_cannot_be_is_refused() -> None:
     """1,500 J in a sample are those of a second only where the counter then stands still."""
     fast, slow = Meter(), Meter()

@@ -16,16 +16,17 @@ GOOD_NEWS = "it can be read again"
 
 
 class Meter:
-    """A source of one domain, read ten times a second."""
+    """A source of one domain, read every ``spacing`` seconds."""
 
     def __init__(self) -> None:
         self.now_ns = 0
+        self.spacing = 0.1
         self.figures = Figures(lambda: self.now_ns)
         self.figures.add(Domain("package", 0, "test"))
 
     def read(self, *verdicts: Verdict) -> None:
         for verdict in verdicts:
-            self.now_ns += 100_000_000
+            self.now_ns += round(self.spacing * 1e9)
             self.figures.book(0, verdict, self.now_ns, "it")
             self.figures.settle(self.now_ns)
 
@@ -33,6 +34,18 @@ class Meter:
 @pytest.fixture(autouse=True)
 def all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+@pytest.mark.parametrize(("still", "spacing", "patience"), [(0, 0.1, 5), (7, 0.1, 17.5), (0, 10, 25), (30, 10, 75)])
+def test_a_domain_is_live_for_a_few_refreshes_and_a_few_readings(still: float, spacing: float, patience: float) -> None:
+    meter = Meter()
+    meter.spacing = spacing
+    meter.read(*[Verdict(1.0, 0.1, still_seconds=still)] * 3)
+    while meter.figures.counted().live[0]:
+        silent = meter.now_ns * 1e-9 - 3 * spacing
+        assert silent < patience + spacing / 2
+        meter.read(Verdict())
+    assert meter.now_ns * 1e-9 - 3 * spacing == pytest.approx(patience, abs=1.01 * spacing)
 
 
 def test_what_fails_and_works_by_turns_is_one_fault(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kepler_ebpf.energy.believe import Verdict
+from kepler_ebpf.energy.believe import Believer, Verdict
 from kepler_ebpf.energy.figures import Figures
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
@@ -48,22 +51,45 @@ class Counter(Figures):
         pass
 
 
+class Refreshed(Counter):
+    """A counter of 50 W that shows what it has counted every ``period`` seconds; ``failing``: readings that fail."""
+
+    def __init__(self, clock: Clock, period: float, failing: Collection[int] = ()) -> None:
+        super().__init__(clock)
+        self.period, self.failing = period, failing
+        self.readings = 0
+        self.believer = Believer(0, 1e-6, 2000.0)
+
+    def read(self) -> None:
+        now = self.clock.now_ns
+        self.readings += 1
+        if self.readings in self.failing:
+            self.fault("the counter", "EIO")
+        else:
+            refreshes = math.floor(now * 1e-9 / self.period + 1e-6)
+            self.book(0, self.believer.read(round(50e6 * refreshes * self.period), now), now, "the counter")
+        self.settle(now)
+
+
 class World:
     def __init__(self, *names: str) -> None:
         self.clock = Clock()
-        self.kernel = FakeTables(1)
         self.counters = [Counter(self.clock, name) for name in names]
+        self.open()
+
+    def open(self) -> None:
+        self.kernel = FakeTables(1)
         self.model = ModelSource(SPEC, 2, clock_ns=lambda: self.clock.now_ns)
         self.packages = PackageMeter(self.counters, self.model)
         self.kernel.clock_ns = lambda: self.clock.now_ns
         self.model.ask(self.kernel)
         self.meter = Meter([self.packages])
 
-    def run(self, seconds: float) -> tuple[float, float]:
-        """Joules and the time that they cover."""
+    def run(self, seconds: float, spacing: float = 0.1) -> tuple[float, float]:
+        """Joules and the time that they cover. ``spacing``: of readings, in seconds."""
         joules = covered = 0.0
-        for _ in range(round(seconds * 10)):
-            self.clock.now_ns += 10**8
+        for _ in range(round(seconds / spacing)):
+            self.clock.now_ns += round(spacing * 1e9)
             interval = self.meter.read()
             joules, covered = joules + sum(interval.joules), covered + sum(interval.seconds)
         return joules, covered
@@ -180,3 +206,95 @@ def test_a_meter_that_raises_gives_way_to_the_model_too() -> None:
     assert joules == pytest.approx(2.0 * 20)
     assert covered == pytest.approx(20.0)
     assert world.meter.errors()["rapl-fake", "ZeroDivisionError"] == 200
+
+
+@pytest.mark.parametrize("period", [3, 6, 7, 10, 25, 60])
+def test_a_counter_that_is_refreshed_seldom_loses_its_first_period_alone(
+    period: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    world = World()
+    world.counters = [Refreshed(world.clock, period)]
+    world.open()
+    world.run(period)
+    joules, covered = world.run(20 * period)
+    assert joules == pytest.approx(50.0 * 20 * period, rel=0.03), "one more period may be under way"
+    assert covered == pytest.approx(20 * period, rel=0.03)
+    assert world.meter.label == "rapl-fake"
+    assert len(caplog.messages) <= 2, "there and back, once"
+
+
+def test_one_that_hung_and_is_as_fast_as_before_is_not_waited_for_longer() -> None:
+    world = World()
+    counter = Refreshed(world.clock, 0.1)
+    world.counters = [counter]
+    world.open()
+    world.run(10)
+    for _ in range(2):
+        counter.period = 40.0
+        world.run(50)
+        counter.period = 0.1
+        world.run(10)
+        assert world.meter.label == "rapl-fake"
+    counter.period = 1e6
+    world.run(6)
+    assert world.meter.label == "model"
+
+
+@pytest.mark.parametrize("spacing", [0.1, 3, 6, 10, 20, 60])
+@pytest.mark.parametrize("failing", [range(4, 999, 3), [5, 6, 9, 10, 13], [3]])
+def test_readings_that_fail_cost_nothing_however_far_apart_they_are(
+    spacing: float, failing: Collection[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    world.counters = [Refreshed(world.clock, 0.01, failing)]
+    world.open()
+    joules, covered = world.run(40 * spacing, spacing)
+    assert joules == pytest.approx(50.0 * 40 * spacing, abs=1.0)
+    assert covered == pytest.approx(40 * spacing, abs=1.0), "the first change may date from a second before"
+    assert caplog.messages == ["energy of the counter is not known for now: EIO"]
+
+
+@pytest.mark.parametrize("spacing", [6, 10, 20, 60])
+def test_a_meter_that_is_read_seldom_gives_way_to_the_model_too(spacing: float) -> None:
+    world = World("rapl-fake")
+    world.run(5 * spacing, spacing)
+    world.counters[0].silent = True
+    joules, covered = world.run(3 * spacing, spacing)
+    assert world.meter.label == "model"
+    assert joules == pytest.approx(2.0 * 3 * spacing)
+    assert covered == pytest.approx(3 * spacing)
+
+
+def test_what_the_model_did_not_book_is_the_counters_once_it_is_back() -> None:
+    """At the reading of its return the model has booked up to the one before."""
+    world = World("rapl-fake")
+    world.run(60, 10)
+    world.counters[0].silent = True
+    world.run(50, 10)
+    world.counters[0].silent = False
+    joules, covered = world.run(10, 10)
+    assert joules == pytest.approx(50.0 * 10)
+    assert covered == pytest.approx(10)
+
+
+@given(
+    period=st.floats(0.05, 50),
+    spacing=st.sampled_from([0.1, 0.5, 1.0, 6.0, 10.0, 60.0]),
+    failing=st.sets(st.integers(2, 200), max_size=60),
+)
+@settings(max_examples=examples(100), deadline=None)
+def test_whatever_a_counter_does_no_second_is_lost_and_no_joule_is_booked_twice(
+    period: float, spacing: float, failing: set[int]
+) -> None:
+    """The model of 50 W, too: whoever counts, and whenever that changes, it is 50 W."""
+    world = World()
+    world.counters = [Refreshed(world.clock, period, failing)]
+    world.open()
+    world.model.spec = PowerSpec(25.0, 26.0, (0.0, 1.0), (0.0, 1.0), "test", 0.3)
+    steps = max(round(10 * period / spacing), 1)
+    joules, covered = world.run(steps * spacing, spacing)
+    waiting = 2.5 * max(5.0, period, spacing) + spacing * 60 + period
+    elapsed = steps * spacing
+    assert elapsed - waiting <= covered <= elapsed + max(period, 1.0) + spacing
+    assert joules == pytest.approx(50.0 * covered, abs=50.0 * (1.0 + period + spacing))

@@ -35,6 +35,7 @@ _LEAP_WAITS_NS = 2 * SLOWEST_REFRESH_NS  # a value that stays for longer is wher
 @dataclass(frozen=True)
 class Verdict:
     """``joules``: accepted now. ``seconds``: the time that they cover; 0 where nothing was accepted.
+    ``still_seconds``: for how long the counter stands still between refreshes, as far as that is known.
 
     ``fault``: why a reading, or energy that it may have held, is not believed; empty where it is. ``reset`` and
     ``jump``: it went back, or up, by more than can be; ``leap``: it went up and down again; ``gap``: it may have
@@ -44,6 +45,7 @@ class Verdict:
     joules: float = 0.0
     seconds: float = 0.0
     fault: str = ""
+    still_seconds: float = 0.0
 
 
 NOTHING = Verdict()
@@ -204,7 +206,9 @@ class Believer:
         return NOTHING
 
     def _accept(self, units: int, value: int, time_ns: int) -> Verdict:
+        assert self._last is not None
         since_ns = time_ns
+        self._refreshes.stood_still(self._seen_ns - self._last.time_ns)
         if self._unchanged:
             since_ns = self._refreshes.seen(self._seen_ns, time_ns)
         else:
@@ -220,7 +224,6 @@ class Believer:
             return NOTHING
         if not self._recent_watts and not self._unchanged:
             leaps = watts > _FIRST_WATTS and covered_ns < SLOWEST_REFRESH_NS and not self._only_two
-            assert self._last is not None
             self._met = _FirstChange(self._last, self._seen_ns, time_ns, units * self._unit if leaps else 0.0)
             if leaps:
                 self._begin(value, time_ns)
@@ -244,14 +247,14 @@ class Believer:
             self._candidate = _Point(value, time_ns)
             return Verdict(fault="reset")
         booked = self._book(back, max(time_ns - self._told_ns, 1), value, time_ns)
-        return Verdict(booked.joules, booked.seconds, "leap")
+        return Verdict(booked.joules, booked.seconds, "leap", booked.still_seconds)
 
     def _book(self, units: int, covered_ns: int, value: int, time_ns: int, since_ns: int | None = None) -> Verdict:
         joules, seconds = units * self._unit, covered_ns * 1e-9
         self._recent_watts = max(joules / seconds, self._recent_watts * _RECENT_DECAY)
         self._beyond = 0
         self._begin(value, time_ns, since_ns)
-        return Verdict(joules, seconds)
+        return Verdict(joules, seconds, still_seconds=self._refreshes.still_seconds)
 
 
 class PowerBeliever:

@@ -20,9 +20,13 @@ from .source import Counted, Domain, EnergySource
 log = logging.getLogger(__name__)
 
 LIVE_SECONDS = 5.0
-"""A domain is not live any more after so long without an accepted reading."""
-_WELL_SECONDS = 10.0
-"""A fault is over after so long without another; some show only when zones or GPUs are looked for, each 5 s."""
+"""A domain is not live any more after so long without an accepted reading; see also :data:`_PATIENCE`."""
+_PATIENCE = 2.5
+"""Nor before so many of the counter's refreshes, and of our own readings, could have told something: two in a row may
+fail."""
+_WELL = 2.0
+"""A fault is over after so many times the patience without another, 10 s at least; some show only when zones or GPUs
+are looked for, each 5 s."""
 
 
 def reason_of(error: BaseException) -> str:
@@ -48,6 +52,24 @@ def do_safely(source: EnergySource, what: Callable[[], None]) -> None:
         source.faults[reason] += 1
         if isinstance(source, Figures):
             source.age()
+
+
+class Spacing:
+    """How far apart readings are, as they come: not by what was configured."""
+
+    def __init__(self) -> None:
+        self._then_ns: int | None = None
+        self._spans_ns = (0, 0)  # two, as a reading that fails at its end is told of twice
+
+    def came(self, now_ns: int) -> None:
+        """A reading has come."""
+        if self._then_ns is not None:
+            self._spans_ns = (now_ns - self._then_ns, self._spans_ns[0])
+        self._then_ns = now_ns
+
+    def patience_ns(self, still_seconds: float = 0.0) -> float:
+        """After how long without an accepted reading one that stands still for so long by nature is silent."""
+        return max(LIVE_SECONDS * 1e9, _PATIENCE * max(*self._spans_ns, still_seconds * 1e9))
 
 
 class CountedColumns:
@@ -89,6 +111,8 @@ class Figures(CountedColumns):
         self.notes: tuple[str, ...] = ()
         self.expected: tuple[Domain, ...] = ()
         self._accepted_ns: list[int] = []
+        self._still_seconds: list[float] = []
+        self._spacing = Spacing()
         self._failing: dict[str, set[str]] = {}  # by what does not work: the reasons that were logged
         self._well_ns: dict[str, int] = {}  # by what works again, but may fail any moment: since when
 
@@ -102,6 +126,7 @@ class Figures(CountedColumns):
         self.domains += (domain,)
         self.grow()
         self._accepted_ns.append(0)
+        self._still_seconds.append(0.0)
         return len(self.domains) - 1
 
     def book(self, position: int, verdict: Verdict, now_ns: int, what: str) -> None:
@@ -110,7 +135,7 @@ class Figures(CountedColumns):
             joules, time_ns, live = self._counted
             joules[position] += verdict.joules
             time_ns[position] += round(verdict.seconds * 1e9)
-            self._accepted_ns[position] = now_ns
+            self._accepted_ns[position], self._still_seconds[position] = now_ns, verdict.still_seconds
             # A counter that has never moved measures nothing: no 0 that looks measured.
             live[position] = live[position] or verdict.joules > 0
         if verdict.fault:
@@ -120,11 +145,13 @@ class Figures(CountedColumns):
 
     def settle(self, now_ns: int) -> None:
         """At the end of a reading: what has not answered for some seconds is not live; what has not failed is well."""
+        self._spacing.came(now_ns)
         live = self._counted.live
-        for position, accepted_ns in enumerate(self._accepted_ns):
-            if live[position] and now_ns - accepted_ns > LIVE_SECONDS * 1e9:
+        for position, (accepted_ns, still_seconds) in enumerate(zip(self._accepted_ns, self._still_seconds)):
+            if live[position] and now_ns - accepted_ns > self._spacing.patience_ns(still_seconds):
                 live[position] = False
-        for what in [what for what, since_ns in self._well_ns.items() if now_ns - since_ns > _WELL_SECONDS * 1e9]:
+        well_ns = now_ns - _WELL * self._spacing.patience_ns()
+        for what in [what for what, since_ns in self._well_ns.items() if since_ns < well_ns]:
             del self._well_ns[what], self._failing[what]
             log.info("%s can be read again", what)
 

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from .figures import LIVE_SECONDS, CountedColumns, read_safely
+from .figures import CountedColumns, Spacing, read_safely
 from .marks import Mark
 from .model import ModelSource
 from .source import Domain, EnergySource, PackageSource
@@ -39,6 +39,7 @@ class PackageMeter(CountedColumns):
         self._before: list[tuple[float, int]] = []
         self.domains: tuple[Domain, ...] = ()
         self._asked_ns = model.now_ns()
+        self._spacing = Spacing()
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
             read_safely(source)
@@ -88,6 +89,7 @@ class PackageMeter(CountedColumns):
                 read_safely(source)
         self._adopt()
         now_ns = self.model.now_ns()
+        self._spacing.came(now_ns)
         if self._booked_ns is None:
             self._booked_ns = now_ns
         owed_ns = now_ns - self._booked_ns
@@ -156,7 +158,7 @@ class PackageMeter(CountedColumns):
         if live is not None and live is not self._active:
             log.info("power is measured by %s from now on", live.name)
             self._active = live
-        elif live is None and self._active is not self.model and silent_ns > LIVE_SECONDS * 1e9:
+        elif live is None and self._active is not self.model and silent_ns > self._spacing.patience_ns():
             log.warning("%s does not answer: power is the model's until it does", self._active.name)
             self._active = self.model
 

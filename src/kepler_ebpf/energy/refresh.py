@@ -13,6 +13,8 @@ SLOWEST_REFRESH_NS = 1_000_000_000
 """QEMU's. A counter that was met between two refreshes is taken for one of these until it shows otherwise."""
 _LIKELY_LATE_NS = 50_000_000  # at most, that a refresh is taken to have come before it was seen
 _EARLY = 0.1  # of a period
+_LONGEST_STILL_NS = 60_000_000_000  # that teaches: what was still for longer did hang, or is no meter
+_STILL_DECAY = 0.9
 
 
 class Refreshes:
@@ -23,6 +25,16 @@ class Refreshes:
         self._many = 0  # refreshes since the first one
         self._shortest, self._longest = 0.0, math.inf  # what the period can be
         self._latest_ns = 0
+        self._still_ns = 0.0
+
+    @property
+    def still_seconds(self) -> float:
+        """For how long it has stood still between two refreshes of late: its period is hardly longer than that."""
+        return self._still_ns * 1e-9
+
+    def stood_still(self, span_ns: int) -> None:
+        """It has changed, and was read for so long before without a change. One that hung is soon as fast as before."""
+        self._still_ns = max(min(span_ns, _LONGEST_STILL_NS), self._still_ns * _STILL_DECAY)
 
     def forget(self) -> None:
         """It is read too seldom to tell, or it began anew."""
