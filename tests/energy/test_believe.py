@@ -329,3 +329,12 @@ def test_power_that_cannot_be(watts: float, fault: str) -> None:
     sensor.read(100.0, 0)
     assert sensor.read(watts, 10**9).fault == fault
     assert sensor.read(100.0, 2 * 10**9).joules == pytest.approx(200.0), "the good readings around it cover it"
+
+
+def test_a_power_that_may_not_be_0_tells_nothing_until_it_is_above() -> None:
+    sensor, part = PowerBeliever(2000.0, may_be_off=False), PowerBeliever(2000.0)
+    powers = [100.0, 0.0, 0.0, 100.0, 100.0]
+    told = [sensor.read(watts, second * 10**9) for second, watts in enumerate(powers)]
+    assert [verdict.seconds for verdict in told] == [0, 0, 0, 3.0, 1.0]
+    assert [verdict.joules for verdict in told] == pytest.approx([0, 0, 0, 100.0, 100.0])
+    assert [part.read(watts, second * 10**9).seconds for second, watts in enumerate(powers)] == [0, 1, 1, 1, 1]

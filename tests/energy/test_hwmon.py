@@ -8,9 +8,12 @@ import pytest
 
 from kepler_ebpf.energy.chips import RULES, Rule
 from kepler_ebpf.energy.hwmon import HwmonSource
+from kepler_ebpf.energy.model import ModelSource, PowerSpec
+from kepler_ebpf.energy.packages import PackageMeter
 from kepler_ebpf.energy.places import Places
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
+from tests.fakes import FakeTables
 
 
 class Board:
@@ -251,3 +254,56 @@ def test_a_second_chip_that_comes_later_makes_nobody_count_twice(board: Board, l
     board.tick(source, 1.0)
     assert source.joules.sum() - before == pytest.approx(100.0)
     assert [(d.index, d.zone) for d in source.domains] == [(-1, "0"), (1, "1")]
+
+
+def test_a_package_at_0_watts_is_silent_and_its_memory_is_not(board: Board, caplog: pytest.LogCaptureFixture) -> None:
+    """As a board's controller says while it hangs. The model stands in from the moment on at which it fell to 0."""
+    caplog.set_level("INFO")
+    chip = board.chip(
+        0, "smpro", power1_label="CPU power", power1_input=60_000_000, power2_label="DIMM power", power2_input=0
+    )
+    sensors = board.source()
+    model = ModelSource(PowerSpec(1.0, 11.0, (0.0, 1.0), (0.0, 1.0), "test", 0.3), 2, lambda: board.now_ns)
+    kernel = FakeTables(1)
+    kernel.clock_ns = lambda: board.now_ns
+    packages = PackageMeter([sensors], model)
+    model.ask(kernel)
+
+    def run(seconds: float) -> tuple[float, float]:
+        """Joules of the packages, and the time that they cover."""
+        joules, time_ns = packages.joules.sum(), packages.time_ns.copy()
+        for _ in range(round(seconds * 10)):
+            board.now_ns += 10**8
+            packages.read()
+        of_packages = [domain.component == "package" for domain in packages.domains]
+        return packages.joules.sum() - joules, float((packages.time_ns - time_ns)[of_packages].sum()) * 1e-9
+
+    assert run(10) == pytest.approx((600.0, 10.0), rel=0.02)
+    (chip / "power1_input").write_text("0\n")
+    assert run(2) == (0.0, 0.0)
+    assert packages.name == "hwmon"
+    assert run(18) == pytest.approx((2.0 * 20, 20.0), rel=0.02)
+    assert packages.name == "model"
+    assert sensors.live.tolist() == [False, False], "memory that has never used anything measures nothing"
+    (chip / "power1_input").write_text("60000000\n")
+    assert run(10) == pytest.approx((600.0, 10.0), rel=0.02)
+    assert packages.name == "hwmon"
+    (chip / "power2_input").write_text("5000000\n")
+    run(1)
+    (chip / "power2_input").write_text("0\n")
+    run(20)
+    assert sensors.live.tolist() == [True, True]
+    assert caplog.messages == [
+        "hwmon does not answer: power is the model's until it does",
+        "power is measured by hwmon from now on",
+    ]
+
+
+def test_a_package_at_0_watts_for_a_moment_loses_no_time(board: Board) -> None:
+    chip = board.chip(0, "smpro", power1_label="CPU power", power1_input=60_000_000)
+    source = board.source()
+    for watts in (60, 0, 0, 60, 60):
+        (chip / "power1_input").write_text(f"{watts * 1_000_000}\n")
+        board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([60 + 30 + 0 + 30 + 60])
+    assert source.time_ns.tolist() == [5 * 10**9]

@@ -261,17 +261,20 @@ class PowerBeliever:
     """One sensor of power, in watts. Between two readings the power is taken to go straight from one to the other.
 
     Over a gap so long that two readings in a row of the longest sample interval (a minute) are missing, nobody knows.
+    ``may_be_off``: whether it may rightly be at 0 W. One that may not tells nothing until it is above 0 again.
     """
 
-    def __init__(self, most_watts: float, longest_gap_seconds: float = 150.0) -> None:
+    def __init__(self, most_watts: float, longest_gap_seconds: float = 150.0, *, may_be_off: bool = True) -> None:
         self.most_watts = most_watts
+        self._may_be_off = may_be_off
+        self._untold = NOTHING
         self._longest_gap_ns = longest_gap_seconds * 1e9
         self._watts = 0.0
         self._time_ns: int | None = None
 
     def restart(self) -> None:
         """Forget the latest power."""
-        self._time_ns = None
+        self._time_ns, self._untold = None, NOTHING
 
     def read(self, watts: float, time_ns: int) -> Verdict:
         """Take a raw reading."""
@@ -283,7 +286,12 @@ class PowerBeliever:
         self._watts, self._time_ns = watts, time_ns
         if since is None or time_ns <= since:
             return NOTHING
+        untold, self._untold = self._untold, NOTHING
         if time_ns - since > self._longest_gap_ns:
             return Verdict(fault="gap")
         seconds = (time_ns - since) * 1e-9
-        return Verdict((before + watts) / 2 * seconds, seconds)
+        told = Verdict(untold.joules + (before + watts) / 2 * seconds, untold.seconds + seconds)
+        if watts > 0 or self._may_be_off:
+            return told
+        self._untold = told
+        return NOTHING

@@ -106,8 +106,11 @@ class HwmonSource(Discovering):
                 if key and one:
                     self._open[sensor.key] = self._open.pop(key)
             if one is None:
-                most = PLAUSIBLE_WATTS[sensor.domain.component]
-                believer = Believer(_SPAN, _MICRO, most) if sensor.counts_energy else PowerBeliever(most)
+                component = sensor.domain.component
+                most = PLAUSIBLE_WATTS[component]
+                # A package that runs us is never at 0 W: a board's controller that hangs says so.
+                power = PowerBeliever(most, may_be_off=component != "package")
+                believer = Believer(_SPAN, _MICRO, most) if sensor.counts_energy else power
                 one = self._open[sensor.key] = _Open(sensor, self.add(sensor.domain), believer)
             elif one.fds and one.sensor.paths == sensor.paths and all(map(same_file, one.fds, sensor.paths)):
                 continue
