@@ -307,3 +307,41 @@ def test_a_package_at_0_watts_for_a_moment_loses_no_time(board: Board) -> None:
         board.tick(source, 1.0)
     assert source.joules.tolist() == pytest.approx([60 + 30 + 0 + 30 + 60])
     assert source.time_ns.tolist() == [5 * 10**9]
+
+
+@pytest.mark.parametrize(
+    ("average", "interval", "watts"),
+    [
+        (100_000_000, 3_600_000, 200.0),  # since the chip was started (Documentation/hwmon/occ.rst)
+        (100_000_000, 1_000, 100.0),
+        (100_000_000, "none", 100.0),
+        (100_000_000, None, 100.0),
+        ("", 1_000, 200.0),
+    ],
+)
+def test_a_mean_is_read_where_it_is_one_of_late(board: Board, average: object, interval: object, watts: float) -> None:
+    files = {} if interval is None else {"power1_average_interval": interval}
+    board.chip(1, "occ", power1_label="proc", power1_input=200_000_000, power1_average=average, **files)
+    source = board.source([Rule("occ", "proc", "package")])
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([watts])
+
+
+def test_a_mean_over_long_is_read_where_there_is_nothing_else(board: Board) -> None:
+    board.chip(1, "occ", power1_label="proc", power1_average=100_000_000, power1_average_interval=3_600_000)
+    source = board.source([Rule("occ", "proc", "package")])
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([100.0])
+
+
+def test_a_mean_that_cannot_be_read_any_more_gives_way(board: Board) -> None:
+    chip = board.chip(1, "smpro", power1_label="CPU power", power1_input=200_000_000, power1_average=100_000_000)
+    source = board.source()
+    board.tick(source, 1.0)
+    (chip / "power1_average").write_text("")
+    for _ in range(8):
+        board.tick(source, 1.0)
+    before = source.joules[0]
+    board.tick(source, 1.0)
+    assert source.joules[0] - before == pytest.approx(200.0)
+    assert len(source.domains) == 1

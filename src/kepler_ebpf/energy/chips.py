@@ -18,6 +18,7 @@ from .places import Places
 from .source import ALL_PACKAGES, Domain
 
 _MOST_CHIPS = 1024
+_LONGEST_AVERAGE_MS = 1000  # a mean over longer, or since the chip was started, says nothing of a sample
 
 
 @dataclass(frozen=True)
@@ -184,14 +185,28 @@ def _matches(chip: Chip, rules: Sequence[Rule], notes: list[str]) -> list[_Match
 def _values(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
     """Files to read, energy first, and whether each counts energy."""
     energy = sorted(chip.glob("energy*_input"))
-    averages = sorted(chip.glob("power*_average"))
-    numbers = {path.name.partition("_")[0] for path in averages}
-    power = averages + [p for p in sorted(chip.glob("power*_input")) if p.name.partition("_")[0] not in numbers]
+    averages = {path.name.partition("_")[0]: path for path in sorted(chip.glob("power*_average"))}
+    inputs = {path.name.partition("_")[0]: path for path in sorted(chip.glob("power*_input"))}
+    # A mean of late misses nothing between two readings, as a moment's power does.
+    means = {number: path for number, path in averages.items() if number not in inputs or _is_of_late(path)}
+    power = sorted({**inputs, **means}.values())
     if not energy and not power:
         amperes = {path.name.partition("_")[0][len("curr") :]: path for path in chip.glob("curr*_input")}
         volts = {path.name.partition("_")[0][len("in") :]: path for path in chip.glob("in*_input")}
         return [((volts[number], amperes[number]), False) for number in sorted(volts.keys() & amperes.keys())]
     return [*(((path,), True) for path in energy), *(((path,), False) for path in power)]
+
+
+def _is_of_late(average: Path) -> bool:
+    """Whether a sensor's mean can be read, and is one over a second at most, as far as the chip tells."""
+    try:
+        int(read_text(average))
+    except (OSError, ValueError):
+        return False
+    try:
+        return int(read_text(average.with_name(f"{average.name}_interval"))) <= _LONGEST_AVERAGE_MS
+    except (OSError, ValueError):
+        return True
 
 
 def _label(chip: Path, value: Path) -> str:
