@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -181,14 +182,16 @@ class Gpu:
         """Whatever becomes of this, energy goes on; who is not known is not charged."""
         what = f"{self.name}'s users"
         try:
-            samples = self._calls.samples(self._handle, self._stream.since_us(now_ns))
+            since_us = self._stream.since_us(now_ns, time.time_ns() // 1000)
+            samples = self._calls.samples(self._handle, since_us)
         except Exception as error:
             if not is_absent(error):
                 self._report(what, reason_of(error))
                 return
         else:
-            self._report(what, "")
-            for pid, utilization in self._stream.take(samples, now_ns).items():
+            found = self._stream.take(samples, now_ns, time.time_ns() // 1000)
+            self._report(what, "stamp" if self._stream.refused else "")
+            for pid, utilization in found.items():
                 self._use.sample(pid, utilization, now_ns, awaited=known_pid(pid) != NOBODY)
                 if pid not in self._met and self._is_alive(pid):
                     self._met.add(pid)
