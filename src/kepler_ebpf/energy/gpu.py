@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
-from .gpu_calls import Calls, is_absent, is_unloaded, known_pid, reason_of
-from .gpu_samples import SampleStream
-from .gpu_use import NOBODY, GpuUse, Release
+from .gpu_calls import Calls, is_absent, is_unloaded, reason_of
+from .gpu_use import GpuUse, Release
+from .gpu_users import Users
 from .source import Domain
 
-_USERS_NS, _RUNNING_NS = 100_000_000, 500_000_000
-"""How often its users are asked for (drivers have news of them six times a second at most), and lists of processes."""
 _RETRY_NS = 1_000_000_000
 _LIMIT_NS = 1_000_000_000
 """No more often is its power limit read."""
 _MOST_FAILURES = 3
-_MOST_MET = 10_000
 
 Report = Callable[[str, str], None]
 """Takes what failed and a word why; an empty word: it works again."""
@@ -43,13 +39,10 @@ class Gpu:
         self._calls = calls
         self._handle = handle
         self._report = report
-        self._is_alive = is_alive
-        self._met: set[int] = set()  # processes that were alive when they had a sample
         self._believer = self._begin()
         self._use = GpuUse()
-        self._stream = SampleStream()
+        self._users = Users(calls, self._use, lambda reason: report(f"{self.name}'s users", reason), is_alive)
         self._load = math.nan
-        self._ask_ns = 0
         self._failures = 0
         self._retry_ns = 0
         self._limit_ns = 0
@@ -93,7 +86,7 @@ class Gpu:
             return
         if self._reset:
             self._believer = self._begin()  # what it used meanwhile is not known, nor whether it now has a counter
-            self._stream = SampleStream()
+            self._users.restart()
         self.lost = self._reset = False
         self._failures = self._retry_ns = 0
 
@@ -129,10 +122,9 @@ class Gpu:
             self._report(self.name, verdict.fault)
         elif verdict.seconds > 0:
             self._report(self.name, "")
-        if now_ns >= self._ask_ns:
-            self._ask_ns = now_ns + _USERS_NS
+        if self._users.due(now_ns):
             self._load = self._calls.load(self._handle)
-            self._ask_users(now_ns)
+            self._users.ask(self._handle, self._load, now_ns)
         if verdict.seconds > 0:
             self.accepted_ns = now_ns
             if isinstance(self._believer, Believer):
@@ -175,44 +167,3 @@ class Gpu:
             self.lose(reset=True)
         elif self._failures >= _MOST_FAILURES:
             self.lose(reset=False)  # the same handle may never answer again
-
-    # -- users ------------------------------------------------------------------------------------------------------
-
-    def _ask_users(self, now_ns: int) -> None:
-        """Whatever becomes of this, energy goes on; who is not known is not charged."""
-        what = f"{self.name}'s users"
-        try:
-            since_us = self._stream.since_us(now_ns, time.time_ns() // 1000)
-            samples = self._calls.samples(self._handle, since_us)
-        except Exception as error:
-            if not is_absent(error):
-                self._report(what, reason_of(error))
-                return
-        else:
-            found = self._stream.take(samples, now_ns, time.time_ns() // 1000)
-            self._report(what, "stamp" if self._stream.refused else "")
-            for pid, utilization in found.items():
-                self._use.sample(pid, utilization, now_ns, awaited=known_pid(pid) != NOBODY)
-                if pid not in self._met and self._is_alive(pid):
-                    self._met.add(pid)
-            self._notice_ends(now_ns)
-            return
-        try:
-            running = self._calls.running(self._handle)
-        except Exception as error:
-            if not is_absent(error):
-                self._report(what, reason_of(error))
-            return
-        self._ask_ns = now_ns + _RUNNING_NS
-        for pid, share in running.items():
-            self._use.sample(pid, share, now_ns)
-        self._use.only(running.keys(), now_ns)
-
-    def _notice_ends(self, now_ns: int) -> None:
-        """Do not let joules wait for a process that has ended; one that was never seen alive is in no view of ours."""
-        for pid in self._use.silent(now_ns):
-            if pid in self._met and not self._is_alive(pid):
-                self._use.end(pid, now_ns)
-                self._met.discard(pid)
-        if len(self._met) > _MOST_MET:
-            self._met.clear()

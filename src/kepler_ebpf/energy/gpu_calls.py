@@ -27,6 +27,11 @@ def is_absent(error: BaseException) -> bool:
     return reason_of(error) in _ABSENT
 
 
+def is_refused(error: BaseException) -> bool:
+    """Whether this process may not ask: that lasts."""
+    return reason_of(error) == "NoPermission"
+
+
 def is_unloaded(error: BaseException) -> bool:
     """Whether the library has to be initialised anew."""
     return reason_of(error) in _UNLOADED
@@ -106,7 +111,7 @@ class Calls:
             if reason_of(error) == "NotFound" or getattr(error, "value", None) == 0:
                 return []
             raise
-        return [Sample(int(s.pid), _utilization(s.smUtil), int(s.timeStamp)) for s in samples]
+        return [Sample(int(s.pid), _busy(s), int(s.timeStamp)) for s in samples]
 
     def running(self, handle: Any) -> dict[int, float]:
         """Processes that have the GPU open, and what part of it each has: for GPUs that tell no utilisation.
@@ -167,6 +172,16 @@ class Calls:
 def known_pid(pid: int) -> int:
     """The process id, or ``NOBODY`` for one that cannot be."""
     return pid if 0 < pid <= _MAX_PID else NOBODY
+
+
+def _busy(sample: Any) -> float:
+    """How busy a process kept the multiprocessors; where it did not, what else of the GPU it kept busiest: a video
+    encoder or decoder, or memory."""
+    busy = _utilization(sample.smUtil)
+    if busy != 0:
+        return busy
+    others = (_utilization(getattr(sample, name, 0)) for name in ("encUtil", "decUtil", "memUtil"))
+    return max((use for use in others if not math.isnan(use)), default=0.0)
 
 
 def _utilization(per_cent: Any) -> float:
