@@ -171,12 +171,12 @@ def test_a_gpu_that_tells_neither_energy_nor_power_has_no_family(bench: Bench) -
     assert source.faults == {"NotSupported": 1}
 
 
-def test_a_counter_that_stands_still_is_not_live(bench: Bench) -> None:
+def test_a_counter_that_stands_still_is_not_live_where_there_is_no_power(bench: Bench) -> None:
     source = bench.open()
-    bench.tick("gpu 0 51000 50000 0 0")
+    bench.tick("gpu 0 51000 -1 0 0")
     assert source.live.tolist() == [True]
     for _ in range(3):
-        bench.tick("gpu 0 51000 50000 0 0")
+        bench.tick("gpu 0 51000 -1 0 0")
     assert source.live.tolist() == [False]
 
 

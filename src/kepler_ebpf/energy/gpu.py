@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
-from .gpu_calls import Calls, is_absent, is_unloaded, reason_of
+from .believe import NOTHING, Verdict
+from .gpu_calls import Calls, is_absent, is_lost, is_unloaded, reason_of
+from .gpu_meter import GpuMeter
 from .gpu_use import GpuUse, Release
 from .gpu_users import Users
 from .source import Domain
@@ -39,7 +40,7 @@ class Gpu:
         self._calls = calls
         self._handle = handle
         self._report = report
-        self._believer = self._begin()
+        self._meter = self._begin()
         self._use = GpuUse()
         self._users = Users(calls, self._use, lambda reason: report(f"{self.name}'s users", reason), is_alive)
         self._load = math.nan
@@ -54,14 +55,10 @@ class Gpu:
         """As log lines name it."""
         return f"GPU {self.domain.index}"
 
-    def _begin(self) -> Believer | PowerBeliever:
-        believer = Believer(0, 1e-3, PLAUSIBLE_WATTS["gpu"])
-        believer.most_watts = self._most_watts()
-        return believer
-
-    def _most_watts(self) -> float:
-        limit = self._calls.limit_watts(self._handle)
-        return limit * LIMIT_HEADROOM if limit else PLAUSIBLE_WATTS["gpu"]
+    def _begin(self) -> GpuMeter:
+        return GpuMeter(
+            self._calls, self._handle, lambda reason: self._report(f"{self.name} by its energy counter", reason)
+        )
 
     @property
     def well(self) -> bool:
@@ -70,9 +67,7 @@ class Gpu:
 
     def describe(self) -> str:
         """One line for people; it asks the driver."""
-        how = "energy counter" if isinstance(self._believer, Believer) else "no energy counter: power times time"
-        if self.unmetered:
-            how = "neither energy nor power is told: it is not metered"
+        how = "neither energy nor power is told: it is not metered" if self.unmetered else self._meter.how
         line = f"{self.name}: {self.domain.model} ({self.domain.uuid}), {how}"
         if self._calls.mig(self._handle):
             line += ", MIG: energy is the whole GPU's, shared by multiprocessors of the instances that have processes"
@@ -85,7 +80,7 @@ class Gpu:
         if not self.lost:
             return
         if self._reset:
-            self._believer = self._begin()  # what it used meanwhile is not known, nor whether it now has a counter
+            self._meter = self._begin()  # what it used meanwhile is not known, nor whether it now has a counter
             self._users.restart()
         self.lost = self._reset = False
         self._failures = self._retry_ns = 0
@@ -115,9 +110,8 @@ class Gpu:
         if self.unmetered:
             return
         if verdict.fault in ("jump", "range") and now_ns >= self._limit_ns:
-            # For the next reading: it may be limited to more by now (nvidia-smi -pl, dynamic boost).
             self._limit_ns = now_ns + _LIMIT_NS
-            self._believer.most_watts = self._most_watts()
+            self._meter.ask_limit(self._handle)  # for the next reading
         if verdict.fault:
             self._report(self.name, verdict.fault)
         elif verdict.seconds > 0:
@@ -125,15 +119,17 @@ class Gpu:
         if self._users.due(now_ns):
             self._load = self._calls.load(self._handle)
             self._users.ask(self._handle, self._load, now_ns)
+        if self._meter.waits:
+            self.accepted_ns = now_ns
         if verdict.seconds > 0:
             self.accepted_ns = now_ns
-            if isinstance(self._believer, Believer):
+            if self._meter.refreshes:
                 self.refresh_seconds = min(1.1 * self.refresh_seconds, verdict.seconds)
             self._use.add(verdict.joules, now_ns - round(verdict.seconds * 1e9), now_ns, self._load)
 
     def _energy(self, now_ns: int) -> Verdict:
         try:
-            verdict = self._told(now_ns)
+            verdict = self._meter.read(self._handle, now_ns)
         except Exception as error:
             if not is_absent(error):
                 raise
@@ -144,26 +140,12 @@ class Gpu:
         self.unmetered = False
         return verdict
 
-    def _told(self, now_ns: int) -> Verdict:
-        """What its counter or its power says. Raises what NVML raises."""
-        if isinstance(self._believer, Believer):
-            try:
-                return self._believer.read(self._calls.millijoules(self._handle), now_ns)
-            except Exception as error:
-                if not is_absent(error):
-                    raise
-        watts = self._calls.watts(self._handle)
-        if isinstance(self._believer, Believer):
-            # Not before it tells its power: where it tells neither for a moment, its counter then covers that.
-            self._believer = PowerBeliever(self._believer.most_watts)
-        return self._believer.read(watts, now_ns)
-
     def _fail(self, error: Exception, now_ns: int) -> None:
         reason = reason_of(error)
         self._report(self.name, reason)
         self._failures += 1
         self._retry_ns = now_ns + _RETRY_NS
-        if reason in ("GpuIsLost", "ResetRequired"):
+        if is_lost(error):
             self.lose(reset=True)
         elif self._failures >= _MOST_FAILURES:
             self.lose(reset=False)  # the same handle may never answer again

@@ -32,6 +32,11 @@ def is_refused(error: BaseException) -> bool:
     return reason_of(error) == "NoPermission"
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether the GPU has to be found again."""
+    return reason_of(error) in ("GpuIsLost", "ResetRequired")
+
+
 def is_unloaded(error: BaseException) -> bool:
     """Whether the library has to be initialised anew."""
     return reason_of(error) in _UNLOADED
@@ -71,9 +76,16 @@ class Calls:
                 return
 
     def device(self, index: int) -> tuple[Any, str, str]:
-        """Handle, UUID and model of a GPU."""
+        """Handle, UUID and model of a GPU; the model is empty where it cannot be told."""
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        return handle, _text(self._nvml.nvmlDeviceGetUUID(handle)), _text(self._nvml.nvmlDeviceGetName(handle))
+        uuid = _text(self._nvml.nvmlDeviceGetUUID(handle))
+        try:
+            model = _text(self._nvml.nvmlDeviceGetName(handle))
+        except Exception as error:
+            if is_lost(error) or is_unloaded(error):
+                raise
+            model = ""
+        return handle, uuid, model
 
     # -- energy -----------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ class Users:
             self._report(reason_of(error))
 
     def _ask_list(self, handle: Any, now_ns: int) -> None:
+        self._ask_ns = now_ns + _RUNNING_NS
         try:
             running = self._calls.running(handle)
         except Exception as error:
@@ -111,7 +112,6 @@ class Users:
                 self._report(reason_of(error))
             return
         self._by_list = True
-        self._ask_ns = now_ns + _RUNNING_NS
         for pid, share in running.items():
             self._use.sample(pid, share, now_ns)
         self._use.only(running.keys(), now_ns)
