@@ -34,10 +34,10 @@ class Shown:
     domain: Domain
     what: str
     believer: Believer
-    position: int | None = None
-    held: Verdict = NOTHING
-    mirror: bool = False
-    least: int = 0
+    position: int | None = field(default=None, init=False)
+    held: Verdict = field(default=NOTHING, init=False)
+    mirror: bool = field(default=False, init=False)
+    least: int = field(default=0, init=False)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..host.fs import HostFS, read_text, same_file
@@ -43,7 +43,7 @@ class _Counter(Shown):
     """A zone that is read. ``raw``: the latest reading. ``out_of_range``: how many readings in a row were beyond its
     range. ``replaced``: another zone stands for it now."""
 
-    zone: Zone = field(kw_only=True)
+    zone: Zone
     fd: int = -1
     raw: int | None = None
     out_of_range: int = 0
@@ -157,7 +157,7 @@ class PowercapSource(Unmirrored):
                 continue
             if counter is None:
                 believer = Believer(0, _MICROJOULE, PLAUSIBLE_WATTS[component], stands_still=component != "package")
-                counter = self._counters[zone.domain] = _Counter(zone.domain, str(zone.path), believer, zone=zone)
+                counter = self._counters[zone.domain] = _Counter(zone.domain, str(zone.path), believer, zone)
                 self._domains[zone.key] = zone.domain
                 self._meet(counter, alike[component])
             self._open(counter, zone)
