@@ -159,6 +159,8 @@ def test_gpu_joules_reach_processes_that_use_no_cpu(serve: Callable[..., Running
         for step in range(1, 21):
             script.write(f"gpu 0 {1000 + step * 2000} 20000 0 0", f"use 0 {sleeper.pid} 80 {step * 100_000}")
             time.sleep(0.1)
+        # Nothing from here on: a counter that stood still at 20 W would give way to power.
+        script.write("gpu 0 41000 0 0 0", f"use 0 {sleeper.pid} 80 2000000")
         until = time.monotonic() + 30
         while True:
             samples = collector.samples()
