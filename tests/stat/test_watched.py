@@ -11,7 +11,7 @@ import pytest
 from kepler_ebpf.assembly import Session
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.host.hierarchy import Hierarchy
-from kepler_ebpf.stat.watched import container
+from kepler_ebpf.stat.watched import cgroup, container
 from kepler_ebpf.workloads.resolver import WorkloadResolver
 
 A, B = "a1" * 32, "b2" * 32
@@ -36,3 +36,53 @@ def test_the_front_of_an_id_is_enough_for_a_users_container(tmp_path: Path) -> N
     assert title(tmp_path, B[:12]) == title(tmp_path, f"1000/{B}") == f"container 1000/{B[:7]}"
     with pytest.raises(KeplerError, match="no container is called"):
         title(tmp_path, "c3c3")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A hierarchy with ``/a/b``, a link to that, and a folder beside it all."""
+    for place in ("cgroup", "cgroup/a", "cgroup/a/b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "cgroup.procs").touch()
+    (tmp_path / "link").symlink_to("cgroup/a/b")
+    (tmp_path / "outside").mkdir()
+    return tmp_path
+
+
+def singled_out(root: Path, path: str) -> tuple[str, ...]:
+    """What the cgroup is called, and the path that the resolver is to look for."""
+    asked: list[str] = []
+    workloads = SimpleNamespace(single_out=lambda number, inside, workload: asked.append(inside))
+    session: Any = SimpleNamespace(hierarchy=Hierarchy(root), workloads=workloads, sampler=SimpleNamespace(table=None))
+    return cgroup(cast(Session, session), path).title, *asked
+
+
+@pytest.mark.parametrize(
+    ("where", "path", "inside"),
+    [
+        *[("cgroup/a", path, "/a") for path in (".", "./", "b/..", "../a", "{}/cgroup/a", "{}/cgroup/./a//")],
+        *[("outside", path, "/a") for path in ("/a", "/./a", "/a/.", "//a/", "a", "/b/../a", "../cgroup/a")],
+        *[("cgroup/a", path, "/a/b") for path in ("b", "./b", "b/", "/a/b", "/a/./b", "{}/link", "../../link")],
+        *[("outside", path, "") for path in ("/", "/.", "//", "/a/..", "../cgroup", "{}/cgroup", "{}/cgroup/")],
+    ],
+)
+def test_a_cgroup_is_the_same_however_its_path_is_written(
+    where: str, path: str, inside: str, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree / where)
+    assert singled_out(tree / "cgroup", path.format(tree)) == (f"cgroup {inside or '/'}", inside)
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "./a", "..", "/..", "/a/../..", "/../a", "/c", "{}/outside", "/" + "x" * 5000]
+)
+def test_what_is_no_cgroup_is_refused_in_one_line(path: str, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree / "outside")
+    with pytest.raises(KeplerError, match=r"^--cgroup: .* is no cgroup of v2 at ") as refused:
+        singled_out(tree / "cgroup", path.format(tree))
+    assert "\n" not in str(refused.value)
+
+
+def test_through_a_link_to_the_mount_it_is_the_same(tree: Path) -> None:
+    (tree / "mount").symlink_to("cgroup")
+    assert singled_out(tree / "mount", str(tree / "cgroup/a")) == ("cgroup /a", "/a")

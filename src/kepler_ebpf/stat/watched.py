@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,17 +44,38 @@ def cgroup(session: Session, path: str) -> Watched:
     hierarchy = session.hierarchy
     if hierarchy is None:
         raise KeplerError("--cgroup: no cgroup file system is mounted")
-    root = str(hierarchy.root)
-    inside = path[len(root) :] if f"{path}/".startswith(f"{root}/") else path
-    inside = re.sub("/+", "/", f"/{inside}").rstrip("/")
-    folder = Path(f"{root}{inside}")
-    if not path or ".." in Path(inside).parts or not (folder / "cgroup.procs").exists():
+    inside = _path_inside(hierarchy.root, path)
+    folder = Path(f"{hierarchy.root}{inside}")
+    if inside is None or not os.path.exists(folder / "cgroup.procs"):
         raise KeplerError(f"--cgroup: {path!r} is no cgroup of {hierarchy}")
     workload = Workload("container", f"stat/{folder.stat().st_ino}")
     session.workloads.single_out(folder.stat().st_ino, inside, workload)
     return Watched(
         f"cgroup {inside or '/'}", WorkloadTarget(session.sampler.table, workload), lambda: not folder.exists()
     )
+
+
+def _path_inside(root: Path, path: str) -> str | None:
+    """What the hierarchy calls a cgroup, empty for its root: as the resolver matches paths letter by letter, without
+    ``.``, ``..`` and links. None where that cannot be a cgroup of it."""
+    if os.path.isdir(path):
+        found = os.path.relpath(os.path.realpath(path), os.path.realpath(root))
+        if found == ".":
+            return ""
+        if found.split("/")[0] != "..":
+            return f"/{found}"
+    parts = path.split("/")
+    if not path or parts[0] in (".", ".."):  # of the directory that we are in, which is nowhere in the hierarchy
+        return None
+    names: list[str] = []
+    for part in parts:
+        if part == "..":
+            if not names:
+                return None
+            names.pop()
+        elif part not in ("", "."):
+            names.append(part)
+    return "".join(f"/{name}" for name in names)
 
 
 def container(session: Session, name: str, wait: Callable[[float], None]) -> Watched:
