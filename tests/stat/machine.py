@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,12 +79,17 @@ class Machine:
         while self.now < until and (self.program is not None) == running:
             self._step()
 
-    def measure(self, program: Program, target: Target | None = None) -> Usage:
-        """One run of a program, by the real probe."""
+    def measure(
+        self,
+        program: Program,
+        target: Target | None = None,
+        status: Callable[[], tuple[int | None, int]] = lambda: (0, 0),
+    ) -> Usage:
+        """One run of a program, by the real probe. ``status``: what is asked when it has ended."""
         self.truth, self.cpu_seconds = np.zeros(2), 0.0
         self.probe.begin()
         self.program, self._left = program, program.seconds
-        return self.probe.watch(target or self.by_cgroup(), lambda: self.program is None, lambda: (0, 0))
+        return self.probe.watch(target or self.by_cgroup(), lambda: self.program is None, status)
 
     def by_cgroup(self) -> Target:
         return WorkloadTarget(self.sampler.table, Workload("container", f"c{COMMAND}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kepler_ebpf.attribution.frame import Frames
 from kepler_ebpf.stat.runs import order
 from kepler_ebpf.stat.statistics import ratio
 from kepler_ebpf.stat.usage import Usage
@@ -79,6 +80,33 @@ def test_runs_one_after_the_other_do_not_mix() -> None:
         usage = machine.measure(Program(COMMAND, (watts, 0.0), 0.3))
         assert usage.joules[0] == pytest.approx(machine.truth[0], rel=1e-6)
         machine.wait(0.2)
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.05, 0.7])
+def test_the_table_covers_what_has_elapsed_however_long_booking_takes(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what else is done around a run: whole power is the machine's, also of a command of 2 ms."""
+    machine = Machine()
+    machine.probe.learn_floors()
+    book = machine.sampler.book
+
+    def book_slowly() -> Frames | None:
+        machine.wait(0.02)
+        return book()
+
+    def look_slowly() -> tuple[int, int]:
+        machine.wait(0.03)
+        return 0, 0
+
+    monkeypatch.setattr(machine.sampler, "book", book_slowly)
+    for _ in range(2):
+        usage = machine.measure(Program(COMMAND, (40.0, 0.0), seconds), status=look_slowly)
+        assert_closes(usage)
+        assert usage.elapsed_seconds == pytest.approx(seconds, abs=0.0201)
+        assert usage.whole[0] == pytest.approx(30.0 * usage.elapsed_seconds + machine.truth[0], rel=1e-6)
+        assert usage.joules[0] == pytest.approx(machine.truth[0], rel=1e-6)
+        assert usage.cpu_seconds == pytest.approx(machine.cpu_seconds, rel=1e-9)
 
 
 def test_a_meter_that_says_nothing_gives_no_number() -> None:

@@ -59,6 +59,7 @@ class Probe:
         self._clock = clock
         self._looked_at = self._began = clock()
         self._frame: Frame | None = None
+        self._has_before = False  # whether the next frame to be booked is of the time before a span
         self.floor_known = False
 
     def learn_floors(self, longest_seconds: float | None = None) -> None:
@@ -81,6 +82,9 @@ class Probe:
         """What was used before this moment is not the target's, which begins now."""
         self._sampler.look()
         self._book()
+        # Booking takes time, in a short run more than the command: the span begins with a look that is booked later.
+        self._sampler.look()
+        self._has_before = True
         self._began = self._clock()
 
     def watch(self, target: Target, over: Callable[[], bool], status: Callable[[], tuple[int | None, int]]) -> Usage:
@@ -97,15 +101,17 @@ class Probe:
                 schedule.spent(time.thread_time() - cpu, self._clock())
                 due = schedule.next(self._clock())
         ended = self._clock()
+        self._sampler.look()  # before all that takes time, as the table is to cover what has elapsed and no more
         ending = status()
-        self._sampler.look()
         self._add(tally, target)
         self._await_meters(tally, target, began, ended)
         return tally.usage(ended - began, self._cycles, schedule.late, *ending)
 
     def _add(self, tally: Tally, target: Target) -> None:
         for frame in self._book():
-            tally.add(frame, target.part(frame))
+            if not self._has_before:
+                tally.add(frame, target.part(frame))
+            self._has_before = False
 
     def _await_meters(self, tally: Tally, target: Target, began: float, ended: float) -> None:
         """A meter that is refreshed once a second has yet to tell what was used at the end."""
