@@ -156,6 +156,22 @@ def test_output_and_status_are_the_commands(tmp_path: Path) -> None:
     assert left_behind() == []
 
 
+def test_a_full_disk_is_one_line_and_the_figures_are_on_the_screen() -> None:
+    for option in ("-o", "--json"):
+        found = run(option, "/dev/full", "--", "sh", "-c", "exit 3")
+        assert found.returncode == 1
+        assert "Energy of 'sh -c exit 3':" in found.stderr
+        assert found.stderr.splitlines()[-1] == "kepler-ebpf: cannot write /dev/full: No space left on device"
+
+
+def test_a_command_that_is_not_utf_8_is_written_as_utf_8(tmp_path: Path) -> None:
+    file, command = tmp_path / "a.json", ["true", os.fsdecode(b"\xff")]
+    assert run("--json", str(file), "-o", str(tmp_path / "a.md"), "--markdown", "--", *command).returncode == 0
+    (target,) = json.loads(file.read_bytes().decode("utf-8"))["targets"]
+    assert (target["title"], target["command"]) == ("true ?", ["true", "?"])
+    assert "| `true ?` |" in (tmp_path / "a.md").read_bytes().decode("utf-8")
+
+
 @pytest.mark.parametrize(
     ("command", "status", "line"),
     [

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import os
+import re
 
 import numpy as np
 import pytest
@@ -122,6 +124,57 @@ def test_markdown_is_a_table() -> None:
     head, rule, row = export.as_markdown([Measured("make", [usage(), usage(13.0)])]).splitlines()
     assert head.count("|") == rule.count("|") == row.count("|")
     assert row.startswith("| `make` | 12.50 J ± 707.1 mJ | 6.250 W ± 353.6 mW | ")
+
+
+LONG = "python3 -m benchmark --input data/very/long/path/to/some/data/set --seed "
+
+
+def test_long_commands_are_told_apart_in_files_and_cut_on_the_screen() -> None:
+    commands = [["sh", "-c", f"{LONG}{seed}"] for seed in (1, 2)]
+    measured = [Measured(text.shown(command), [usage()], command) for command in commands]
+    titles = [f"sh -c {LONG}{seed}" for seed in (1, 2)]
+    targets = json.loads(export.as_json(measured, {}))["targets"]
+    assert [target["title"] for target in targets] == titles
+    assert [target["command"] for target in targets] == commands
+    assert [line["target"] for line in csv.DictReader(io.StringIO(export.as_csv(measured)))] == titles
+    assert all(title in row for title, row in zip(titles, export.as_markdown(measured).splitlines()[2:]))
+    said = "\n".join([*text.report(measured[0]), *text.compare(*measured), *text.said_of(measured[0], str)])
+    assert f"Energy of '{titles[0][:59]}…':" in said
+    assert titles[0] not in said
+
+
+def test_what_is_watched_has_no_command() -> None:
+    (target,) = json.loads(export.as_json([Measured("cgroup /a", [usage()])], {}))["targets"]
+    assert (target["title"], target["command"]) == ("cgroup /a", None)
+
+
+def test_whatever_the_command_is_all_outputs_are_utf_8_that_no_terminal_obeys() -> None:
+    command = ["printf", os.fsdecode(b"\xff\xfe"), "\x1b[31mred", "two\nlines", "\x9b2J\x7f", "é"]
+    measured = [Measured(text.shown(command), [usage()], command)]
+    outputs = export.as_json(measured, {}), export.as_csv(measured), export.as_markdown(measured)
+    for output in (*outputs, *text.report(measured[0])):
+        output.encode("utf-8")
+        assert "\x1b" not in output
+    for output in (*outputs[1:], *text.report(measured[0])):
+        assert all(one.isprintable() or one == "\n" for one in output)
+    (target,) = json.loads(outputs[0])["targets"]
+    assert target["title"] == "printf ?? ?[31mred two lines ?2J? é"
+    assert target["command"] == ["printf", "??", *command[2:]]
+
+
+@pytest.mark.parametrize(
+    ("command", "cell"),
+    [
+        ("a | b || c", r"`a \| b \|\| c`"),
+        ("echo `date` | cat", r"``echo `date` \| cat``"),
+        ("`a``b`", "``` `a``b` ```"),
+        (r"grep 'a\|b'", r"`grep 'a\\|b'`"),
+    ],
+)
+def test_any_command_is_one_cell_of_a_markdown_table(command: str, cell: str) -> None:
+    head, _, row = export.as_markdown([Measured(command, [usage()])]).splitlines()
+    assert row.startswith(f"| {cell} | 12.00 J | ")
+    assert len(re.split(r"(?<!\\)\|", row)) == len(head.split("|"))
 
 
 @pytest.mark.parametrize(

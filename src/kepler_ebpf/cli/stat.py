@@ -11,10 +11,7 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..assembly import Session, open_session
 from ..config import MEASURING, Config, add_flags, from_arguments
@@ -22,6 +19,7 @@ from ..errors import KeplerError
 from ..logs import set_up_logging
 from ..stat import export, text, watched
 from ..stat.child import invoking_user
+from ..stat.files import hand_out, opened
 from ..stat.probe import BATCH_SECONDS, Probe
 from ..stat.request import Request, checked
 from ..stat.runs import Runner, describe_status, exit_code, order, repeat
@@ -79,7 +77,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     request = checked(arguments)
     config = _config(arguments, environment, request)
     set_up_logging("warning", config.log_format)
-    with _opened(arguments.output) as output, _opened(arguments.json) as json_file:
+    with opened(arguments.output) as output, opened(arguments.json) as json_file:
         with open_session(config, drop_privileges=not request.commands, batch_seconds=BATCH_SECONDS) as session:
             signals = Signals()
             try:
@@ -96,15 +94,19 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
                 else:
                     one = _watched(session, signals, config, request)
                     probe.learn_floors(floor_seconds)
-                    usages, titles, notes = [[_watch(one, probe, signals, request.seconds)]], [one.title], []
+                    usages, notes = [[_watch(one, probe, signals, request.seconds)]], []
+                    titles = [text.shown([one.title])]
             finally:
                 signals.close()
-            measured = [Measured(title, found) for title, found in zip(titles, usages) if found]
+            commands: Sequence[Sequence[str] | None] = request.commands or (None,)
+            measured = [
+                Measured(title, found, command) for title, found, command in zip(titles, usages, commands) if found
+            ]
             remarks = [*_remarks(session, probe, measured), *notes]
         if measured:
-            print(_printed(arguments, measured, remarks), end="", file=output or sys.stderr)
-        if measured and json_file is not None:
-            json_file.write(export.as_json(measured, {"power_source": session.meter.label, "remarks": remarks}))
+            facts = {"power_source": session.meter.label, "remarks": remarks}
+            document = "" if json_file is None else export.as_json(measured, facts)
+            hand_out(_printed(arguments, measured, remarks), output, document, json_file)
     if not request.commands:
         return _budgeted(usages, request)
     return _ended(usages, request, signals.told)
@@ -135,20 +137,6 @@ def _watch(one: watched.Watched, probe: Probe, signals: Signals, seconds: float 
     return probe.watch(
         one.target, lambda: bool(signals.told) or time.monotonic() >= until or one.is_gone(), lambda: (None, 0)
     )
-
-
-@contextmanager
-def _opened(path: str | None) -> Iterator[IO[str] | None]:
-    """A file to write to, or None; one that cannot be written is known before anything runs. Raises KeplerError."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = Path(path).open("w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise KeplerError(f"cannot write {path}: {error.strerror}") from error
-    with file:
-        yield file
 
 
 def _progress(whole: int) -> Callable[[int, Sequence[Sequence[Usage]]], None]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,16 +61,30 @@ def as_markdown(measured: Sequence[Measured]) -> str:
             summary = one.summary(figure)
             spread = f" ± {amount(summary.deviation, figure.unit)}" if math.isfinite(summary.deviation) else ""
             cells.append(f"{amount(summary.mean, figure.unit)}{spread}")
-        lines.append(f"| `{one.title}` | " + " | ".join(cells) + " |")
+        lines.append(f"| {_code(one.title)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    """Text as it is, in a cell: a fence that is longer than any run of backticks (CommonMark, section 6.1), and pipes
+    escaped, as cells are told apart before anything else (GitHub Flavored Markdown, section 4.10)."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
 
 
 def _target(one: Measured) -> dict[str, Any]:
     return {
         "title": one.title,
+        "command": None if one.command is None else [_sayable(word) for word in one.command],
         "runs": [_run(usage) for usage in one.usages],
         "summary": {figure.name: vars(one.summary(figure)) for figure in FIGURES},
     }
+
+
+def _sayable(text: str) -> str:
+    """What UTF-8 can say of it: bytes that are none are lone surrogates here (PEP 383)."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _run(usage: Usage) -> dict[str, Any]:

@@ -13,16 +13,24 @@ from .statistics import FEWEST_PAIRS, Ratio, Summary, ratio, summarize
 from .usage import CPU_TIME, CYCLES, ELAPSED, ENERGY, FIGURES, PEAK, Figure, Usage
 
 NOT_COUNTED = "<not counted>"
+_WIDEST = 60
 _TITLES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Runs of one target. ``title``: what it is called; ``usages``: at least one."""
+    """Runs of one target. ``title``: what it is called, on one line; ``usages``: at least one. ``command``: its
+    arguments as they were given, None where it is no command."""
 
     title: str
     usages: Sequence[Usage]
+    command: Sequence[str] | None = None
+
+    @property
+    def short(self) -> str:
+        """The title for the screen, cut where it is long: in files two long commands have to be told apart."""
+        return self.title if len(self.title) <= _WIDEST else self.title[: _WIDEST - 1] + "…"
 
     def values(self, figure: Figure) -> list[float]:
         """A figure of every run."""
@@ -37,10 +45,10 @@ class Measured:
         return mean
 
 
-def shown(command: Sequence[str], most: int = 60) -> str:
-    """A command on one line, cut where it is long."""
+def shown(command: Sequence[str]) -> str:
+    """A command on one line, with nothing in it that a terminal would obey or a file could not say."""
     text = " ".join(" ".join(command).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def amount(value: float, unit: str) -> str:
@@ -57,7 +65,7 @@ def report(measured: Measured) -> list[str]:
     """One target's runs."""
     count = len(measured.usages)
     runs = f" ({count} runs, mean ± σ)" if count > 1 else ""
-    return ["", f" Energy of '{measured.title}'{runs}:", "", *_table(measured), "", *_figures(measured), ""]
+    return ["", f" Energy of '{measured.short}'{runs}:", "", *_table(measured), "", *_figures(measured), ""]
 
 
 def _table(measured: Measured) -> list[str]:
@@ -126,7 +134,7 @@ def _oddities(measured: Measured) -> Iterable[str]:
 
 def compare(first: Measured, second: Measured) -> list[str]:
     """How the second command stands against the first."""
-    lines = [f" '{second.title}' against '{first.title}', in pairs of runs:", ""]
+    lines = [f" '{second.short}' against '{first.short}', in pairs of runs:", ""]
     told: dict[Figure, Ratio | None] = {}
     for figure in (ENERGY, ELAPSED, CPU_TIME):
         found = told[figure] = ratio(second.values(figure), first.values(figure))
@@ -148,7 +156,7 @@ def _verdict(first: Measured, second: Measured, found: Ratio | None) -> str:
         return "No difference in energy can be told from chance: more runs (-r), or a quieter machine, may tell one."
     change = 100 * abs(found.estimate - 1)
     return (
-        f"'{second.title}' uses {change:.1f} % {'more' if found.estimate > 1 else 'less'} energy: that is not chance."
+        f"'{second.short}' uses {change:.1f} % {'more' if found.estimate > 1 else 'less'} energy: that is not chance."
     )
 
 
@@ -156,9 +164,9 @@ def said_of(measured: Measured, describe: Callable[[int], str]) -> Iterable[str]
     """Remarks on how runs ended. ``describe``: a status, in words."""
     failed = [usage.status for usage in measured.usages if usage.status]
     if failed and len(measured.usages) > 1:
-        yield f"{len(failed)} of {len(measured.usages)} runs of '{measured.title}' failed: one {describe(failed[0])}"
+        yield f"{len(failed)} of {len(measured.usages)} runs of '{measured.short}' failed: one {describe(failed[0])}"
     elif failed:
-        yield f"'{measured.title}' {describe(failed[0])}"
+        yield f"'{measured.short}' {describe(failed[0])}"
     left = max(usage.left for usage in measured.usages)
     if left:
-        yield f"'{measured.title}' left {left} process(es) running: what they use after its end is not in here"
+        yield f"'{measured.short}' left {left} process(es) running: what they use after its end is not in here"
