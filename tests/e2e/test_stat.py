@@ -229,16 +229,20 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_signal_goes_to_the_command_and_ends_us_as_it_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(signal.SIGTERM, "SIGTERM"), (signal.SIGUSR1, "SIGUSR1"), (signal.SIGRTMIN + 3, "SIGRTMIN+3")],
+)
+def test_a_signal_goes_to_the_command_and_ends_us_as_it_did(number: int, name: str, tmp_path: Path) -> None:
     cgroup_root()
     script = f"echo > {tmp_path}/begun; exec sleep 100"
     with subprocess.Popen([*STAT, "--", "sh", "-c", script], stderr=subprocess.PIPE, text=True) as process:
         wait_for((tmp_path / "begun").exists)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == -number
     assert "Energy of" in said
-    assert "was killed by SIGTERM" in said
+    assert f"was killed by {name}" in said
     assert left_behind() == []
 
 
@@ -250,6 +254,19 @@ def test_a_command_that_handles_a_signal_ends_as_it_likes(tmp_path: Path) -> Non
         _, said = process.communicate(timeout=60)
     assert process.returncode == 5
     assert "runs, mean" not in said, "a signal ends the repetition"
+
+
+def test_a_signal_that_the_command_lives_on_with_ends_no_repetition(tmp_path: Path) -> None:
+    script = f"trap 'n=1' USR1; echo > {tmp_path}/begun; while [ -z $n ]; do sleep 0.05; done"
+    command = [*STAT, "-r", "2", "--", "sh", "-c", script]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(2):
+            wait_for((tmp_path / "begun").exists)
+            (tmp_path / "begun").unlink()
+            process.send_signal(signal.SIGUSR1)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "(2 runs, mean ± σ):" in said
 
 
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ..workloads.workload import Workload
 from .cgroup import OwnCgroup, make_cgroup
 from .child import Child, User, adopt_orphans, is_alive, reap_orphans
 from .probe import Probe
-from .signals import Signals, from_terminal
+from .signals import ENDING, Signals, from_terminal
 from .target import Lineage, Target, WorkloadTarget
 from .usage import Usage
 
@@ -65,18 +65,20 @@ class Runner:
 
     def run(self, command: Sequence[str]) -> Usage:
         """Run a command once. Raises KeplerError."""
+        told = len(self.signals.told)
         child = Child(command, self.user)
         with self._told_apart(child.pid) as (target, alive):
             self.probe.begin()
             child.release()
-            ending = _Ending(child, self.signals)
+            ending = _Ending(child, self.signals, told)
             return self.probe.watch(target, ending.is_here, lambda: (ending.status, alive()))
 
     def prepare(self, script: str) -> None:
         """Run a line of shell, unmeasured. Raises KeplerError where it fails."""
+        told = len(self.signals.told)
         child = Child(("/bin/sh", "-c", script), self.user)
         child.release()
-        ending = _Ending(child, self.signals)
+        ending = _Ending(child, self.signals, told)
         while not ending.is_here():
             self.signals.wait(1.0)
         if ending.status and not self.signals.told:
@@ -120,21 +122,30 @@ class Runner:
 
 
 class _Ending:
-    """Whether a child has ended; signals that came meanwhile are passed on to it. ``status``: as the child has it."""
+    """Whether a child has ended; signals that came since ``began`` of them are passed on to it. ``status``: as the
+    child has it.
 
-    def __init__(self, child: Child, signals: Signals) -> None:
+    One that asks for no end, and that the child lived on with (``kill -USR1``), is forgotten: it ends nothing of ours.
+    """
+
+    def __init__(self, child: Child, signals: Signals, began: int) -> None:
         self.status: int | None = None
         self._child = child
-        self._signals = signals
-        self._passed = len(signals.told)
+        self._told = signals.told
+        self._began = self._passed = began
 
     def is_here(self) -> bool:
-        for number in self._signals.told[self._passed :]:
+        fresh = self._told[self._passed :]
+        for number in fresh:
             if not from_terminal(number):
                 self._child.signal(number)
-        self._passed = len(self._signals.told)
+        self._passed += len(fresh)  # others may have come meanwhile
         self.status = self._child.status()
         reap_orphans(self._child.pid)
+        if self.status is not None:
+            for number in self._told[self._began : self._passed]:
+                if number not in ENDING and number != -self.status:
+                    self._told.remove(number)
         return self.status is not None
 
 
@@ -145,7 +156,14 @@ def exit_code(status: int) -> int:
 
 def describe_status(status: int) -> str:
     """How a command ended, for people."""
-    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    return f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+
+
+def _signal_name(number: int) -> str:
+    """As kill(1) takes it: of most real-time signals Python has no name."""
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+    return signal.Signals(number).name
 
 
 def order(commands: int, runs: int, warmups: int, chance: random.Random) -> list[tuple[int, bool]]:

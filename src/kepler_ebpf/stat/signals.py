@@ -9,7 +9,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_TOLD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that ask for an end, whatever the command makes of them."""
+# And all others that end who does not handle them (signal(7)): they would end us, and not the command. Not those of a
+# fault of ours, and not SIGXCPU: the time that is used up is ours.
+_TOLD = (
+    *ENDING,
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGPWR),
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)
 
 
 class Signals:
