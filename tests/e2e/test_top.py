@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -44,6 +45,10 @@ def test_once_prints_a_table_that_adds_up_and_ends() -> None:
     assert sum(printed[:-1]) == pytest.approx(printed[-1], abs=0.005 * len(printed))
 
 
+# As a shell starts it, so that it can be stopped: by itself in a group, which is not orphaned.
+GROUP = "import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
 class Terminal:
     """A pseudo-terminal of 80 × 24 with ``top`` on it."""
 
@@ -74,7 +79,7 @@ def terminal(**variables: str) -> Iterator[Terminal]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     os.set_blocking(ours, False)
     process = subprocess.Popen(
-        [*COMMAND, "top"],
+        [sys.executable, "-c", GROUP, *COMMAND, "top"],
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.DEVNULL,
@@ -102,6 +107,27 @@ def test_keys_change_the_screen_and_the_terminal_is_as_before_in_the_end() -> No
         top.wait_for("frozen, ")
         top.press("q")
         top.wait_for(r"\x1b\[\?1049l")  # xterm: back from the alternate screen
+        assert top.process.wait(60) == 0
+        assert termios.tcgetattr(top.theirs) == before
+
+
+def test_after_ctrl_z_the_terminal_is_the_shells_and_after_fg_it_is_ours_again() -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    with terminal() as top:
+        before = termios.tcgetattr(top.theirs)
+        top.wait_for(r"processes by watts[\s\S]*the node")
+        for _ in range(2):
+            top.press("")
+            top.process.send_signal(signal.SIGTSTP)
+            top.wait_for(r"\x1b\[\?1049l")
+            assert os.WIFSTOPPED(os.waitpid(top.process.pid, os.WUNTRACED)[1])
+            assert termios.tcgetattr(top.theirs) == before
+            top.process.send_signal(signal.SIGCONT)
+            top.wait_for(r"\x1b\[\?1049h[\s\S]*the node")
+            assert not termios.tcgetattr(top.theirs)[3] & (termios.ECHO | termios.ICANON)
+        top.press("c")
+        top.wait_for("containers by watts")
+        top.press("q")
         assert top.process.wait(60) == 0
         assert termios.tcgetattr(top.theirs) == before
 

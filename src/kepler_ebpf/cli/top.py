@@ -22,7 +22,8 @@ from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError
 from ..history.ring import History
 from ..logs import set_up_logging
-from ..tty.keys import pressed_keys
+from ..tty.job import Job, stopped_by_the_shell
+from ..tty.keys import Keys, pressed_keys
 from ..tty.paint import Screen, require_rich
 from ..views.top.screen import Sight, once, page_rows, screen
 from ..views.top.state import SORTS, View, pressed
@@ -84,7 +85,9 @@ class _Source:
 
     def sight(self, collector: Collector) -> Sight:
         info = collector.snapshot.info if collector.snapshot else {}
-        return Sight(self.steps.steps, self.frames.steps, self.session.meter.domains, info, self.message)
+        # Not for ever: who was stopped by Ctrl-Z samples again.
+        message = self.message if collector.alive() else "the sampler has not ticked recently: these figures are old"
+        return Sight(self.steps.steps, self.frames.steps, self.session.meter.domains, info, message)
 
 
 def _each_step(history: History, collector: Collector) -> Iterator[int]:
@@ -112,18 +115,27 @@ def _print(view: View, source: _Source, collector: Collector, only_once: bool) -
 
 def _show(view: View, source: _Source, collector: Collector) -> None:
     painter = Screen()
+    with _log_in(source), stopped_by_the_shell() as job:
+        while not view.over:
+            with pressed_keys(sys.stdin.fileno()) as keys, painter.shown():
+                view = _live(view, source, collector, painter, keys, job)
+                if keys.gone:
+                    return
+            job.settle()  # who is at the terminal now finds it as it was before
+
+
+def _live(view: View, source: _Source, collector: Collector, painter: Screen, keys: Keys, job: Job) -> View:
+    """Until the user has seen enough, is gone, or turns to something else; what was looked at last."""
     drawn: object = None
-    with _log_in(source), pressed_keys(sys.stdin.fileno()) as keys, painter.shown():
-        while not view.over and not keys.gone:
-            if not collector.alive():
-                source.message = "the sampler has not ticked recently: these figures are old"
-            sight, size = source.sight(collector), painter.size
-            first, latest = (sight.steps[0].number, sight.steps[-1].number) if sight.steps else (0, 0)
-            if (view, latest, size, source.message) != drawn:
-                painter.paint(screen(view, sight, *size))
-                drawn = view, latest, size, source.message
-            for key in keys.wait(_LOOK_SECONDS):
-                view = pressed(view, key, first, latest, page_rows(view, sight, *size))
+    while not (view.over or keys.gone or job.is_disturbed):
+        sight, size = source.sight(collector), painter.size
+        first, latest = (sight.steps[0].number, sight.steps[-1].number) if sight.steps else (0, 0)
+        if (view, latest, size, sight.message) != drawn:
+            painter.paint(screen(view, sight, *size))
+            drawn = view, latest, size, sight.message
+        for key in keys.wait(_LOOK_SECONDS):
+            view = pressed(view, key, first, latest, page_rows(view, sight, *size))
+    return view
 
 
 class _LogLine(logging.Handler):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..errors import KeplerError
 from ..views.top.text import Row
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 _COLOURS: Mapping[str, str] = {
     **{"title": "bold cyan", "bold": "bold", "dim": "dim", "header": "reverse", "warning": "yellow", "name": "bold"},
@@ -29,10 +33,14 @@ class Screen:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.live import Live
 
         self._console = Console(highlight=False)
-        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self._live = self._new_live()
+
+    def _new_live(self) -> Live:
+        from rich.live import Live
+
+        return Live(console=self._console, screen=True, auto_refresh=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,6 +58,7 @@ class Screen:
 
     @contextmanager
     def shown(self) -> Iterator[Screen]:
-        """What was on the terminal before is there again when the block ends."""
+        """What was on the terminal before is there again when the block ends; then it can be shown anew."""
+        self._live = self._new_live()
         with self._live:
             yield self
