@@ -11,6 +11,7 @@ import pytest
 
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.errors import KeplerError
+from kepler_ebpf.recording import schema
 from kepler_ebpf.recording.reader import Recording, read
 from kepler_ebpf.recording.schema import COLUMNS
 from kepler_ebpf.recording.writer import Recorder
@@ -139,6 +140,34 @@ def test_a_turned_bit_is_found_with_its_place(tmp_path: Path) -> None:
         intact = recording.table.num_rows == good.table.num_rows
         assert intact or "damaged at byte" in recording.damage
         assert total(recording, "node") <= total(good, "node") + 1e-9
+
+
+def test_a_turned_bit_in_a_length_is_no_lack_of_memory(tmp_path: Path) -> None:
+    """Lengths of messages and of columns are in the first bytes of a batch: petabytes, where a high bit turns."""
+    record(tmp_path / "a")
+    whole = (tmp_path / "a").read_bytes()
+    whole_rows = read(tmp_path / "a").table.num_rows
+    with (tmp_path / "a").open("rb") as file:
+        pa.ipc.open_stream(file)
+        begin = file.tell()
+    for position in range(begin, begin + 64):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0xC0
+        (tmp_path / "b").write_bytes(damaged)
+        recording = read(tmp_path / "b")
+        assert recording.table.num_rows == whole_rows or f"damaged at byte {begin}" in recording.damage, position
+        assert "malloc" not in recording.damage
+
+
+@pytest.mark.parametrize("error", [MemoryError(), pa.ArrowMemoryError("malloc of size 4096 failed")])
+def test_too_little_memory_is_no_damage(error: MemoryError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def checksum(batch: object) -> bytes:
+        raise error
+
+    record(tmp_path / "a")
+    monkeypatch.setattr(schema, "checksum", checksum)
+    with pytest.raises(MemoryError):
+        read(tmp_path / "a")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"PAR1 no arrow", b"#!/bin/sh\nexit 0\n"])

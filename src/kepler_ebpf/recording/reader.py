@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import IO, Any
 
 from ..errors import KeplerError
 from . import schema
+
+_MOST_COLUMN_BYTES = 1 << 30
+"""More than a column of any batch takes: these end after a second, or with the frame that fills them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
         if not file.seekable():  # a pipe: offsets are told all the same
             with file as pipe:
                 file = io.BytesIO(pipe.read())
+        file = _Bounded(file)
     except OSError as error:
         raise KeplerError(f"cannot read {path}: {error.strerror}") from error
     with file:
@@ -54,6 +60,24 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
         batches = [batch.select(kept.names) for batch in _batches(pa, stream, file, path, damage)]
         table = pa.Table.from_batches(batches, kept).unify_dictionaries()
     return Recording(path, table, rules, info, "".join(damage))
+
+
+class _Bounded(io.BufferedReader):
+    """Nobody gets room for more bytes than the file has left: a turned bit makes a length of petabytes."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self._size = self.seek(0, os.SEEK_END)
+        self.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None or size < 0 else min(size, max(0, self._size - self.tell())))
+
+
+def _asked_bytes(error: MemoryError) -> int:
+    """What Arrow could not have ("malloc of size 4096 failed"): what the file says that a column takes."""
+    found = re.search(r"size (\d+)", str(error))
+    return int(found[1]) if found else 0
 
 
 def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -81,9 +105,19 @@ def _batches(pa: Any, stream: Any, file: Any, path: Path, damage: list[str]) -> 
             if schema.checksum(batch) != (told or {}).get(schema.CHECKSUM_KEY):
                 raise ValueError("its checksum is another")
         except StopIteration:
+            if file.read(1):  # a length of nothing is the mark of the end
+                damage.append(_damaged(path, offset, "the end is marked here, and more follows"))
             return
         except (pa.ArrowException, OSError, EOFError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            damage.append(f"{path}: damaged at byte {offset} ({reason}): what stands before it was read")
+            if isinstance(error, MemoryError):
+                if (asked := _asked_bytes(error)) < _MOST_COLUMN_BYTES:
+                    raise  # memory is lacking indeed
+                reason = f"a column takes {asked} bytes, it says"
+            damage.append(_damaged(path, offset, reason))
             return
         yield batch
+
+
+def _damaged(path: Path, offset: int, reason: str) -> str:
+    return f"{path}: damaged at byte {offset} ({reason}): what stands before it was read"
