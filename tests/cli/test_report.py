@@ -12,7 +12,7 @@ from kepler_ebpf.cli import run
 from kepler_ebpf.cli.report import _OUTPUTS
 from kepler_ebpf.recording import schema
 from kepler_ebpf.report.book import Book
-from tests.report.runs import PLAIN, Recorded, burst, opened
+from tests.report.runs import PLAIN, Recorded, burst, header_alone, opened
 
 pa = pytest.importorskip("pyarrow")
 
@@ -148,7 +148,7 @@ def test_another_version_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_recording_without_a_batch_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Recorded(tmp_path / "a").close()
+    header_alone(tmp_path / "a")
     assert_one_line(report(capsys, tmp_path / "a"), 1, "holds no frame")
 
 

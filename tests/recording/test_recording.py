@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +205,36 @@ def test_a_disk_that_fills_up_leaves_what_was_written_whole(tmp_path: Path) -> N
     recording = read(tmp_path / "a")
     assert recording.damage == ""
     assert 30 <= len(set(recording.table["frame"].to_pylist())) < FRAMES
+
+
+def test_what_is_said_to_be_written_is_what_the_file_holds(tmp_path: Path) -> None:
+    node = Node(DOMAINS, packages=1)
+    recorder = Recorder(tmp_path / "a", node.sampler, node.kernel, {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with suppress(KeplerError):
+            for _ in range(1000):
+                recorder.add(node.tick(np.array([3.0, 0.5])), 10**18)
+    finally:
+        with suppress(KeplerError):
+            recorder.close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    table, said = read(tmp_path / "a").table, recorder.progress
+    assert 10 <= said.frames < 1000
+    assert (said.frames, said.lines) == (len(set(table["frame"].to_pylist())), table.num_rows)
+    assert said.bytes == (tmp_path / "a").stat().st_size
+
+
+def test_a_file_is_not_touched_before_there_is_a_frame(tmp_path: Path) -> None:
+    node = Node(DOMAINS, packages=1)
+    (tmp_path / "a").write_bytes(b"an older recording" * 1000)
+    for name in ("a", "b"):
+        Recorder(tmp_path / name, node.sampler, node.kernel, {}).close()
+    assert (tmp_path / "a").read_bytes() == b"an older recording" * 1000
+    assert not (tmp_path / "b").exists()
+    record(tmp_path / "a")
+    assert read(tmp_path / "a").damage == ""
 
 
 def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:

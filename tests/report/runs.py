@@ -11,6 +11,7 @@ import numpy as np
 from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.attribution.framing import Rules
 from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.recording import schema
 from kepler_ebpf.recording.reader import read
 from kepler_ebpf.recording.writer import Recorder
 from kepler_ebpf.report.book import Book, book, lines_of
@@ -96,6 +97,14 @@ def opened(path: Path) -> Book:
     """The books of a recording, as they were recorded."""
     recording = read(path)
     return book(recording, lines_of(recording))
+
+
+def header_alone(path: Path) -> None:
+    """A recording that ends before its first batch."""
+    burst(path, 1)
+    with path.open("r+b") as file:
+        schema.arrow().ipc.open_stream(file)
+        file.truncate(file.tell())
 
 
 def burst(path: Path, seconds: int = 6, domains: tuple[Domain, ...] = PLAIN) -> Recorded:

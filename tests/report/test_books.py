@@ -18,7 +18,7 @@ from kepler_ebpf.report.groups import GROUPINGS, foremost, group, mean_watts
 from kepler_ebpf.report.series import IDLE, OTHERS, Timeline, stack
 from kepler_ebpf.report.text import WIDTH, cut, gaps, number, summary
 from kepler_ebpf.workloads.workload import Workload
-from tests.report.runs import STORMY, Recorded, burst, opened, storm
+from tests.report.runs import STORMY, Recorded, burst, header_alone, opened, storm
 
 pytest.importorskip("pyarrow")
 
@@ -147,7 +147,7 @@ def test_a_row_that_is_used_again_is_somebody_else(tmp_path: Path) -> None:
 
 
 def test_a_recording_without_frames_says_so(tmp_path: Path) -> None:
-    Recorded(tmp_path / "a").close()
+    header_alone(tmp_path / "a")
     with pytest.raises(KeplerError, match=r"/a holds no frame$"):
         lines_of(read(tmp_path / "a"))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import queue
+import stat
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _WAITING_BATCHES = 4
 
 @dataclass
 class Progress:
-    """What has been written so far."""
+    """What the file holds so far."""
 
     frames: int = 0
     lines: int = 0
@@ -37,7 +38,10 @@ class Progress:
 
 
 class Recorder:
-    """Takes every frame. A thread compresses and writes, with at most four batches waiting."""
+    """Takes every frame. A thread compresses and writes, with at most four batches waiting.
+
+    A file that is there keeps what it holds until the first frame comes: what is recorded may turn out not to begin.
+    """
 
     def __init__(self, path: Path, sampler: Sampler, tables: KernelTables, info: Mapping[str, str]) -> None:
         """``info``: facts of the machine. Raises KeplerError where the file cannot be written."""
@@ -45,7 +49,7 @@ class Recorder:
         self._frames = FrameLines(sampler, tables)
         self._schema = schema.arrow_schema(schema.metadata(_plain(sampler.rules), info))
         try:
-            self._file = path.open("wb")
+            self._file, self._is_new = _opened(path)
         except OSError as error:
             raise KeplerError(f"cannot write {path}: {error.strerror}") from error
         self._path = path
@@ -53,7 +57,7 @@ class Recorder:
         self._told = False
         self._batches: queue.Queue[Pending | None] = queue.Queue(_WAITING_BATCHES)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
+        self._begun = False
 
     def add(self, frames: Frames, end_ns: int) -> bool:
         """Take frames, the last of which ended at ``end_ns`` (since the epoch), before the next sample; returns whether
@@ -62,10 +66,12 @@ class Recorder:
         Raises KeplerError where the disk is full, say.
         """
         self._raise()
+        if not self._begun:
+            self._begun = True
+            self._thread.start()
         ends_us = end_ns // 1000 - np.rint((frames.seconds.sum() - frames.seconds.cumsum()) * 1e6).astype(np.int64)
         for frame, end_us in zip(frames, ends_us.tolist()):
             self._frames.add(frame, end_us)
-        self.progress.frames += len(frames)
         is_full = self._frames.seconds >= _BATCH_SECONDS or self._frames.lines >= _BATCH_LINES
         if is_full:
             self.flush()
@@ -79,6 +85,11 @@ class Recorder:
 
     def close(self) -> None:
         """Write what is left. Raises KeplerError where that failed, unless :meth:`add` has said so already."""
+        if not self._begun:
+            self._file.close()
+            if self._is_new:
+                self._path.unlink(missing_ok=True)
+            return
         self.flush()
         self._batches.put(None)
         self._thread.join()
@@ -108,6 +119,8 @@ class Recorder:
         pa = schema.arrow()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         try:
+            if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                self._file.truncate(0)
             with pa.ipc.new_stream(self._file, self._schema, options=options) as stream:
                 while True:
                     pending = self._batches.get()
@@ -116,12 +129,21 @@ class Recorder:
                     batch = record_batch(self._schema, pending)
                     stream.write_batch(batch, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(batch)})
                     self._file.flush()
+                    self.progress.frames += len(pending.frames)
                     self.progress.lines += batch.num_rows
                     self.progress.bytes = os.fstat(self._file.fileno()).st_size
         except Exception as error:
             self._failure = error
             while self._batches.get() is not None:
                 pass  # whoever waits to hand on a batch must not wait for ever
+
+
+def _opened(path: Path) -> tuple[IO[bytes], bool]:
+    """A file to write to, which holds what it held, and whether it is new."""
+    try:
+        return path.open("xb"), True
+    except FileExistsError:
+        return open(path, "wb", opener=lambda name, flags: os.open(name, flags & ~os.O_TRUNC)), False
 
 
 def _plain(rules: Rules) -> dict[str, Any]:
