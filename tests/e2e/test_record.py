@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -60,12 +63,125 @@ def test_a_command_runs_as_who_called_sudo_in_all_groups_of_that_user(tmp_path: 
     assert done.stdout.splitlines() == ["65534", groups, "/nonexistent"], done.stderr
 
 
-def test_a_command_that_is_not_there_is_one_line_and_its_code(tmp_path: Path) -> None:
+def test_a_command_that_is_not_there_is_one_line_and_its_code_and_costs_no_recording(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    command = [*COMMAND, "record", "-o", str(tmp_path / "a"), "--", "no-such-command"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 127
-    assert "cannot run 'no-such-command': No such file or directory" in done.stderr.splitlines()[-1]
+    (tmp_path / "a").write_bytes(b"an older recording")
+    for name in ("a", "b"):
+        command = [*COMMAND, "record", "-o", str(tmp_path / name), "--", "no-such-command"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 127
+        assert "cannot run 'no-such-command': No such file or directory" in done.stderr.splitlines()[-1]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"an older recording")]
+
+
+def popen(path: Path, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A recorder without a terminal, so that no signal is taken for one from the keyboard."""
+    return subprocess.Popen(
+        [*COMMAND, "record", "-o", str(path), *options, "--", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_goes_to_the_command_and_ends_us_as_it_did(number: signal.Signals, tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    with popen(tmp_path / "a", "sh", "-c", "echo begun; exec sleep 1000") as process:
+        assert line_of(process) == "begun"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == -number, said
+    assert f" in {tmp_path}/a; " in said.splitlines()[-1]
+    assert read(tmp_path / "a").damage == ""
+
+
+_SHUTDOWN = """
+import os, signal, sys, time
+def work(said):
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    print(said, flush=True)
+def end(*_):
+    work("ends")
+    print(time.process_time(), flush=True)
+    os._exit(7)
+signal.signal(signal.SIGHUP, lambda *_: work("goes on"))
+signal.signal(signal.SIGTERM, end)
+print(os.getpid(), flush=True)
+while True:
+    time.sleep(0.01)
+"""
+
+
+def test_every_signal_is_passed_on_and_the_shutdown_is_recorded(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    with popen(tmp_path / "a", sys.executable, "-S", "-c", _SHUTDOWN) as process:
+        pid = int(line_of(process))
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert line_of(process) == "goes on"
+        process.send_signal(signal.SIGTERM)
+        assert line_of(process) == "ends"
+        told = float(line_of(process))
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 7, said
+    lines = read(tmp_path / "a").level("process").to_pylist()
+    recorded = sum(line["cpu_seconds"] or 0.0 for line in lines if line["pid"] == pid)
+    assert recorded == pytest.approx(told, rel=0.05)
+
+
+_RELUCTANT = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+signal.signal(signal.SIGHUP, lambda *_: os._exit(9))
+signal.pthread_sigmask(signal.SIG_SETMASK, ())
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_at_the_end_of_the_duration_the_command_is_asked_to_end_and_waited_for(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # the command has it when it is ready for it
+    try:
+        process = popen(tmp_path / "a", sys.executable, "-S", "-c", _RELUCTANT, options=("--duration", "200ms"))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with process:
+        assert line_of(process) == "asked"
+        process.send_signal(signal.SIGHUP)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 9, said
+    assert read(tmp_path / "a").damage == ""
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
+    """Both have it from the terminal: the command must not get another one from us."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    count = "import signal, sys, time\nn = []\nsignal.signal(2, lambda *_: n.append(1))\nprint('ready', flush=True)\n"
+    count += "while not n: time.sleep(0.05)\ntime.sleep(1)\nsys.exit(40 + len(n))"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [*COMMAND, "record", "-o", str(tmp_path / "a"), "--", sys.executable, "-c", count]
+        os.execv(sys.executable, command)
+    seen, poll = b"", select.poll()
+    poll.register(terminal, select.POLLIN)
+    while b"ready" not in seen:
+        assert poll.poll(120_000), seen
+        seen += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 41
+    assert read(tmp_path / "a").damage == ""
 
 
 @pytest.mark.parametrize("uid", ["nobody", "-1", "0x0", ""])

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 from .. import __version__
@@ -25,7 +26,8 @@ from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
 from ..stat.child import Child, invoking_user
-from ..stat.runs import exit_code
+from ..stat.runs import Ending, exit_code
+from ..stat.signals import Signals, die_of
 
 OPERANDS = "-o FILE [-- COMMAND...]"
 _PROGRESS_SECONDS = 0.5
@@ -67,26 +69,27 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         info = {"node": platform.node(), "version": __version__, **session.info}
         recorder = Recorder(Path(arguments.output), session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
-        try:
+        with closing(Signals()) as signals, closing(recorder):
             child = Child(arguments.command, user) if arguments.command else None
-            status = _record(session, recorder, schedule, duration, child)
-        finally:
-            recorder.close()
+            status = _record(session, recorder, schedule, duration, signals, child)
     written = recorder.progress
-    print(
+    _say(
         f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {arguments.output}; "
-        f"{schedule.late} samples late",
-        file=sys.stderr,
+        f"{schedule.late} samples late\n"
     )
+    if signals.told and status == 128 + signals.told[-1]:
+        die_of(signals.told[-1])  # whoever called us, a shell's loop say, is to know that it was interrupted
     return status
 
 
 def _record(
-    session: Session, recorder: Recorder, schedule: Schedule, duration: float | None, child: Child | None
+    session: Session,
+    recorder: Recorder,
+    schedule: Schedule,
+    duration: float | None,
+    signals: Signals,
+    child: Child | None,
 ) -> int:
-    told: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: told.append(number))
     # Names, and rows of the dead, are seen to when a snapshot is made.
     publisher = Publisher(
         session.sampler, session.tables, session.workloads, SeriesOptions(None, _HOLD_SECONDS), session.info
@@ -94,16 +97,22 @@ def _record(
     collector = Collector(session.sampler, publisher, schedule, _PUBLICATION_SECONDS)
     began = time.monotonic()
     progress = _ProgressLine(recorder, began)
+    ending = Ending(child, signals, 0) if child is not None else None
     if child is not None:
+        if signals.told:
+            return 128 + signals.told[-1]
         child.release()
     try:
-        over = False
+        over, due = False, schedule.next(time.monotonic())
         while not over:
-            time.sleep(max(0.0, schedule.next(time.monotonic()) - time.monotonic()))
+            signals.wait(due - time.monotonic())
             now = time.monotonic()
             # Asked before the sample is taken, so that the last one covers all that the command did.
-            over = bool(told) or (duration is not None and now - began >= duration)
-            over = over or (child is not None and child.status() is not None)
+            over = ending.is_here() if ending is not None else bool(signals.told)
+            over = over or (duration is not None and now - began >= duration)
+            if now < due and not over:
+                continue
+            due = schedule.next(now)
             session.sampler.look()
             frames = session.sampler.book() if over or session.sampler.is_due else None
             is_full = frames is not None and recorder.add(frames, time.time_ns())
@@ -113,18 +122,24 @@ def _record(
                 collector.publish()
             progress.show(now)
     except KeplerError as error:
-        if child is None or child.status() is not None:
+        if ending is None or ending.is_here():
             raise
-        print(f"kepler-ebpf: {error}; the command runs on", file=sys.stderr)
-        child.wait()
+        _say(f"kepler-ebpf: {error}; the command runs on\n")
+        ending.wait()
         return error.exit_code
     finally:
         progress.end()
-    if child is None:
+    if child is None or ending is None:
         return 0
-    if child.status() is None:
-        child.signal(told[0] if told else signal.SIGTERM)
-    return exit_code(child.wait())
+    if not ending.is_here():
+        child.signal(signal.SIGTERM)
+    return exit_code(ending.wait())
+
+
+def _say(text: str) -> None:
+    """On standard error, if that is still there: a terminal that is closed must not cost the recording."""
+    with suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 class _ProgressLine:
@@ -138,11 +153,10 @@ class _ProgressLine:
         """Say it again, if it is some time since it was said."""
         if self._is_shown and now - self._shown >= _PROGRESS_SECONDS:
             written, seconds = self._recorder.progress, now - self._began
-            line = f"\r{seconds:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB "
-            print(line, end="", file=sys.stderr, flush=True)
+            _say(f"\r{seconds:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB ")
             self._shown = now
 
     def end(self) -> None:
         """Leave the line."""
         if self._is_shown:
-            print(file=sys.stderr)
+            _say("\n")

@@ -107,7 +107,8 @@ class Child:
 
     def release(self) -> None:
         """Let it become the command. Raises StartError."""
-        os.write(self._gate, b".")
+        with contextlib.suppress(BrokenPipeError):  # it was ended meanwhile, by Ctrl-C say: its status tells
+            os.write(self._gate, b".")
         os.close(self._gate)
         with os.fdopen(self._told, "rb") as told:
             number = told.read()  # ends when the command has begun: the descriptor closes on exec

@@ -70,7 +70,7 @@ class Runner:
         with self._told_apart(child.pid) as (target, alive):
             self.probe.begin()
             child.release()
-            ending = _Ending(child, self.signals, told)
+            ending = Ending(child, self.signals, told)
             return self.probe.watch(target, ending.is_here, lambda: (ending.status, alive()))
 
     def prepare(self, script: str) -> None:
@@ -78,11 +78,9 @@ class Runner:
         told = len(self.signals.told)
         child = Child(("/bin/sh", "-c", script), self.user)
         child.release()
-        ending = _Ending(child, self.signals, told)
-        while not ending.is_here():
-            self.signals.wait(1.0)
-        if ending.status and not self.signals.told:
-            raise KeplerError(f"--prepare: {script!r} ended with status {exit_code(ending.status)}")
+        status = Ending(child, self.signals, told).wait()
+        if status and not self.signals.told:
+            raise KeplerError(f"--prepare: {script!r} ended with status {exit_code(status)}")
 
     @contextlib.contextmanager
     def _told_apart(self, pid: int) -> Iterator[tuple[Target, Callable[[], int]]]:
@@ -121,7 +119,7 @@ class Runner:
         return None
 
 
-class _Ending:
+class Ending:
     """Whether a child has ended; signals that came since ``began`` of them are passed on to it. ``status``: as the
     child has it.
 
@@ -130,7 +128,7 @@ class _Ending:
 
     def __init__(self, child: Child, signals: Signals, began: int) -> None:
         self.status: int | None = None
-        self._child = child
+        self._child, self._signals = child, signals
         self._told = signals.told
         self._began = self._passed = began
 
@@ -147,6 +145,13 @@ class _Ending:
                 if number not in ENDING and number != -self.status:
                     self._told.remove(number)
         return self.status is not None
+
+    def wait(self) -> int:
+        """Its status, when it has ended."""
+        while not self.is_here():
+            self._signals.wait(1.0)
+        assert self.status is not None
+        return self.status
 
 
 def exit_code(status: int) -> int:
