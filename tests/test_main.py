@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf import cli
+from kepler_ebpf.__main__ import main
 from tests.needs import require
 
 COMMAND = [sys.executable, "-m", "kepler_ebpf"]
@@ -34,7 +36,24 @@ def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None 
 def test_output_that_cannot_be_written_is_one_line(verb: str) -> None:
     code, _, error = run(verb, shell='"$@" >/dev/full')
     assert code == 1
-    assert error == "kepler-ebpf: OSError: [Errno 28] No space left on device\n"
+    assert error == "kepler-ebpf: cannot write standard output: No space left on device\n"
+
+
+def test_output_that_is_more_than_a_buffer_and_cannot_be_written_is_one_line(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report's table goes past the buffer, and past what prints text."""
+
+    def run(*_: object) -> int:
+        sys.stdout.buffer.write(b"x" * 100_000)
+        return 0
+
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "__stdout__", full)
+        monkeypatch.setattr(cli, "run", run)
+        assert main() == 1
+    assert capfd.readouterr().err == "kepler-ebpf: cannot write standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

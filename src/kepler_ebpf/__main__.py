@@ -6,7 +6,9 @@ import codecs
 import io
 import os
 import sys
+from typing import Any
 
+_OUTPUT = "standard output"
 _PLAIN = {"→": "->", "×": "x", "µ": "u", "–": "-", "…": "..."}
 
 
@@ -19,6 +21,7 @@ def main() -> int:
     # One thread is all we use of the linear algebra library; its pool would cost memory in every process.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _have_standard_streams()
+    _name_standard_output()
     _write_in_any_encoding()
     try:
         from .cli import run
@@ -34,6 +37,8 @@ def main() -> int:
     except MemoryError:
         return _refused("not enough memory: a limit is too low (ulimit -v, of the container, of the unit)")
     except (OSError, ImportError) as error:
+        if isinstance(error, OSError) and error.filename == _OUTPUT:
+            return _refused(f"cannot write {_OUTPUT}: {error.strerror}")
         return _refused(f"{type(error).__name__}: {error}")
 
 
@@ -51,6 +56,10 @@ def _refused(reason: str) -> int:
 
 def _forget_output() -> None:
     """Let nothing be written at the end, when the interpreter could only show a traceback for it."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if isinstance(raw, _Output):
+        raw.forgotten = True  # what closes it would try again
     sys.stdout = open(os.devnull, "w", encoding="ascii")  # noqa: SIM115
 
 
@@ -63,6 +72,34 @@ def _have_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "r" if fd == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+class _Output(io.FileIO):
+    """Standard output, whose errors say that it was this which could not be written. ``forgotten``: write no more."""
+
+    forgotten = False
+
+    def write(self, data: Any, /) -> Any:
+        if self.forgotten:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, _OUTPUT) from None
+
+
+def _name_standard_output() -> None:
+    before = sys.stdout
+    if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
+        return
+    raw = _Output(before.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        raw if before.write_through else io.BufferedWriter(raw),  # python -u
+        before.encoding,
+        before.errors,
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
+    )
 
 
 def _write_in_any_encoding() -> None:
