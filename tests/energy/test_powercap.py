@@ -494,3 +494,17 @@ def test_links_that_lead_nowhere_are_zones_that_cannot_be_read(tree: Tree) -> No
     for number in ("intel-rapl", "intel-rapl:0", "intel-rapl:0:0"):
         (tree.root / number).symlink_to(f"../../devices/virtual/powercap/{number}")
     assert tree.open().faults == {"ENOENT": 1}
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+def test_a_zone_that_is_refreshed_each_seven_seconds_stays_live(tree: Tree, virtual: bool) -> None:
+    tree.virtual = virtual
+    tree.zone("intel-rapl:0", "package-0", 10**9)
+    source = tree.open()
+    live = []
+    for tick in range(1, 351):
+        tree.set("intel-rapl:0", 10**9 + 700_000_000 * (tick // 70))
+        tree.tick(source)
+        live.append(bool(source.live[0]))
+    assert all(live[140:]), "the first period is not known, the others are"
+    assert source.joules[0] > 2_700

@@ -168,7 +168,7 @@ class Unmirrored(Discovering):
         if counter.mirror:
             return
         held = counter.held
-        both = Verdict(held.joules + verdict.joules, held.seconds + verdict.seconds, verdict.fault)
+        both = replace(verdict, joules=held.joules + verdict.joules, seconds=held.seconds + verdict.seconds)
         if counter.position is None:
             counter.held = both
         else:
