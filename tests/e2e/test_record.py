@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from kepler_ebpf.report.groups import group
 from kepler_ebpf.report.replay import attribute_again
 from kepler_ebpf.report.text import gaps
 from tests.e2e.conftest import COMMAND
+from tests.e2e.terminal import status_after_ctrl_c
 from tests.needs import require
 
 pytest.importorskip("pyarrow")
@@ -166,21 +165,7 @@ def test_at_the_end_of_the_duration_the_command_is_asked_to_end_and_waited_for(t
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     """Both have it from the terminal: the command must not get another one from us."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    count = "import signal, sys, time\nn = []\nsignal.signal(2, lambda *_: n.append(1))\nprint('ready', flush=True)\n"
-    count += "while not n: time.sleep(0.05)\ntime.sleep(1)\nsys.exit(40 + len(n))"
-    pid, terminal = pty.fork()
-    if pid == 0:
-        command = [*COMMAND, "record", "-o", str(tmp_path / "a"), "--", sys.executable, "-c", count]
-        os.execv(sys.executable, command)
-    seen, poll = b"", select.poll()
-    poll.register(terminal, select.POLLIN)
-    while b"ready" not in seen:
-        assert poll.poll(120_000), seen
-        seen += os.read(terminal, 4096)
-    os.write(terminal, b"\x03")
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 41
+    assert status_after_ctrl_c([*COMMAND, "record", "-o", str(tmp_path / "a")]) == 41
     assert read(tmp_path / "a").damage == ""
 
 

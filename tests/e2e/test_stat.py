@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from kepler_ebpf.stat.target import Lineage
 from tests.cgroups import cgroup_root, only_v1
 from tests.e2e.conftest import COMMAND
 from tests.e2e.site import Ticker
+from tests.e2e.terminal import status_after_ctrl_c
 from tests.kernel.workloads import BURN, spinner, usage_seconds
 from tests.needs import require
 from tests.runtimes import BUSY, containerd
@@ -272,20 +271,7 @@ def test_a_signal_that_the_command_lives_on_with_ends_no_repetition(tmp_path: Pa
 def test_ctrl_c_at_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     """Both have it from the terminal: the command must not get another one from us."""
     cgroup_root()
-    count = "import signal, sys, time\nn = []\nsignal.signal(2, lambda *_: n.append(1))\nprint('ready', flush=True)\n"
-    count += "while not n: time.sleep(0.05)\ntime.sleep(1)\nsys.exit(40 + len(n))"
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [*STAT, "-o", str(tmp_path / "said"), "--", sys.executable, "-c", count])
-    seen, poll = b"", select.poll()
-    poll.register(terminal, select.POLLIN)
-    while b"ready" not in seen:
-        assert poll.poll(60_000), seen
-        seen += os.read(terminal, 4096)
-    os.write(terminal, b"\x03")
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 41
+    assert status_after_ctrl_c([*STAT, "-o", str(tmp_path / "said")]) == 41
     assert "Energy of" in (tmp_path / "said").read_text()
     assert left_behind() == []
 

@@ -129,11 +129,10 @@ class Ending:
     def __init__(self, child: Child, signals: Signals, began: int) -> None:
         self.status: int | None = None
         self._child, self._signals = child, signals
-        self._told = signals.told
         self._began = self._passed = began
 
     def is_here(self) -> bool:
-        fresh = self._told[self._passed :]
+        fresh = self._signals.told[self._passed :]
         for number in fresh:
             if not from_terminal(number):
                 self._child.signal(number)
@@ -141,9 +140,9 @@ class Ending:
         self.status = self._child.status()
         reap_orphans(self._child.pid)
         if self.status is not None:
-            for number in self._told[self._began : self._passed]:
+            for number in self._signals.told[self._began : self._passed]:
                 if number not in ENDING and number != -self.status:
-                    self._told.remove(number)
+                    self._signals.told.remove(number)
         return self.status is not None
 
     def wait(self) -> int:
