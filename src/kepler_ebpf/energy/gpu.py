@@ -119,10 +119,9 @@ class Gpu:
         if self._users.due(now_ns):
             self._load = self._calls.load(self._handle)
             self._users.ask(self._handle, self._load, now_ns)
-        if self._meter.waits:
+        if verdict.seconds > 0 or self._meter.waits:
             self.accepted_ns = now_ns
         if verdict.seconds > 0:
-            self.accepted_ns = now_ns
             if self._meter.refreshes:
                 self.refresh_seconds = min(1.1 * self.refresh_seconds, verdict.seconds)
             self._use.add(verdict.joules, now_ns - round(verdict.seconds * 1e9), now_ns, self._load)
