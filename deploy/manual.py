@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
-from kepler_ebpf.cli import _VERBS
+from kepler_ebpf.cli import VERBS, module_of
 from kepler_ebpf.config import GROUPS, OPTIONS
 
-_TEXTS = {name: ((module.__doc__ or "").strip(), getattr(module, "OPERANDS", "")) for name, module in _VERBS.items()}
+_TEXTS = {
+    name: ((module.__doc__ or "").strip(), getattr(module, "OPERANDS", ""))
+    for name, module in ((verb, module_of(verb)) for verb in VERBS)
+}
 """What each verb does, and its operands."""
 
 

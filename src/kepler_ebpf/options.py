@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from .columns import Component
 from .errors import UsageError
+
+if TYPE_CHECKING:  # numpy comes with it, and whoever asks a collector for its health need not wait for that
+    from .columns import Component
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -214,7 +216,7 @@ def all_or_number(value: str) -> int | str:
     raise ValueError("all, off, or how many processes to show, such as 100")
 
 
-Rule = tuple[str, str, Component]
+Rule = tuple[str, str, "Component"]
 """A board sensor by regular expressions of its chip and label, and the component it measures."""
 
 
@@ -227,7 +229,7 @@ def sensor_rules(value: str) -> tuple[Rule, ...]:
         try:
             if not chip or component not in ("package", "dram"):
                 raise ValueError
-            rules.append((re.compile(chip).pattern, re.compile(label).pattern, cast(Component, component)))
+            rules.append((re.compile(chip).pattern, re.compile(label).pattern, cast("Component", component)))
         except (ValueError, re.error, RecursionError, OverflowError):
             raise ValueError("CHIP/LABEL=package or CHIP/LABEL=dram, separated by commas") from None
     return tuple(rules)

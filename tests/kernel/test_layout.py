@@ -12,7 +12,7 @@ import pytest
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.syscalls import object_info
-from kepler_ebpf.kernel import layout
+from kepler_ebpf.kernel import layout, sources
 from kepler_ebpf.kernel.procfs import Processes
 from kepler_ebpf.kernel.tables import BpfTables
 
@@ -29,7 +29,7 @@ def test_what_a_switch_touches_of_a_row_is_one_cache_line() -> None:
 )
 def test_a_layout_that_could_be_misread_is_refused(body: str) -> None:
     with pytest.raises(ValueError):
-        layout.parse_structs(f"struct bad {{\n{body}\n}};\n")
+        sources.parse_structs(f"struct bad {{\n{body}\n}};\n")
 
 
 @pytest.mark.kernel
@@ -74,6 +74,6 @@ def test_fields_hold_what_their_names_say(accounting: Callable[..., BpfTables]) 
 
 def test_a_drifted_layout_does_not_compile() -> None:
     """The assertions that the loader appends name every field at its offset."""
-    text = layout.assertions(layout.STRUCTS)
+    text = sources.assertions(sources.STRUCTS)
     assert "offsetof(struct use, cgroup_row) == 60" in text
-    assert text.count("_Static_assert") == sum(1 + len(d.names or ()) for d in layout.STRUCTS.values())
+    assert text.count("_Static_assert") == sum(1 + len(fields) for fields in sources.STRUCTS.values())

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import IO
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
-from . import doctor, health, record, report, serve, stat, top
 
-_VERBS = {
-    "serve": serve,
-    "top": top,
-    "stat": stat,
-    "record": record,
-    "report": report,
-    "doctor": doctor,
-    "health": health,
-}
+VERBS = ("serve", "top", "stat", "record", "report", "doctor", "health")
 DEFAULT_VERB = "serve"
+
+
+def module_of(verb: str) -> ModuleType:
+    """A verb's file. Only what is asked for is imported: an agent does not hold what a terminal needs."""
+    return import_module(f".{verb}", __package__)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,8 +31,8 @@ class _Parser(argparse.ArgumentParser):
         print(message, end="", file=file or sys.stderr, flush=True)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line: of all verbs."""
+def parser(of: Iterable[str] = VERBS) -> argparse.ArgumentParser:
+    """The command line: of these verbs."""
     whole = _Parser(
         prog="kepler-ebpf",
         description="Per-process, container and pod energy from eBPF, RAPL and NVML.",
@@ -42,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=f"kepler-ebpf {__version__}")
     verbs = whole.add_subparsers(dest="verb", metavar="VERB")
-    for name, module in _VERBS.items():
+    for name in of:
+        module = module_of(name)
         text = (module.__doc__ or "").strip()
         usage = f"kepler-ebpf {name} [OPTION]... {getattr(module, 'OPERANDS', '')}".rstrip()
         verb = verbs.add_parser(name, help=text.splitlines()[0], description=text, usage=usage)
@@ -56,8 +55,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, DEFAULT_VERB)
     try:
-        parsed = parser().parse_args(arguments)
-        code: int = _VERBS[parsed.verb].run(parsed, environment)
+        parsed = parser(arguments[:1] if arguments[0] in VERBS else VERBS).parse_args(arguments)
+        code: int = module_of(parsed.verb).run(parsed, environment)
         return code
     except KeplerError as error:
         print(f"kepler-ebpf: {error}", file=sys.stderr)

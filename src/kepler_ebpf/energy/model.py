@@ -9,14 +9,15 @@ servers alone: on other processors their median stands in, and its error is not 
 from __future__ import annotations
 
 import csv
-import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Protocol
 
+import numpy as np
+
+from .. import data
 from ..host.fs import HostFS
 from ..host.processor import read_processor
 from ..host.topology import Topology
@@ -66,8 +67,8 @@ def power_spec(fs: HostFS, threads: int, idle_watts: float | None = None, max_wa
     else:
         same = [row for row in rows if row["vendor"] == processor.vendor]
         alike = same or rows
-        idle = statistics.median(float(row["idle_watts_median"]) for row in alike)
-        full = statistics.median(float(row["full_watts_median"]) for row in alike)
+        idle = float(np.median([float(row["idle_watts_median"]) for row in alike]))
+        full = float(np.median([float(row["full_watts_median"]) for row in alike]))
         error = _ERROR_OF_UNKNOWN if same else float("nan")
         whose = processor.vendor if same else "all x86"
         description = f"SPECpower median of {whose} microarchitectures, this one being unknown"
@@ -81,12 +82,12 @@ def power_spec(fs: HostFS, threads: int, idle_watts: float | None = None, max_wa
 
 
 def _table() -> list[dict[str, str]]:
-    with (files("kepler_ebpf.data") / "specpower_watts_per_thread.csv").open(encoding="utf-8") as text:
+    with (data.FOLDER / "specpower_watts_per_thread.csv").open(encoding="utf-8") as text:
         return list(csv.DictReader(text))
 
 
 def _load_curve(vendor: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    with (files("kepler_ebpf.data") / "load_curve.csv").open(encoding="utf-8") as text:
+    with (data.FOLDER / "load_curve.csv").open(encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
     return tuple(float(row["load"]) for row in rows), tuple(float(row[vendor]) for row in rows)
 

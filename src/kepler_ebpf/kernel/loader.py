@@ -19,13 +19,12 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 from typing import Any
 
 from ..host.syscalls import attach_program, load_program
 from .btf import KERNEL, Types, kernel_types
-from .layout import SOURCES, STRUCTS, assertions, bpf_source
 from .offsets import offsets
+from .sources import FOLDER, SOURCES, STRUCTS, assertions, bpf_source
 
 _DESCRIPTORS_PER_MESSAGE = 200  # SCM_MAX_FD is 253
 _SHOWN_LINES = 12  # of the verifier's
@@ -127,13 +126,12 @@ def compile_programs(defines: dict[str, int]) -> Any:
     text = "".join(f'#line 1 "bpf/{name}"\n{bpf_source(name)}' for name in SOURCES)
     text += '#line 1 "layout assertions"\n' + assertions(STRUCTS)
     flags = [f"-D{name}={value}" for name, value in sorted(defines.items())]
-    with as_file(files("kepler_ebpf.bpf")) as headers:
-        # bcc takes our handful of headers for a kernel source tree: no kernel headers needed on this machine.
-        os.environ["BCC_KERNEL_SOURCE"] = str(headers)
-        try:
-            return BPF(text=text, cflags=flags)
-        except Exception as error:
-            raise LoadError(f"bcc could not compile the programs: {error}") from error
+    # bcc takes our handful of headers for a kernel source tree: no kernel headers needed on this machine.
+    os.environ["BCC_KERNEL_SOURCE"] = str(FOLDER)
+    try:
+        return BPF(text=text, cflags=flags)
+    except Exception as error:
+        raise LoadError(f"bcc could not compile the programs: {error}") from error
 
 
 def load_typed(name: str, instructions: bytes, number: int) -> int:

@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def page(book: Book, tables: Sequence[tuple[Groups, int]]) -> str:
         "books": escape(books_check(book)),
         "data": base64.b64encode(zlib.compress(data.encode(), 9)).decode(),
     }
-    text = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     return re.sub("@(" + "|".join(fields) + ")@", lambda found: fields[found[1]], text)
 
 

@@ -10,7 +10,8 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
+
+from .. import data
 
 LINKS = {
     "/metrics": "energy of this node's processes and containers, for Prometheus",
@@ -20,7 +21,7 @@ LINKS = {
 
 
 def _asset(name: str) -> str:
-    return (files("kepler_ebpf.data") / "page" / name).read_text("utf-8")
+    return (data.FOLDER / "page" / name).read_text("utf-8")
 
 
 def _digest(text: str) -> str:
