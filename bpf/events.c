@@ -6,11 +6,7 @@
 /* task:task_rename(struct task_struct *task, const char *comm): the name is read anew at the next switch to it. */
 int on_rename(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 task = ctx->args[0];
-	u32 *first = hint(half_at(task + TASK_TGID));
-
-	if (first)
-		*first = OVERFLOW_ROW;
+	forget(half_at(ctx->args[0] + TASK_TGID));
 	return 0;
 }
 
@@ -53,7 +49,7 @@ int on_attach(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	*(volatile u64 *)&cpu->since_ns = 0;
 	end_slice(cpu, task, now, 1);
-	begin_slice(cpu, task, now);
+	begin_slice(cpu, task, now, find_use(task, cpu->package));
 	return 0;
 }
 

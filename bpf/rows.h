@@ -21,8 +21,8 @@ struct use {
 	__u64 misses;	 /* last-level cache misses */
 	__u64 instructions;
 	__u64 cgroup_id; /* at the latest slice here */
-	__u64 start_ns;	 /* whose use it is: tgid and start together are an identity */
-	__u32 tgid;
+	__u64 leader;	 /* whose use it is: address of the first thread, while the process lives, */
+	__u32 tgid;	 /* and its number */
 	__u32 cgroup_row;
 };
 
@@ -35,8 +35,8 @@ struct process {
 	__u32 dead;	  /* the process is gone: user space books what is left, then recycles the row */
 	__u32 kernel;	  /* a kernel thread: it lives in the root cgroup but is nobody's container */
 	char comm[16];
-	__u32 parent; /* tgid of the process that it was a child of when its row was made */
-	__u32 pad;
+	__u32 parent;  /* tgid of the process that it was a child of when its row was made */
+	__u32 adopted; /* user space made the row, and the process has not run since: see row_of */
 };
 
 /* One cgroup. Exact even when process rows run out. */

@@ -138,20 +138,18 @@ static __always_inline void end_slice(struct cpu *cpu, u64 task, u64 now, int mo
 		if (process && process->tgid == half_at(task + TASK_TGID)) {
 			copy_comm(process, task);
 			mark_dead(process);
+			forget(process->tgid);
 		}
 	}
 }
 
-static __always_inline void begin_slice(struct cpu *cpu, u64 task, u64 now)
+static __always_inline void begin_slice(struct cpu *cpu, u64 task, u64 now, u32 position)
 {
-	u32 position;
-	struct use *use;
+	struct use *use = process_uses.lookup(&position);
 
 	if (half_at(task + TASK_PID) == 0) {
 		cpu->task = 0;
 	} else {
-		position = find_use(task, cpu->package);
-		use = process_uses.lookup(&position);
 		cpu->use = position;
 		if (use)
 			cpu->cgroup_use = cgroup_row(task, use, position) * PACKAGES + cpu->package;
@@ -177,7 +175,7 @@ static __always_inline void recover_slice(struct cpu *cpu, u64 task, u64 now)
 	u64 ran, since = cpu->since_ns, most = since && now > since ? now - since : 0;
 
 	*(volatile u64 *)&cpu->since_ns = 0;
-	begin_slice(cpu, task, since ? since : now);
+	begin_slice(cpu, task, since ? since : now, find_use(task, cpu->package));
 	ran = cpu->ran_ns - word_at(task + TASK_SE + SE_PREV_SUM_EXEC_RUNTIME);
 	cpu->ran_ns -= ran < most ? ran : most;
 }
@@ -195,14 +193,17 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 prev = ctx->args[1], next = ctx->args[2], now = bpf_ktime_get_ns();
 	struct cpu *cpu = this_cpu();
+	u32 position;
 
 	if (!cpu)
 		return 0;
+	/* First of all: its cache misses are under way while the other slice is booked. */
+	position = find_use(next, cpu->package);
 	if (mistaken(cpu, prev))
 		recover_slice(cpu, prev, now);
 	*(volatile u64 *)&cpu->since_ns = 0;
 	end_slice(cpu, prev, now, 0);
-	begin_slice(cpu, next, now);
+	begin_slice(cpu, next, now, position);
 	return 0;
 }
 

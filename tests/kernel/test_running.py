@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from kepler_ebpf.kernel import counters, layout
-from kepler_ebpf.kernel.running import look_at, running
+from kepler_ebpf.kernel.running import CpuRows, running
 from kepler_ebpf.kernel.table import Table
 
 
@@ -49,10 +49,10 @@ def test_what_runs_on_each_cpu() -> None:
     cpus["since_ns"] = (100, 400, 0, 100)
     cpus["task"] = (7, 8, 9, 0)  # the third is being switched, the fourth is idle
     cpus["use"] = (5, 6, 7, 0)
-    first = look_at(cpus, lambda: 1000)
+    first = CpuRows(cpus).look(lambda: 1000)
     assert first.busy_ns == [900, 600, 0, 0]
     cpus["since_ns"][0], cpus["task"][3] = 0, 10
-    found = running([first, look_at(cpus, lambda: 1200)])
+    found = running([first, CpuRows(cpus).look(lambda: 1200)])
     assert found.look.tolist() == [0, 0, 1, 1]
     assert found.cpu.tolist() == [0, 1, 1, 3]
     assert found.use.tolist() == [5, 6, 6, 0]
@@ -63,7 +63,7 @@ def test_what_runs_on_each_cpu() -> None:
 def test_512_busy_cpus_are_read_as_one() -> None:
     cpus = np.zeros(512, layout.CPU)
     cpus["sibling"], cpus["since_ns"], cpus["task"] = np.arange(512), 1, 1
-    assert len(running([look_at(cpus, lambda: 10)]).cpu) == 512
+    assert len(running([CpuRows(cpus).look(lambda: 10)]).cpu) == 512
 
 
 def test_several_looks_tell_what_each_would_have_told() -> None:

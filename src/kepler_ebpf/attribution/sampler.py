@@ -27,8 +27,8 @@ from .weights import DEFAULT_HYPERTHREAD_RATIO
 from .workload_rows import WorkloadTable
 
 _GPU_LINGER_SECONDS = HOLD_SECONDS + 1.0
-_MOST_SAMPLES = 32
-_MOST_CELLS = 1 << 16  # rows times samples: what is worked out at once has to fit into the caches
+_MOST_SAMPLES = 128
+_MOST_CELLS = 1 << 17  # rows times samples: what is worked out at once has to fit into the caches
 
 
 @dataclass(frozen=True)

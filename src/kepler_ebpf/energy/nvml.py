@@ -100,6 +100,8 @@ class NvmlSource(Figures):
 
     def read(self) -> None:
         """Take over what has been polled since the last call."""
+        if not (self._ready or self._events or self._failing):
+            return  # there is no GPU, as on most machines
         with self._lock:
             ready, events = self._ready, self._events
             self._ready, self._events = [None] * len(ready), []

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cpus import Cpus
-from .running import CpuLook, Running, figures, look_at, running
+from .running import CpuLook, CpuRows, Running, figures, running
 from .table import Slices, Table
 
 _LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
@@ -21,6 +21,7 @@ class Looks:
 
     def __init__(self, processes: Table, cgroups: Table, cpus: Cpus) -> None:
         self._processes, self._cgroups, self._cpus = processes, cgroups, cpus
+        self._cpu_rows = CpuRows(cpus.rows)
         self._looks: list[CpuLook] = []  # since the latest tell
         # By CPU: since when a slice ran that was looked at, and one whose row was recycled.
         self._checked, self._disowned = np.zeros((2, len(cpus.rows)), np.uint64)
@@ -63,7 +64,7 @@ class Looks:
         self._disowned[theirs] = rows["since_ns"][theirs]
 
     def _look_at_cpus(self) -> CpuLook:
-        look = look_at(self._cpus.rows)
+        look = self._cpu_rows.look()
         self.busy_seconds, self.sampled_ns = self._cpus.busy_seconds(look.busy_ns), look.time_ns
         return look
 

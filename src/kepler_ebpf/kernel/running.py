@@ -13,18 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .layout import CPU
 from .table import Words
 
 
 class CpuLook(NamedTuple):
     """The CPUs' rows at one moment.
 
-    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy. ``elapsed_ns``: for how long a slice of a task has been open
+    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy, as of ``layout.CPU``. ``elapsed_ns``: for how long a slice of a task has been open
     on each CPU, 0 where none is. ``busy_ns``: CPU time of each CPU until then.
     """
 
     time_ns: int
-    rows: NDArray[np.void]
+    rows: bytes
     elapsed_ns: list[int]
     busy_ns: list[int]
 
@@ -47,23 +48,29 @@ class Running:
     shared_ns: Words
 
 
-def look_at(cpus: NDArray[np.void], clock_ns: Callable[[], int] = time.monotonic_ns) -> CpuLook:
-    """Read the CPUs' rows.
+class CpuRows:
+    """The CPUs' rows, to be read with every sample: to make a view of a column costs more than to read it."""
 
-    Read them after the tables: what a table has of a slice is then never here too. A row that changes while it is
-    read is left out: its slice has only just begun. ``since_ns`` is 0 while the kernel changes a row, and another
-    value after.
-    """
-    since = cpus["since_ns"].tolist()
-    rows = cpus.copy()
-    now = clock_ns()
-    still, tasks, closed = cpus["since_ns"].tolist(), rows["task"].tolist(), rows["busy_ns"].tolist()
-    # Not in numpy: on cold caches a handful of calls costs more than this does for a hundred CPUs.
-    elapsed = [
-        now - began if task and began == as_before and 0 < began < now else 0
-        for began, as_before, task in zip(since, still, tasks)
-    ]
-    return CpuLook(now, rows, elapsed, [ns + more for ns, more in zip(closed, elapsed)])
+    def __init__(self, rows: NDArray[np.void]) -> None:
+        self._rows = rows
+        self._since, self._task, self._busy = rows["since_ns"], rows["task"], rows["busy_ns"]
+
+    def look(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> CpuLook:
+        """Read them.
+
+        Do so after the tables: what a table has of a slice is then never here too. A row that changes while it is
+        read is left out: its slice has only just begun. ``since_ns`` is 0 while the kernel changes a row, and another
+        value after.
+        """
+        since = self._since.tolist()
+        rows, tasks, closed = self._rows.tobytes(), self._task.tolist(), self._busy.tolist()
+        now = clock_ns()
+        # Not in numpy: on cold caches a handful of calls costs more than this does for a hundred CPUs.
+        elapsed = [
+            now - began if task and began == as_before and 0 < began < now else 0
+            for began, as_before, task in zip(since, self._since.tolist(), tasks)
+        ]
+        return CpuLook(now, rows, elapsed, [ns + more for ns, more in zip(closed, elapsed)])
 
 
 def running(looks: Sequence[CpuLook]) -> Running:
@@ -71,7 +78,7 @@ def running(looks: Sequence[CpuLook]) -> Running:
     elapsed = np.array([one.elapsed_ns for one in looks], np.uint64)
     busy = np.array([one.busy_ns for one in looks], np.uint64)
     look, cpu = elapsed.nonzero()
-    mine = np.concatenate([one.rows for one in looks])[look * elapsed.shape[1] + cpu]
+    mine = np.frombuffer(b"".join([one.rows for one in looks]), CPU)[look * elapsed.shape[1] + cpu]
     sibling = np.minimum(mine["sibling"], elapsed.shape[1] - 1)
     elapsed, before = elapsed[look, cpu], mine["sibling_busy_ns"]
     of_sibling = np.maximum(busy[look, sibling], before) - before

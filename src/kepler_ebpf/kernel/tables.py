@@ -186,11 +186,10 @@ class BpfTables:
         """Give the rows of dead processes back to the kernel. Raises OSError."""
         if not len(index):
             return
-        keys = np.zeros((2, len(index)), [("start_ns", "<u8"), ("tgid", "<u8")])
+        keys = np.zeros(len(index), [("start_ns", "<u8"), ("tgid", "<u8")])
         keys["tgid"] = self.processes.rows["tgid"][index]
-        uses = self.processes.uses["start_ns"].reshape(self.processes.capacity, self.packages)
-        keys["start_ns"][0] = uses[index].max(axis=1)  # 0: adopted, and never run
-        delete_keys(self.loaded.maps["row_of"], keys[0].tobytes(), len(index))
+        keys["start_ns"] = np.where(self.processes.rows["adopted"][index], 0, self.processes.rows["start_ns"][index])
+        delete_keys(self.loaded.maps["row_of"], keys.tobytes(), len(index))
         self._looks.disown("use", index)
         self.processes.recycle(index)
 
@@ -212,7 +211,7 @@ class BpfTables:
             return None
         index = int(struct.unpack_from("=I", self._free_rows.value)[0])
         row = self.processes.rows
-        row["start_ns"][index], row["parent"][index] = told.start_ns, told.parent
+        row["start_ns"][index], row["parent"][index], row["adopted"][index] = told.start_ns, told.parent, 1
         row["comm"][index] = told.comm
         row["cgroup_id"][index], row["cgroup_row"][index] = told.cgroup_id, self._cgroup_row(told.cgroup_id)
         struct.pack_into("=QQ", self._row_of.key, 0, 0, tgid)
