@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..attribution.ledger import Level
-from ..columns import NODE, Floats, Indexes
+from ..columns import NODE, Floats, Indexes, set_positions
 
 MAX_ROWS = 1 << 16
 """Rows that are followed one by one; what is behind them is among the others."""
@@ -65,7 +65,11 @@ def choose(watts: Floats, joules: Floats, kept: int, resting: bool = True) -> In
 
     ``resting``: whether those count that used no power.
     """
-    there = np.flatnonzero(joules > 0 if resting else watts > 0)
-    order = np.lexsort((-joules[there], -watts[there]))
+    there = set_positions(joules > 0 if resting else watts > 0)
+    power = watts[there]
+    if len(there) > kept:  # few are sorted: all that use as much as the last who is kept, or more
+        most = power >= np.partition(power, -kept)[-kept]
+        there, power = there[most], power[most]
+    order = np.lexsort((-joules[there], -power))
     chosen: Indexes = there[order[:kept]]
     return chosen

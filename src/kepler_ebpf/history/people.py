@@ -103,16 +103,12 @@ class Processes:
             power = np.concatenate([power, inverse @ gone.used])
             joules = np.concatenate([joules, gone.joules])
         best = choose(power, joules, self._kept, self._resting)
-        best = np.concatenate([best[best < alive], best[best >= alive]])
-        rows = best[best < alive]
+        rows, of_dead = best[best < alive], best[best >= alive]
+        best = np.concatenate([rows, of_dead])
         living = self._rows[rows]
-        people = np.concatenate(
-            [
-                _people(living, self._table.of_processes(living, self._sampler.home(rows))),
-                dead[best[len(rows) :] - alive],
-            ]
-        )
-        who = self._known.keep(map(self._process, best.tolist(), people.tolist()))
+        people = _people(living, self._table.of_processes(living, self._sampler.home(rows))).tolist()
+        people += dead[of_dead - alive].tolist()
+        who = self._known.keep(map(self._process, best.tolist(), people))
         self._growth.begin()
         return _shares(who, power[best], joules[best], self._level, watts)
 

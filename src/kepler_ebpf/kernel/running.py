@@ -20,8 +20,8 @@ from .table import Words
 class CpuLook(NamedTuple):
     """The CPUs' rows at one moment.
 
-    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy, as of ``layout.CPU``. ``elapsed_ns``: for how long a slice of a task has been open
-    on each CPU, 0 where none is. ``busy_ns``: CPU time of each CPU until then.
+    ``time_ns``: when (CLOCK_MONOTONIC). ``rows``: a copy, as of ``layout.CPU``. ``elapsed_ns``: for how long a slice of
+    a task has been open on each CPU, 0 where none is. ``busy_ns``: CPU time of each CPU until then.
     """
 
     time_ns: int
