@@ -38,7 +38,7 @@ def full_node() -> Snapshot:
         zones=zones,
         node=replace(snapshot.node, has_component=(True, True, False)),
         containers=replace(snapshot.containers, workloads=tuple(workloads)),
-        pods=tuple(Pod(*pod, 1234.56789 * n, 1.23456789 * n, 123.456789 * n) for n, pod in enumerate(pods)),
+        pods=tuple(Pod(*pod, 1234.56789 * n, 1.23456789 * n, 123.456789 * n, 1.75e9 + n) for n, pod in enumerate(pods)),
     )
 
 

@@ -60,6 +60,7 @@ def node_of(count_processes: int, count_containers: int) -> Snapshot:
             working_set_bytes=tuple(int(size) for size in random.integers(1 << 20, 1 << 34, count_containers)),
             pending_joules=0.0,
             exited_joules=0.0,
+            began=tuple((1.75e9 + random.exponential(1e5, count_containers)).tolist()),
         ),
         pods=(),
         processes=Processes(
@@ -71,6 +72,7 @@ def node_of(count_processes: int, count_containers: int) -> Snapshot:
             seconds=random.exponential(1e3, count_processes),
             cycles=np.floor(random.exponential(1e12, count_processes)),
             exited=np.zeros(5),
+            began=tuple((1.75e9 + random.exponential(1e5, count_processes)).tolist()),
         ),
         health=Health(),
         info={},

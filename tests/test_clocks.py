@@ -8,8 +8,9 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src/kepler_ebpf"
 SETTABLE = {"time", "time_ns", "now", "utcnow", "today", "localtime", "gmtime", "ctime", "asctime", "CLOCK_REALTIME"}
 MODULES = {"time", "datetime", "date"}
-STAMPS = {"cli/record.py", "history/ring.py", "views/top/screen.py"}
-"""Where the time of day is written beside what was measured, for people: a recording's frames, steps of the history."""
+STAMPS = {"cli/record.py", "history/ring.py", "snapshot/publisher.py", "views/top/screen.py"}
+"""Where the time of day is written beside what was measured, for people and Prometheus: a recording's frames, steps of
+the history, when series began."""
 
 COMPARED = {"energy/gpu_users.py"}
 """Where others' stamps by that clock are told from impossible ones; a clock that is set is followed at once

@@ -13,6 +13,7 @@ from kepler_ebpf.workloads.workload import Workload
 from tests.attribution.test_sampler import DOMAINS, Node
 
 HOLD = 120.0
+EPOCH = 1.75e9  # what the clock on the wall says more than the monotonic one
 
 
 class World:
@@ -24,6 +25,7 @@ class World:
         self.forgotten = self.node.workloads.forgotten
         ledger = self.node.ledger
         self.series = ContainerSeries(ledger.levels["container"], self.node.table, self.node.workloads, HOLD)
+        self.since = EPOCH + self.node.now
 
     def run(self, *cgroups: int) -> None:
         for cgroup in cgroups:
@@ -40,7 +42,8 @@ class World:
 
     def publish(self) -> Containers:
         self.node.ledger.end_publication()
-        found = self.series.publish(self.node.now, self.node.sampler.owed_since)
+        found = self.series.publish(self.node.now, self.node.sampler.owed_since, self.since)
+        self.since = EPOCH + self.node.now
         level = self.node.ledger.levels["container"]
         whole = found.joules[: len(NODE)].sum() + found.pending_joules + found.exited_joules
         assert whole == pytest.approx(float(level.total()[: len(NODE)].sum()), rel=1e-9)
@@ -122,3 +125,18 @@ def test_a_systemd_unit_dies_like_a_container() -> None:
     assert list(world.labels()) == [("", "run-3.service")]
     world.node.now += HOLD + 1
     assert world.labels() == {}
+
+
+def test_a_series_tells_when_it_was_at_nought() -> None:
+    """One that waits for its name began when it ran first, and comes with all that it has used since."""
+    world = World()
+    world.run(8)
+    assert world.publish().began == (EPOCH,)
+    began = EPOCH + world.node.now
+    world.names["c7"] = None
+    for _ in range(2):
+        world.run(7)
+        assert len(world.publish().began) == 1
+    world.names["c7"] = "app"
+    world.run(7)
+    assert world.publish().began == (EPOCH, began)

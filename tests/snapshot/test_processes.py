@@ -18,6 +18,7 @@ from tests.fakes import FakeWorkloads
 from tests.needs import examples
 
 HOLD_SECONDS = 120.0
+EPOCH = 1.75e9  # what the clock on the wall says more than the monotonic one
 ONE_SECOND = np.ones(len(NODE))
 Labels = tuple[str, str, str]
 ENDED = ("exited", "", "")
@@ -34,6 +35,7 @@ class World:
         self.row_of: dict[int, int] = {}
         self.departed: list[Departed] = []
         self.now = 0.0
+        self.since = EPOCH
         self.starts = 0
 
     def use(self, tgid: int, joules: float, comm: str = "", cgroup: int = 0) -> None:
@@ -62,7 +64,8 @@ class World:
         self.level.end_publication(ONE_SECOND)
         used = np.flatnonzero(self.rows["tgid"])
         candidates = Candidates.gather(self.rows, used, self.level, self.departed, ONE_SECOND)
-        found = self.series.publish(candidates, self.level.total(), 1e6, self.now)
+        found = self.series.publish(candidates, self.level.total(), 1e6, self.now, self.since)
+        self.since = EPOCH + self.now
         self.level.begin_publication()
         self.departed = []
         return found
@@ -214,3 +217,27 @@ def test_a_process_that_comes_into_its_container_late_gets_another_series() -> N
     found = world.publish()
     assert found.container_id == ("c2", "")
     assert (found.joules[0, 0], found.exited[0]) == (2.0, 1.0), "what it used before stays where it was"
+
+
+def test_a_series_tells_when_it_was_at_nought() -> None:
+    """What a process had used before the publication at which it comes into view is not in its series."""
+    world = World(limit=1)
+    world.use(1, 5.0)
+    world.use(2, 3.0)
+    found = world.publish()
+    assert dict(zip(found.pid, found.began)) == {"1": EPOCH, "other": EPOCH}
+    world.use(2, 4.0)  # more than the other now
+    found = world.publish()
+    assert dict(zip(found.pid, found.began)) == {"2": EPOCH + 1.0, "other": EPOCH}
+    assert found.joules[:, 0].sum() == 4.0
+    world.use(2, 1.0)
+    assert world.publish().began == (EPOCH + 1.0, EPOCH)
+
+
+def test_a_pid_that_is_used_again_under_the_same_labels_goes_on_since_the_first() -> None:
+    world = World(limit=10)
+    for life in range(3):
+        world.use(7, 2.0, "again")
+        found = world.publish()
+        assert (found.began[0], found.joules[:, 0].sum()) == (EPOCH, 2.0 * (life + 1))
+        world.kill(7)

@@ -55,8 +55,9 @@ def everything() -> Snapshot:
             working_set_bytes=(1 << 20, None),
             pending_joules=0.125,
             exited_joules=7.0,
+            began=(1.75e9, 1.75e9 + 0.25),
         ),
-        pods=(Pod("web-0", "shop", "uid-1", 12.0, 1.5, 0.25),),
+        pods=(Pod("web-0", "shop", "uid-1", 12.0, 1.5, 0.25, 1.75e9),),
         processes=Processes(
             pid=("7", "other"),
             comm=("back\\slash\n", ""),
@@ -66,6 +67,7 @@ def everything() -> Snapshot:
             seconds=np.array([0.5, 0.25]),
             cycles=np.array([5e8, 1e8]),
             exited=np.array([3.0, 0.0, 0.0, 1.5, 1e9]),
+            began=(1.75e9 + 0.5, 1.75e9),
         ),
         health=Health(
             loop=Loop(10, 1, 2, 0.1, 0.1, (("0.001", 9.0), ("+Inf", 10.0)), 0.005),

@@ -41,8 +41,9 @@ def busy() -> Snapshot:
             seconds=column,
             cycles=column,
             working_set_bytes=(1, 2, 3, 4, None),
+            began=(1.0, 2.0, 3.0, 4.0, 5.0),
         ),
-        pods=(Pod("web-0", "shop", "uid-1", 1.0, 1.0, 1.0), Pod("db-0", "bank", "uid-2", 2.0, 2.0, 2.0)),
+        pods=(Pod("web-0", "shop", "uid-1", 1.0, 1.0, 1.0, 1.0), Pod("db-0", "bank", "uid-2", 2.0, 2.0, 2.0, 2.0)),
         processes=replace(
             snapshot.processes,
             pid=("1", "2", "3", "other"),
@@ -52,6 +53,7 @@ def busy() -> Snapshot:
             watts=np.ones(4),
             seconds=np.ones(4),
             cycles=np.ones(4),
+            began=(1.0,) * 4,
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -33,21 +34,27 @@ class _Source(Collector):
 
 
 def _metric(family: Family, samples: Samples) -> Metric:
-    pairs = list(zip(*samples))
+    pairs = list(zip(samples.labels, samples.values))
     if family.kind == "histogram":
         *buckets, (_, total) = pairs
         histogram = HistogramMetricFamily(family.name, family.help, unit=family.unit)
         histogram.add_metric((), [(bound, count) for (bound,), count in buckets], total)
         return histogram
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(family.name, family.help, labels=family.labels, unit=family.unit)
+    if family.kind == "counter":
+        counter = CounterMetricFamily(family.name, family.help, labels=family.labels, unit=family.unit)
+        for (values, value), began in zip_longest(pairs, samples.began):
+            counter.add_metric(values, value, began)
+        return counter
+    gauge = GaugeMetricFamily(family.name, family.help, labels=family.labels, unit=family.unit)
     for values, value in pairs:
-        metric.add_metric(values, value)
-    return metric
+        gauge.add_metric(values, value)
+    return gauge
 
 
 def theirs(writer: Writer, filled: Iterable[Filled]) -> bytes:
     """The families as prometheus_client writes them; the end of OpenMetrics is not the writer's."""
+    if writer is prometheus_text:  # which has no word for when a counter began, but one more gauge
+        filled = [Filled(family, samples._replace(began=())) for family, samples in filled]
     source = _Source(filled)
     if writer is prometheus_text:
         return exposition.generate_latest(source)  # type: ignore[arg-type, unused-ignore]
@@ -83,6 +90,8 @@ def filled_families(draw: st.DrawFn) -> Filled:
     labels = tuple(draw(st.lists(st.sampled_from(("pid", "comm", "a", "z_9", "Upper")), unique=True, max_size=4)))
     rows = st.tuples(st.tuples(*(texts for _ in labels)), numbers)
     samples = in_pairs(draw(st.lists(rows, min_size=1, max_size=6)))
+    if kind == "counter" and draw(st.booleans()):
+        samples = samples._replace(began=[draw(st.floats(1e-9, 4e9)) for _ in samples.values])
     return Filled(Family(name, kind, "node", labels, draw(texts), lambda _: NONE), samples)
 
 
@@ -113,6 +122,8 @@ def test_families_longer_than_a_chunk_are_whole(writer: Writer) -> None:
     filled = [Filled(Family("kepler_long", "gauge", "node", ("pid",), "Long.", lambda _: NONE), samples)]
     assert ours(writer, filled) == theirs(writer, filled)
     assert max(chunk.count(b"\n") for chunk in writer(filled, Labels())) == CHUNK
+    counters = replace(filled[0].family, kind="counter"), samples._replace(began=list(range(1, 2 * CHUNK + 2)))
+    assert ours(writer, [Filled(*counters)]) == theirs(writer, [Filled(*counters)])
 
 
 def test_labels_are_kept_from_one_publication_to_the_next_and_dropped_when_the_series_go() -> None:

@@ -20,13 +20,15 @@ _IMMORTAL = frozenset({OVERFLOW.key, KERNEL.key, SYSTEM.key})
 class WorkloadRow:
     """One life of a workload: a row of the container level.
 
-    ``workload``: its labels, final once ``published``: when its series began. ``kernel_rows``: rows of the kernel's
+    ``workload``: its labels, final once ``published``: when its series was first there. ``began``: when it had used
+    nothing yet, seconds since the epoch; None until it has used something. ``kernel_rows``: rows of the kernel's
     tables that count for it. ``died``: when the last of these went (seconds, monotonic; None: it lives).
     """
 
     workload: Workload
     kernel_rows: set[int] = field(default_factory=set)
     published: float | None = None
+    began: float | None = None
     died: float | None = None
 
 

@@ -31,8 +31,9 @@ class ContainerSeries:
         self._hold_seconds = hold_seconds
         self.pods = Pods()
 
-    def publish(self, now: float, owed_since: float) -> Containers:
-        """The series of this publication. ``owed_since``: what ran before this moment has been charged."""
+    def publish(self, now: float, owed_since: float, since: float) -> Containers:
+        """The series of this publication. ``owed_since``: what ran before this moment has been charged. ``since``: when
+        the publication before was made, seconds since the epoch."""
         level = self._level
         level.grow(max(self._table.rows, default=0) + 1)
         self._expire(now, owed_since)
@@ -40,11 +41,14 @@ class ContainerSeries:
         shown: list[int] = []
         workloads: list[Workload] = []
         working_sets: list[int | None] = []
+        began: list[float] = []
         pending = 0.0
         has_figures: list[bool] = (level.figures != 0).any(axis=0).tolist()
         for number, row in self._table.rows.items():
             if not has_figures[number]:
                 continue
+            if row.began is None:
+                row.began = since
             if row.published is None:
                 workload = self._workloads.current(row.workload)
                 if workload is None:
@@ -53,6 +57,7 @@ class ContainerSeries:
                 row.workload, row.published = workload, now
             shown.append(number)
             workloads.append(row.workload)
+            began.append(row.began)
             working_sets.append(self._workloads.working_set(row.workload) if row.died is None else None)
         index = np.array(shown, np.intp)
         watts = level.watts(index)
@@ -66,6 +71,7 @@ class ContainerSeries:
             working_set_bytes=tuple(working_sets),
             pending_joules=pending,
             exited_joules=float(level.exited[: len(NODE)].sum()),
+            began=tuple(began),
         )
 
     def _rename(self, now: float) -> None:

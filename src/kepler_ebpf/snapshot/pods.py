@@ -19,11 +19,13 @@ REMEMBERED_SECONDS = 900.0
 
 @dataclass
 class _Past:
-    """What a pod's former containers used, when it last had any with a series, and what it was last said to have used.
+    """When a pod began, what its former containers used, when it last had any with a series, and what it was last said
+    to have used.
 
     The same figures added up in another order can be less by a rounding; to Prometheus that is a reset.
     """
 
+    began: float
     joules: float = 0.0
     seconds: float = 0.0
     seen: float = 0.0
@@ -55,23 +57,33 @@ class Pods:
         joules: NDArray[np.float64],
         watts: NDArray[np.float64],
         seconds: NDArray[np.float64],
+        began: Sequence[float],
         now: float,
     ) -> tuple[Pod, ...]:
-        """The pods of these containers. ``joules``, ``watts``, ``seconds``: float64[n], one for each container."""
+        """The pods of these containers. ``joules``, ``watts``, ``seconds``: float64[n], one for each container, as
+        ``began`` is: when it had used nothing, seconds since the epoch."""
         places = {_NOBODY: 0}  # containers without a pod are added up as well, and left out in the end
         place = np.array([places.setdefault(_key(workload), len(places)) for workload in workloads], np.intp)
         sums = [np.bincount(place, column, len(places)).tolist() for column in (joules, watts, seconds)]
         del places[_NOBODY]
-        for key in places:
-            self._pasts.setdefault(key, _Past()).seen = now
+        for key, first in zip(places, self._first(place, began, len(places) + 1)):
+            self._pasts.setdefault(key, _Past(first)).seen = now
         forgotten = [key for key, past in self._pasts.items() if now - past.seen > REMEMBERED_SECONDS]
         for key in forgotten:
             del self._pasts[key]
         pods = []
         for (pod, namespace, uid), used, power, time_used in zip(places, *(column[1:] for column in sums)):
-            all_joules, all_seconds = self._pasts[pod, namespace, uid].tell(used, time_used)
-            pods.append(Pod(pod, namespace, uid, all_joules, power, all_seconds))
+            past = self._pasts[pod, namespace, uid]
+            all_joules, all_seconds = past.tell(used, time_used)
+            pods.append(Pod(pod, namespace, uid, all_joules, power, all_seconds, past.began))
         return tuple(pods)
+
+    @staticmethod
+    def _first(place: NDArray[np.intp], began: Sequence[float], places: int) -> list[float]:
+        """When the first container of each pod began, without those of nobody's, which are at place 0."""
+        first = np.full(places, np.inf)
+        np.minimum.at(first, place, began)
+        return first.tolist()[1:]  # type: ignore[no-any-return, unused-ignore]
 
 
 def _key(workload: Workload) -> Key:

@@ -29,12 +29,14 @@ Key = tuple[int, int]  # tgid, start
 
 @dataclass
 class _Series:
-    """A process in view. ``figures``: what it used in all, float64[f]; ``offset``: what its series differs by."""
+    """A process in view. ``figures``: what it used in all, float64[f]; ``offset``: what its series differs by.
+    ``began``: when the series was at 0, seconds since the epoch."""
 
     comm: str
     container_id: str
     figures: Floats
     offset: Floats
+    began: float
     watts: float = 0.0
     died: float | None = None
 
@@ -100,12 +102,16 @@ class ProcessSeries:
         self._shown: dict[Key, _Series] = {}
         self._exited = np.zeros(len(NODE) + 2) if exited is None else exited.copy()
         self._other = np.zeros(len(self._exited))
+        self._began: float | None = None
 
-    def publish(self, candidates: Candidates, total: Floats, watts: float, now: float) -> Processes:
+    def publish(self, candidates: Candidates, total: Floats, watts: float, now: float, since: float) -> Processes:
         """The series of this publication.
 
         ``total``: all figures of the level since the start, float64[f]. ``watts``: mean power of all processes.
+        ``since``: when the publication before was made, seconds since the epoch.
         """
+        if self._began is None:
+            self._began = since
         shown: dict[Key, _Series] = {}
         ended = {key[0]: series for key, series in self._shown.items()}  # by pid: of each only one is shown
         for key, position in self._choose(candidates, now).items():
@@ -115,7 +121,7 @@ class ProcessSeries:
                 before.watts = 0.0
                 shown[key] = before
             else:
-                shown[key] = self._follow(candidates, position, before, of_pid, now)
+                shown[key] = self._follow(candidates, position, before, of_pid, now, since)
             if of_pid is not None and of_pid.labels == shown[key].labels:
                 del ended[key[0]]  # it goes on
         self._exited += sum((series.value for series in ended.values()), np.zeros(len(total)))
@@ -141,7 +147,13 @@ class ProcessSeries:
         return {key: chosen[key][1] for key in ranked[: self._limit]}
 
     def _follow(
-        self, candidates: Candidates, position: int, before: _Series | None, of_pid: _Series | None, now: float
+        self,
+        candidates: Candidates,
+        position: int,
+        before: _Series | None,
+        of_pid: _Series | None,
+        now: float,
+        since: float,
     ) -> _Series:
         """``before``: this process as it was shown last. ``of_pid``: whatever was shown under its pid."""
         row = candidates.rows[position]
@@ -156,9 +168,9 @@ class ProcessSeries:
             before.figures, before.watts, before.died = figures, watts, died
             return before
         comm = before.comm if before is not None else bytes(row["comm"]).decode("utf-8", "replace")
-        series = _Series(comm, container_id, figures, -candidates.published[:, position], watts, died)
+        series = _Series(comm, container_id, figures, -candidates.published[:, position], since, watts, died)
         if of_pid is not None and of_pid.labels == series.labels:
-            series.offset = series.offset + of_pid.value
+            series.offset, series.began = series.offset + of_pid.value, of_pid.began
         return series
 
     def _columns(self, total: Floats, watts: float) -> Processes:
@@ -177,4 +189,5 @@ class ProcessSeries:
             seconds=figures[-2],
             cycles=figures[-1],
             exited=self._exited.copy(),
+            began=(*(series.began for _, series in shown), self._began or 0.0),
         )

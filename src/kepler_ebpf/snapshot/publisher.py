@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +36,9 @@ class Publisher:
         workloads: Workloads,
         options: SeriesOptions,
         info: dict[str, str],
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """``info``: labels of kepler_node_info that do not change."""
+        """``info``: labels of kepler_node_info that do not change. ``wall``: the time of day, for when series began."""
         self._ledger = sampler.ledger
         self._lifecycle = sampler.lifecycle
         self._tables = tables
@@ -43,6 +46,7 @@ class Publisher:
         self._workloads = workloads
         self._info = info
         self._number = 0
+        self._wall, self._since = wall, wall()
         self._containers = ContainerSeries(
             self._ledger.levels["container"], sampler.table, workloads, options.hold_seconds
         )
@@ -57,8 +61,9 @@ class Publisher:
     def publish(self, loop: Loop, now: float, owed_since: float) -> Snapshot:
         """End the publication interval. ``owed_since``: what ran before this moment has been charged."""
         self._number += 1
+        since, self._since = self._since, self._wall()
         self._ledger.end_publication()
-        containers = self._containers.publish(now, owed_since)
+        containers = self._containers.publish(now, owed_since, since)
         node_joules = containers.joules[: len(NODE)].sum(axis=0)
         snapshot = Snapshot(
             number=self._number,
@@ -70,9 +75,9 @@ class Publisher:
             ),
             containers=containers,
             pods=self._containers.pods.publish(
-                containers.workloads, node_joules, containers.watts, containers.seconds, now
+                containers.workloads, node_joules, containers.watts, containers.seconds, containers.began, now
             ),
-            processes=self._publish_processes(now),
+            processes=self._publish_processes(now, since),
             health=self._health(loop),
             info=self._facts(),
             counts_cycles=self._tables.cycles,
@@ -112,14 +117,14 @@ class Publisher:
             if domain.component == component and live and not np.isnan(watts)
         }
 
-    def _publish_processes(self, now: float) -> Processes | None:
+    def _publish_processes(self, now: float, since: float) -> Processes | None:
         if self._processes is None:
             return None
         level, table = self._ledger.levels["process"], self._tables.processes
         candidates = Candidates.gather(
             table.rows, table.used(), level, self._lifecycle.departed, self._ledger.covered_seconds
         )
-        return self._processes.publish(candidates, level.total(), self._ledger.charged_watts("process"), now)
+        return self._processes.publish(candidates, level.total(), self._ledger.charged_watts("process"), now, since)
 
     def _health(self, loop: Loop) -> Health:
         tables, ledger = self._tables, self._ledger

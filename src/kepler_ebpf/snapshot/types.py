@@ -46,6 +46,7 @@ class Containers:
     """Columns over workloads. ``joules``: float64[5, n] in the order of ``columns.WORKLOAD``.
 
     ``pending_joules``: of workloads whose series wait for a name. ``exited_joules``: of those whose series have gone.
+    ``began``: when the counters of each were 0, seconds since the epoch.
     """
 
     workloads: tuple[Workload, ...]
@@ -57,6 +58,7 @@ class Containers:
     working_set_bytes: tuple[int | None, ...]
     pending_joules: float
     exited_joules: float
+    began: tuple[float, ...]
 
     @cached_property
     def names(self) -> list[tuple[str, ...]]:
@@ -66,7 +68,7 @@ class Containers:
 
 @dataclass(frozen=True)
 class Pod:
-    """Sums over a pod's containers, its sandbox and those that were before included."""
+    """Sums over a pod's containers, its sandbox and those that were before included. ``began``: as of containers."""
 
     pod: str
     namespace: str
@@ -74,6 +76,7 @@ class Pod:
     joules: float
     watts: float
     seconds: float
+    began: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Processes:
     """Columns over the series of the process level; the last is ``pid="other"``: all that have none of their own.
 
     ``joules``: float64[3, n] in the order of ``columns.NODE``. ``exited``: float64[5], what series that have ended had
-    come to: joules by component, CPU seconds, cycles.
+    come to: joules by component, CPU seconds, cycles. ``began``: as of containers.
     """
 
     pid: tuple[str, ...]
@@ -92,6 +95,7 @@ class Processes:
     seconds: Floats
     cycles: Floats
     exited: Floats
+    began: tuple[float, ...]
 
     @cached_property
     def names(self) -> list[tuple[str, ...]]:

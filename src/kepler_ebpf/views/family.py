@@ -17,10 +17,12 @@ _UNITS = ("joules", "watts", "seconds", "bytes", "ratio")
 
 class Samples(NamedTuple):
     """Columns: values of the labels, and the value, of each sample. Families of one level have the same ``labels``
-    object, so that their text is made once."""
+    object, so that their text is made once. ``began``: when each counter was 0, seconds since the epoch; empty where
+    that is not told."""
 
     labels: Sequence[LabelSet]
     values: Sequence[float]
+    began: Sequence[float] = ()
 
 
 NONE = Samples((), ())

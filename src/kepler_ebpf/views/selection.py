@@ -95,6 +95,7 @@ def _containers(containers: Containers, rows: list[int]) -> Containers:
         seconds=containers.seconds[places],
         cycles=containers.cycles[places],
         working_set_bytes=tuple(containers.working_set_bytes[row] for row in rows),
+        began=tuple(containers.began[row] for row in rows),
     )
 
 
@@ -110,4 +111,5 @@ def _processes(processes: Processes, rows: list[int]) -> Processes:
         watts=processes.watts[places],
         seconds=processes.seconds[places],
         cycles=processes.cycles[places],
+        began=tuple(processes.began[row] for row in rows),
     )

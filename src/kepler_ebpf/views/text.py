@@ -98,7 +98,10 @@ def openmetrics_text(families: Iterable[Filled], labels: Labels) -> Iterator[byt
     for family, samples in families:
         unit = f"# UNIT {family.name} {family.unit}\n" if family.unit else ""
         yield f"# HELP {family.name} {_escaped(family.help)}\n# TYPE {family.name} {family.kind}\n{unit}".encode()
-        yield from _samples(family, samples, labels)
+        if samples.began:
+            yield from _lines_with_begin(family, samples, labels.of(family.labels))
+        else:
+            yield from _samples(family, samples, labels)
 
 
 def _samples(family: Family, samples: Samples, labels: Labels) -> Iterator[bytes]:
@@ -115,12 +118,28 @@ def _lines(name: str, samples: Samples, sets: _LabelSets) -> Iterator[bytes]:
     texts = sets.texts(samples.labels)
     for start in range(0, len(texts), CHUNK):
         part = slice(start, start + CHUNK)
+        yield "".join(_written(name, texts[part], samples.values[part])).encode()
+
+
+def _lines_with_begin(family: Family, samples: Samples, sets: _LabelSets) -> Iterator[bytes]:
+    """Counters, each with the sample that tells since when it counts."""
+    texts = sets.texts(samples.labels)
+    numbers = {began: _other_number(began) for began in set(samples.began)}  # many began together
+    for start in range(0, len(texts), CHUNK // 2):
+        part = slice(start, start + CHUNK // 2)
+        lines = _written(family.full_name, texts[part], samples.values[part])
+        begins = zip(texts[part], samples.began[part])
         yield "".join(
-            [
-                f"{name}{text} {value!r}\n" if _LEAST < value < _EXPONENT else f"{name}{text} {_other_number(value)}\n"
-                for text, value in zip(texts[part], samples.values[part])
-            ]
+            [f"{line}{family.name}_created{text} {numbers[began]}\n" for line, (text, began) in zip(lines, begins)]
         ).encode()
+
+
+def _written(name: str, texts: list[str], values: Sequence[float]) -> list[str]:
+    """A line for each sample."""
+    return [
+        f"{name}{text} {value!r}\n" if _LEAST < value < _EXPONENT else f"{name}{text} {_other_number(value)}\n"
+        for text, value in zip(texts, values)
+    ]
 
 
 def _other_number(value: float) -> str:

@@ -21,6 +21,12 @@ def _counts_cycles(snapshot: Snapshot) -> bool:
     return snapshot.counts_cycles
 
 
+def _whole(joules: Floats) -> list[float]:
+    """Package, DRAM and GPU: of the families that tell when a series began."""
+    whole: list[float] = joules[: len(NODE)].sum(axis=0).tolist()
+    return whole
+
+
 # -- containers and pods ----------------------------------------------------------------------------------------------
 
 
@@ -54,7 +60,9 @@ CONTAINERS = (
         "joules",
         "counter",
         "Energy of the container: package, DRAM and GPU.",
-        _containers(lambda containers: containers.joules[: len(NODE)].sum(axis=0)),
+        lambda snapshot: Samples(
+            snapshot.containers.names, _whole(snapshot.containers.joules), snapshot.containers.began
+        ),
     ),
     *(
         _container(
@@ -120,14 +128,18 @@ def _pods(value: Callable[[Pod], float]) -> Callable[[Snapshot], Samples]:
     return lambda snapshot: in_pairs(((p.pod, p.namespace, p.pod_uid), value(p)) for p in snapshot.pods)
 
 
-def _pod(name: str, kind: Kind, text: str, value: Callable[[Pod], float]) -> Family:
-    return Family(f"kepler_pod_{name}", kind, "pod", POD_LABELS, text, _pods(value))
+def _pod_joules(snapshot: Snapshot) -> Samples:
+    return _pods(lambda p: p.joules)(snapshot)._replace(began=[p.began for p in snapshot.pods])
+
+
+def _pod(name: str, kind: Kind, text: str, samples: Callable[[Snapshot], Samples]) -> Family:
+    return Family(f"kepler_pod_{name}", kind, "pod", POD_LABELS, text, samples)
 
 
 PODS = (
-    _pod("joules", "counter", "Energy of the pod: all its containers, the sandbox included.", lambda p: p.joules),
-    _pod("power_watts", "gauge", "Power of the pod, mean over the publication interval.", lambda p: p.watts),
-    _pod("cpu_time_seconds", "counter", "CPU time of the pod.", lambda p: p.seconds),
+    _pod("joules", "counter", "Energy of the pod: all its containers, the sandbox included.", _pod_joules),
+    _pod("power_watts", "gauge", "Power of the pod, mean over the publication interval.", _pods(lambda p: p.watts)),
+    _pod("cpu_time_seconds", "counter", "CPU time of the pod.", _pods(lambda p: p.seconds)),
 )
 
 # -- processes --------------------------------------------------------------------------------------------------------
@@ -141,6 +153,11 @@ def _processes(column: Callable[[Processes], Floats]) -> Callable[[Snapshot], Sa
         return Samples(processes.names, column(processes).tolist())
 
     return samples
+
+
+def _process_joules(snapshot: Snapshot) -> Samples:
+    processes = snapshot.processes
+    return NONE if processes is None else Samples(processes.names, _whole(processes.joules), processes.began)
 
 
 def _process_part(component: int) -> Callable[[Snapshot], Samples]:
@@ -166,7 +183,7 @@ PROCESSES = (
         "joules",
         "counter",
         "Energy of the process: package, DRAM and GPU.",
-        _processes(lambda processes: processes.joules.sum(axis=0)),
+        _process_joules,
     ),
     *(
         _process(
