@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT_ENV := $(SUDO) env $(foreach v,$(filter KEPLER_%,$(.VARIABLES)),$(v)='$($(v))')
 
-.PHONY: help setup run check test test-kernels test-endurance test-cluster lint fuzz soak bench slowdown peers study generated deb preview doctor release clean
+.PHONY: help setup run check test test-kernels test-endurance test-cluster lint fuzz soak bench slowdown peers rates study generated deb preview doctor release clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ slowdown: packages-bench $(VENV)/.installed-dev  ## how much slower others run b
 peers: $(VENV)/.installed-dev  ## beside others: make peers KEPLER=… SCAPHANDRE=… ALUMET=… (paths of programs, each may be left out)
 	$(SUDO) $(BIN)/python -m benchmarks.peers --write docs/comparison.md \
 		$(if $(KEPLER),--kepler '$(KEPLER)') $(if $(SCAPHANDRE),--scaphandre '$(SCAPHANDRE)') $(if $(ALUMET),--alumet '$(ALUMET)')
+
+PROMETHEUS := prometheus
+rates: packages-test $(VENV)/.installed-dev  ## whether rates add up to the node's in a real Prometheus, PROMETHEUS='…' (five minutes each), in docs/prometheus.md
+	$(SUDO) $(BIN)/python -m benchmarks.rates $(PROMETHEUS) --write docs/prometheus.md
 
 study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fills docs/accuracy.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'

@@ -24,6 +24,11 @@ _SAMPLE_SYSTEM_CALLS = 20
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
+def _begins(random: np.random.Generator, series: int) -> tuple[float, ...]:
+    """When series began: at publications, five seconds apart, over a day."""
+    return tuple((1.75e9 + 5.0 * random.integers(0, 17_280, series)).tolist())
+
+
 def node_of(count_processes: int, count_containers: int) -> Snapshot:
     """A node that meters its package and counts cycles: five families of processes, seven of containers."""
     random = np.random.default_rng(1)
@@ -60,7 +65,7 @@ def node_of(count_processes: int, count_containers: int) -> Snapshot:
             working_set_bytes=tuple(int(size) for size in random.integers(1 << 20, 1 << 34, count_containers)),
             pending_joules=0.0,
             exited_joules=0.0,
-            began=tuple((1.75e9 + random.exponential(1e5, count_containers)).tolist()),
+            began=_begins(random, count_containers),
         ),
         pods=(),
         processes=Processes(
@@ -72,7 +77,7 @@ def node_of(count_processes: int, count_containers: int) -> Snapshot:
             seconds=random.exponential(1e3, count_processes),
             cycles=np.floor(random.exponential(1e12, count_processes)),
             exited=np.zeros(5),
-            began=tuple((1.75e9 + random.exponential(1e5, count_processes)).tolist()),
+            began=_begins(random, count_processes),
         ),
         health=Health(),
         info={},

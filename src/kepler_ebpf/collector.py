@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from .attribution.frame import Frames
 from .attribution.sampler import Sampler
+from .host import allocator
 from .schedule import Schedule
 from .snapshot.publisher import Publisher
 from .snapshot.types import Loop, Snapshot
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 _BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _ALIVE_FLOOR_SECONDS = 10.0
 _LONGEST_STOP_SECONDS = 5.0
+_GIVE_BACK_SECONDS = 10.0  # between two times that free memory goes back to the system
 
 
 class Histogram:
@@ -68,7 +70,7 @@ class Collector:
         self._samples = 0
         self._failed = 0
         self._failing = False
-        self._sampled_at = self._published_at = clock()
+        self._sampled_at = self._published_at = self._gave_back_at = clock()
 
     def start(self) -> None:
         """Sample and publish until :meth:`stop`, the first time at the end of the first sample."""
@@ -168,6 +170,9 @@ class Collector:
         self._sampler.begin_publication()
         self._published_at = now
         self._keep()
+        if now - self._gave_back_at >= _GIVE_BACK_SECONDS:
+            self._gave_back_at = now
+            allocator.give_back()
 
     def _loop(self) -> Loop:
         return Loop(

@@ -28,7 +28,7 @@ from .workload_rows import WorkloadTable
 
 _GPU_LINGER_SECONDS = HOLD_SECONDS + 1.0
 _MOST_SAMPLES = 128
-_MOST_CELLS = 1 << 17  # rows times samples: what is worked out at once has to fit into the caches
+_MOST_CELLS = 1 << 16  # rows times samples: what is worked out at once has to fit into the caches
 
 
 @dataclass(frozen=True)

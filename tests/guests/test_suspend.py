@@ -1,0 +1,42 @@
+"""A machine that is suspended to memory, and has a CPU off for a while: time and energy are what they were."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.overlays import DEPLOY
+from tests.e2e.conftest import samples_of
+from tests.guests import asleep
+from tests.guests.machine import Workshop, boot
+from tests.needs import require
+
+
+def test_a_machine_that_sleeps_uses_nothing_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require(os.geteuid() == 0, "making a root file system needs root")
+    workshop = Workshop()
+    subprocess.run([DEPLOY / "debian/build", tmp_path], check=True, stdout=subprocess.DEVNULL)
+    (package,) = tmp_path.glob("*.deb")
+    disk = workshop.disk_with(package, Path(asleep.__file__).read_text())
+    with boot(workshop.kernel("bookworm"), disk, tmp_path / "console") as guest:
+        truth = guest.wait_for("TRUTH")
+        found = samples_of(guest.metrics())
+    assert truth["asleep"] > 0.5 * asleep.ASLEEP_SECONDS, "it was suspended"
+    (seconds,) = (
+        value
+        for labels, value in found["kepler_container_cpu_time_seconds_total"]
+        if labels["container"] == "worker.service"
+    )
+    with capsys.disabled():
+        print(f"\n{truth['release']}: asleep for {truth['asleep']:.1f} s; worker {seconds / truth['used'] - 1:+.2%}")
+    assert seconds == pytest.approx(truth["used"], rel=0.03)
+    assert truth["samples"] > 10, "samples go on"
+    # Had the sleep been paid for, the mean were several times as much; one publication more or less is in it.
+    assert truth["joules"] < 1.5 * truth["watts"] * truth["awake"]
+    assert truth["joules"] > 0.4 * truth["watts"] * truth["awake"]
+    gaps = {labels["level"]: value for labels, value in found["kepler_ebpf_books_gap_ratio"]}
+    assert max(gaps.values()) < 1e-9
+    assert found["kepler_ebpf_failed_samples_total"] == [({}, 0.0)]
