@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,13 @@ from tests.needs import QUICK, examples
 
 settings.register_profile("ours", deadline=None, max_examples=examples(100))
 settings.load_profile("ours")
+
+
+def pytest_configure() -> None:
+    # A shell has its background jobs ignore these, and whatever they start: programs that go by that would never end.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
