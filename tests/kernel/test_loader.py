@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -165,7 +166,9 @@ def test_a_wheel_carries_the_bpf_sources(tmp_path: Path) -> None:
     """Built, installed elsewhere, and run from there: the doctor loads the programs."""
     require(os.geteuid() == 0, "loading BPF programs needs root")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)], check=True)
+    tree = tmp_path / "tree"  # what builds leave in a tree is in the way of another one
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info"))
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(tree)], check=True)
     (wheel,) = tmp_path.glob("kepler_ebpf-*.whl")
     place = tmp_path / "venv"
     venv.create(place, system_site_packages=True, symlinks=True)
