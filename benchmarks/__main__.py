@@ -9,7 +9,6 @@ import argparse
 import json
 import platform
 import sys
-import time
 from pathlib import Path
 
 from benchmarks import containers, footprint, history, page, record, sample, stat, switch
@@ -40,7 +39,6 @@ def main() -> int:
     for name in arguments.parts or _PARTS:
         print(f"measuring {name} …", file=sys.stderr)
         figures += _PARTS[name].measure()
-        time.sleep(3.0)  # thousands of processes of a crowd are still ending
     result = f"{platform.machine()}, Linux {platform.release()}\n\n{table(figures)}"
     print(result)
     if arguments.write:

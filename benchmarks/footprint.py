@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.report import Figure
@@ -49,6 +49,17 @@ def crowd(processes: int, used_seconds: float = 0.0) -> Iterator[list[int]]:
             yield [int(crowd.stdout.readline()) for _ in range(processes)]
         finally:
             os.killpg(crowd.pid, signal.SIGTERM)
+            crowd.wait()
+            _wait_for_end(crowd.pid)
+
+
+def _wait_for_end(group: int, most_seconds: float = 30.0) -> None:
+    """Thousands take seconds to end: what is measured next is not to be beside that."""
+    end = time.monotonic() + most_seconds
+    with suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(group, 0)
+            time.sleep(0.1)
 
 
 @contextmanager

@@ -7,22 +7,21 @@ asked to; older ones pass over the request. Needs root; takes five minutes each.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.footprint import scrape
+from tests.e2e.site import Prometheus, prometheus
+
+from benchmarks.footprint import collector
 from benchmarks.report import Figure, fill, table
 
-_COLLECTOR, _PROMETHEUS = 9941, 9942
+_COLLECTOR = 9941
 _WINDOW_SECONDS = 120
 _SETTLE_SECONDS = 20.0
 # Most of them end within milliseconds; one in twenty works on and off for seconds, as a build has both.
@@ -52,8 +51,8 @@ _NODE = " - ".join(
 
 
 @contextmanager
-def running(*command: str) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+def _churn() -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-S", "-c", _CHURN]) as process:
         try:
             yield
         finally:
@@ -66,20 +65,8 @@ def _version(program: str) -> str:
     return found[1] if found else "of a version that it does not tell"
 
 
-def _answers(port: int, path: str) -> None:
-    """Wait until this address answers. Raises TimeoutError."""
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"nothing answers at port {port}")
-
-
-def _ask(expression: str) -> float:
-    address = f"http://127.0.0.1:{_PROMETHEUS}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    with urllib.request.urlopen(address, timeout=10) as answer:
-        (result,) = json.load(answer)["data"]["result"]
+def _ask(server: Prometheus, expression: str) -> float:
+    (result,) = server.query(expression)
     return float(result["value"][1])
 
 
@@ -92,25 +79,18 @@ def _measure(program: str, published: int, scraped: int) -> list[Figure]:
             "scrape_configs:\n"
             f"- {{job_name: kepler, static_configs: [{{targets: ['127.0.0.1:{_COLLECTOR}']}}]}}\n"
         )
-        ours = (sys.executable, "-m", "kepler_ebpf", "serve", "--listen", f"127.0.0.1:{_COLLECTOR}")
-        theirs = (
-            *(program, f"--config.file={settings}", f"--storage.tsdb.path={place}/data"),
-            *(f"--web.listen-address=127.0.0.1:{_PROMETHEUS}", "--enable-feature=created-timestamp-zero-ingestion"),
-        )
+        feature = "--enable-feature=created-timestamp-zero-ingestion"
         with (
-            running(*ours, "--metrics-interval", f"{published}s"),
-            running(sys.executable, "-S", "-c", _CHURN),
+            collector(_COLLECTOR, "--metrics-interval", f"{published}s"),
+            _churn(),
+            prometheus(settings, feature, program=program) as server,
         ):
-            _answers(_COLLECTOR, "/readyz")
-            scrape(_COLLECTOR)
-            with running(*theirs):
-                _answers(_PROMETHEUS, "/-/ready")
-                time.sleep(_SETTLE_SECONDS + _WINDOW_SECONDS + scraped)
-                whole = _ask(_NODE)
-                levels = {
-                    "processes": _ask(f"sum(increase(kepler_process_joules_total[{_WINDOW_SECONDS}s]))"),
-                    "containers": _ask(f"sum(increase(kepler_container_joules_total[{_WINDOW_SECONDS}s]))"),
-                }
+            time.sleep(_SETTLE_SECONDS + _WINDOW_SECONDS + scraped)
+            whole = _ask(server, _NODE)
+            levels = {
+                level: _ask(server, f"sum(increase(kepler_{family}_joules_total[{_WINDOW_SECONDS}s]))")
+                for level, family in (("processes", "process"), ("containers", "container"))
+            }
     name = f"published each {published} s, scraped each {scraped} s"
     return [
         Figure(f"{name}: {level}", 100 * (joules / whole - 1), "%", note=f"{joules:.1f} of {whole:.1f} J")

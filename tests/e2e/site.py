@@ -205,10 +205,11 @@ def configuration(directory: Path, collectors: dict[str, int], foreign: int) -> 
 
 
 @contextmanager
-def prometheus(config: Path) -> Iterator[Prometheus]:
+def prometheus(config: Path, *flags: str, program: str = "prometheus") -> Iterator[Prometheus]:
     port = free_port()
     command = [
-        "prometheus",
+        program,
+        *flags,
         f"--config.file={config}",
         f"--storage.tsdb.path={config.parent / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

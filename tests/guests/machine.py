@@ -160,6 +160,13 @@ class Workshop:
         (place / "initrd").write_bytes(archive.stdout)
 
 
+def our_package(folder: Path) -> Path:
+    """Our Debian package, built into this folder."""
+    subprocess.run([DEPLOY / "debian/build", folder], check=True, stdout=subprocess.DEVNULL)
+    (package,) = folder.glob("*.deb")
+    return package
+
+
 @dataclass
 class Guest:
     """A running machine: its collector answers on ``port`` here; ``console`` has what it printed."""

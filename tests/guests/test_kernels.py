@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.overlays import DEPLOY
 from tests.e2e.conftest import samples_of
 from tests.guests import inside
-from tests.guests.machine import Workshop, boot
+from tests.guests.machine import Workshop, boot, our_package
 from tests.needs import require
 
 UNIFIED = ()
@@ -29,9 +27,7 @@ def workshop() -> Workshop:
 
 @pytest.fixture(scope="module")
 def disk(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("package")
-    subprocess.run([DEPLOY / "debian/build", folder], check=True, stdout=subprocess.DEVNULL)
-    (package,) = folder.glob("*.deb")
+    package = our_package(tmp_path_factory.mktemp("package"))
     return workshop.disk_with(package, Path(inside.__file__).read_text())
 
 

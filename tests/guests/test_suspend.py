@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.overlays import DEPLOY
 from tests.e2e.conftest import samples_of
 from tests.guests import asleep
-from tests.guests.machine import Workshop, boot
+from tests.guests.machine import Workshop, boot, our_package
 from tests.needs import require
 
 
 def test_a_machine_that_sleeps_uses_nothing_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     require(os.geteuid() == 0, "making a root file system needs root")
     workshop = Workshop()
-    subprocess.run([DEPLOY / "debian/build", tmp_path], check=True, stdout=subprocess.DEVNULL)
-    (package,) = tmp_path.glob("*.deb")
-    disk = workshop.disk_with(package, Path(asleep.__file__).read_text())
+    disk = workshop.disk_with(our_package(tmp_path), Path(asleep.__file__).read_text())
     with boot(workshop.kernel("bookworm"), disk, tmp_path / "console") as guest:
         truth = guest.wait_for("TRUTH")
         found = samples_of(guest.metrics())
