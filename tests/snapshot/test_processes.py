@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, limit: int) -> None:
         self.workloads = FakeWorkloads()
-        self.series = ProcessSeries(limit, HOLD_SECONDS, self.workloads)
+        self.series = ProcessSeries(limit, HOLD_SECONDS, self.workloads, EPOCH)
         self.level = Level(NODE, 64)
         self.rows = np.zeros(64, PROCESS)
         self.row_of: dict[int, int] = {}

@@ -83,7 +83,8 @@ class Pods:
         """When the first container of each pod began, without those of nobody's, which are at place 0."""
         first = np.full(places, np.inf)
         np.minimum.at(first, place, began)
-        return first.tolist()[1:]  # type: ignore[no-any-return, unused-ignore]
+        of_pods: list[float] = first[1:].tolist()
+        return of_pods
 
 
 def _key(workload: Workload) -> Key:

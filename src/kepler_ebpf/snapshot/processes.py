@@ -94,15 +94,18 @@ class ProcessSeries:
     ``hold_seconds``: how long the dead stay.
     """
 
-    def __init__(self, limit: int, hold_seconds: float, workloads: Workloads, exited: Floats | None = None) -> None:
-        """``exited``: float64[f], what series had come to that ended before us."""
+    def __init__(
+        self, limit: int, hold_seconds: float, workloads: Workloads, began: float, exited: Floats | None = None
+    ) -> None:
+        """``began``: when nobody had used anything, seconds since the epoch. ``exited``: float64[f], what series had
+        come to that ended before us."""
         self._limit = limit
         self._hold_seconds = hold_seconds
         self._workloads = workloads
         self._shown: dict[Key, _Series] = {}
         self._exited = np.zeros(len(NODE) + 2) if exited is None else exited.copy()
         self._other = np.zeros(len(self._exited))
-        self._began: float | None = None
+        self._began = began
 
     def publish(self, candidates: Candidates, total: Floats, watts: float, now: float, since: float) -> Processes:
         """The series of this publication.
@@ -110,8 +113,6 @@ class ProcessSeries:
         ``total``: all figures of the level since the start, float64[f]. ``watts``: mean power of all processes.
         ``since``: when the publication before was made, seconds since the epoch.
         """
-        if self._began is None:
-            self._began = since
         shown: dict[Key, _Series] = {}
         ended = {key[0]: series for key, series in self._shown.items()}  # by pid: of each only one is shown
         for key, position in self._choose(candidates, now).items():
@@ -189,5 +190,5 @@ class ProcessSeries:
             seconds=figures[-2],
             cycles=figures[-1],
             exited=self._exited.copy(),
-            began=(*(series.began for _, series in shown), self._began or 0.0),
+            began=(*(series.began for _, series in shown), self._began),
         )

@@ -54,7 +54,7 @@ class Publisher:
             None
             if options.processes is None
             else ProcessSeries(
-                options.processes, options.hold_seconds, workloads, self._ledger.levels["process"].exited
+                options.processes, options.hold_seconds, workloads, self._since, self._ledger.levels["process"].exited
             )
         )
 
