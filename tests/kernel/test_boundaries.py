@@ -22,6 +22,8 @@ Start = Callable[..., BpfTables]
 
 ELSEWHERE = 8
 """The address of no task."""
+_TICKS_SECONDS = 0.012
+"""Three ticks of 250 Hz."""
 
 
 LAST_SLICE = """
@@ -71,7 +73,12 @@ def test_a_slice_whose_begin_was_not_told_is_whole_also_at_the_end_of_its_proces
 def test_a_process_that_moves_itself_pays_each_cgroup_for_its_own_part(
     accounting: Start, cgroup: Callable[[str], str]
 ) -> None:
-    """It computes for 5 ms, moves, computes on: mostly without leaving the CPU, so one slice is two cgroups'."""
+    """It computes for 8 or 2 ms, moves, computes on: mostly without leaving the CPU, so one slice is two cgroups'.
+
+    The kernel charges what has run since the latest tick to the cgroup that the task is in by then: where a tick falls
+    between its move and the moment at which the move is told, up to 4 ms are another's there than here. On a machine
+    that others keep busy that happens now and then. Slices that were not cut would be off by 200 ms.
+    """
     books = accounting()
     paths = [cgroup(name) for name in ("here", "there")]
     code = (
@@ -91,8 +98,8 @@ def test_a_process_that_moves_itself_pays_each_cgroup_for_its_own_part(
     truth: list[float] = []
     while time.monotonic() < deadline:
         booked, truth = [cgroup_seconds(books, path) for path in paths], [usage_seconds(path) for path in paths]
-        if booked == pytest.approx(truth, rel=0.02):
+        if booked == pytest.approx(truth, abs=_TICKS_SECONDS):
             break
         time.sleep(0.02)
     assert truth[0] > 3 * truth[1] > 0.25
-    assert booked == pytest.approx(truth, rel=0.02)
+    assert booked == pytest.approx(truth, abs=_TICKS_SECONDS)
