@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from kepler_ebpf.attribution.sampler import Sampler, SamplerOptions
 from kepler_ebpf.attribution.vms import VirtualMachines
 from kepler_ebpf.attribution.workload_rows import WorkloadTable
 from kepler_ebpf.energy.meter import Meter
-from kepler_ebpf.energy.source import Counted, Domain, EnergySource
+from kepler_ebpf.energy.source import Counted, Domain, EnergySource, Taking
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.kernel import layout
@@ -201,14 +202,17 @@ class FakeSource:
     def fail(self, domain: int) -> None:
         self._failing.add(domain)
 
-    def read(self) -> None:
+    def look(self) -> Taking:
+        failing, self._failing = self._failing, set()
+        return partial(self._take, failing, self.truth.copy(), self.now_ns)
+
+    def _take(self, failing: set[int], truth: NDArray[np.float64], now_ns: int) -> None:
         for domain in range(len(self.domains)):
-            if domain in self._failing:
+            if domain in failing:
                 self.faults["EIO"] += 1
             else:
-                self.joules[domain] = self.truth[domain]
-                self.time_ns[domain] = self.now_ns
-        self._failing.clear()
+                self.joules[domain] = truth[domain]
+                self.time_ns[domain] = now_ns
 
     def close(self) -> None:
         pass

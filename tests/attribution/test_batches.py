@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.attribution.frame import Frame
+from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.source import CgroupEvent
 from tests.attribution.test_sampler import DOMAINS, Node, package
 from tests.needs import examples
@@ -103,7 +104,7 @@ def test_a_sample_that_fails_between_others_loses_nothing(monkeypatch: pytest.Mo
     node.kernel.run(10, 1, 0, 10**8)
     node.look(np.array([5.0]))
     with monkeypatch.context() as broken:
-        broken.setattr(node.sampler, "_cpu_time", None)
+        broken.setattr(node.kernel, "cpus_per_package", None)
         node.kernel.run(10, 1, 0, 10**8)
         with pytest.raises(TypeError):
             node.look(np.array([5.0]))
@@ -114,6 +115,27 @@ def test_a_sample_that_fails_between_others_loses_nothing(monkeypatch: pytest.Mo
     assert len(frames) == 2
     assert node.process(10) == pytest.approx(15.0)
     assert node.ledger.levels["process"].seconds.sum() == pytest.approx(0.3)
+
+
+def test_gpus_whose_users_cannot_be_looked_for_cost_no_energy(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(batch_seconds=1.0)
+    node.source.users = {10: 0.5}
+    joules = np.full(len(DOMAINS), 5.0)
+    node.kernel.run(10, 1, 0, 10**8)
+    node.look(joules)
+    with monkeypatch.context() as broken:
+        broken.setattr(node.sampler.lifecycle, "row_of", None)
+        node.kernel.run(10, 1, 0, 10**8)
+        with pytest.raises(TypeError):
+            node.look(joules)
+    node.kernel.run(10, 1, 0, 10**8)
+    node.look(joules)
+    frames = node.sampler.book()
+    assert frames is not None
+    assert frames.seconds.tolist() == pytest.approx([0.1, 0.2])
+    assert frames.busy_seconds.sum() == pytest.approx(0.3)
+    assert frames.measured.sum() == pytest.approx(3 * 5.0 * sum(domain.component in NODE for domain in DOMAINS))
+    assert node.ledger.relative_gap("process") < 1e-12
 
 
 def test_rows_are_given_back_only_when_all_is_booked() -> None:

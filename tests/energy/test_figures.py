@@ -8,11 +8,18 @@ import pytest
 
 from kepler_ebpf.energy.believe import Verdict
 from kepler_ebpf.energy.figures import Figures
-from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.energy.source import Domain, Taking
 
 GOOD, JUMP, RESET = Verdict(1.0, 0.1), Verdict(fault="jump"), Verdict(fault="reset")
 BAD_NEWS = "energy of it is not known for now: "
 GOOD_NEWS = "it can be read again"
+
+
+class Told(Figures):
+    """Of which nothing is read: the test says what a reading said."""
+
+    def look(self) -> Taking:
+        raise NotImplementedError
 
 
 class Meter:
@@ -21,7 +28,7 @@ class Meter:
     def __init__(self) -> None:
         self.now_ns = 0
         self.spacing = 0.1
-        self.figures = Figures(lambda: self.now_ns)
+        self.figures = Told(lambda: self.now_ns)
         self.figures.add(Domain("package", 0, "test"))
 
     def read(self, *verdicts: Verdict) -> None:

@@ -203,6 +203,28 @@ def test_a_driver_bound_anew_under_another_number_is_the_same_sensor(board: Boar
     assert source.joules[0] == pytest.approx(60 + 30 * 24, rel=0.15)
 
 
+def test_what_was_read_of_a_sensor_before_its_driver_was_bound_anew_is_not_the_new_ones(board: Board) -> None:
+    chip = board.chip(3, "smpro", energy1_label="CPU power", energy1_input=0)
+    source = board.source()
+    (chip / "energy1_input").write_text("5000000")
+    board.tick(source)
+    looks = []
+    for joules in (6, 7, 8):
+        board.now_ns += 3 * 10**9
+        (chip / "energy1_input").write_text(f"{joules}000000")
+        looks.append(source.look())
+    shutil.rmtree(chip)
+    chip = board.chip(7, "smpro", energy1_label="CPU power", energy1_input=100_000_000)
+    for taking in looks:
+        taking()
+    assert source.joules.tolist() == pytest.approx([7.0]), "the sensor is looked for after more than five seconds"
+    for joules in (101, 102):
+        (chip / "energy1_input").write_text(f"{joules}000000")
+        board.tick(source)
+    assert source.joules.tolist() == pytest.approx([8.0])
+    assert not source.faults
+
+
 def bound(board: Board, number: int, device: str, watts: int) -> Path:
     """A chip as the kernel shows it: a link to a folder below its device."""
     root = board.root / f"devices/platform/{device}"

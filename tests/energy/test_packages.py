@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from kepler_ebpf.energy.figures import Figures
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.packages import PackageMeter
-from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.energy.source import Domain, Taking
 from tests.fakes import FakeTables
 from tests.needs import examples
 
@@ -37,9 +38,12 @@ class Counter(Figures):
         self.add(Domain("package", 0, name, "0"))
         self._then_ns = clock.now_ns
 
-    def read(self) -> None:
+    def look(self) -> Taking:
+        return partial(self._take, self.clock.now_ns, self.silent)
+
+    def _take(self, now: int, silent: bool) -> None:
         now = self.clock.now_ns
-        if self.silent:
+        if silent:
             self.fault("the counter", "EIO")
         elif now > self._then_ns:
             seconds = (now - self._then_ns) * 1e-9
@@ -60,8 +64,7 @@ class Refreshed(Counter):
         self.readings = 0
         self.believer = Believer(0, 1e-6, 2000.0)
 
-    def read(self) -> None:
-        now = self.clock.now_ns
+    def _take(self, now: int, silent: bool) -> None:
         self.readings += 1
         if self.readings in self.failing:
             self.fault("the counter", "EIO")
@@ -143,12 +146,12 @@ def test_whatever_a_source_raises_costs_it_a_reading(caplog: pytest.LogCaptureFi
     other = Counter(world.clock, "other")
     meter = Meter([world.packages, other])
 
-    def broken() -> None:
+    def broken() -> Taking:
         raise ZeroDivisionError
 
-    read = other.read
+    look = other.look
     for attempt in range(3):
-        other.read = broken if attempt == 1 else read  # type: ignore[method-assign]
+        other.look = broken if attempt == 1 else look  # type: ignore[method-assign]
         world.clock.now_ns += 10**8
         interval = meter.read()
         assert interval.joules[0] == pytest.approx(5.0)
@@ -196,10 +199,10 @@ def test_a_meter_that_raises_gives_way_to_the_model_too() -> None:
     world = World("rapl-fake")
     world.run(2)
 
-    def broken() -> None:
+    def broken() -> Taking:
         raise ZeroDivisionError
 
-    world.counters[0].read = broken  # type: ignore[method-assign]
+    world.counters[0].look = broken  # type: ignore[method-assign]
     joules, covered = world.run(20)
     assert world.meter.label == "model"
     assert world.meter.live == [False, True]

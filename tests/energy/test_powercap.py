@@ -316,6 +316,31 @@ def test_no_two_zones_share_a_label_whatever_their_numbers(tree: Tree) -> None:
     assert [(d.index, d.zone) for d in tree.open().domains] == [(0, "0"), (1, "1"), (ALL_PACKAGES, "id-1")]
 
 
+def test_what_was_read_of_a_zone_before_it_was_opened_anew_is_not_the_new_ones(tree: Tree) -> None:
+    """Readings wait to be worked out, and a driver that is bound anew counts from somewhere else."""
+    zone = tree.zone("intel-rapl:0", "package-0")
+    source = tree.open()
+    tree.set("intel-rapl:0", 5_000_000)
+    tree.tick(source)
+    looks = []
+    for value in (6_000_000, None, 7_000_000, 8_000_000):
+        tree.errors = {"intel-rapl:0": errno.ENODEV} if value is None else {}
+        tree.now_ns += 10**8
+        tree.set("intel-rapl:0", value or 0)
+        looks.append(source.look())
+    tree.errors = {}
+    (zone / "energy_uj").unlink()
+    tree.set("intel-rapl:0", 100_000_000)
+    for taking in looks:
+        taking()
+    assert source.joules.tolist() == pytest.approx([6.0])
+    for value in (101_000_000, 102_000_000):
+        tree.set("intel-rapl:0", value)
+        tree.tick(source)
+    assert source.joules.tolist() == pytest.approx([7.0])
+    assert source.faults == {"ENODEV": 1}
+
+
 def test_a_range_that_is_mended_is_read_anew(tree: Tree) -> None:
     path = tree.zone("intel-rapl:0", "package-0", 5_000_000, 1000)
     source = tree.open()

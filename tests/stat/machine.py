@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kepler_ebpf.energy.source import Domain
+from kepler_ebpf.energy.source import Domain, Taking
 from kepler_ebpf.stat.probe import Probe
 from kepler_ebpf.stat.target import Lineage, Target, WorkloadTarget
 from kepler_ebpf.stat.usage import Usage
@@ -27,10 +27,11 @@ class Refreshed(FakeSource):
     refresh_seconds = STEP_SECONDS
     _shown_at = 0
 
-    def read(self) -> None:
-        if self.now_ns - self._shown_at >= round(self.refresh_seconds * 1e9):
-            self._shown_at = self.now_ns
-            super().read()
+    def look(self) -> Taking:
+        if self.now_ns - self._shown_at < round(self.refresh_seconds * 1e9):
+            return lambda: None
+        self._shown_at = self.now_ns
+        return super().look()
 
 
 @dataclass

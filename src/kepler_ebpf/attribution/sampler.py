@@ -20,7 +20,7 @@ from .frame import Frames, Reading, Stretch
 from .framing import Rules, clocks, make_frames, settled
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
-from .samples import GpuUse, Sample, as_one, gpu_use
+from .samples import GpuUse, Look, Sample, as_one, gpu_use
 from .stretches import Stretches
 from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO
@@ -85,11 +85,12 @@ class Sampler:
             {"process": np.full(self._packages + 1, OVERFLOW_ROW), "container": table.overflow},
         )
         self._stretches = Stretches(clocks(self._packages))
+        self._looks: list[Look] = []  # of which the meters' readings are not worked out yet
         self._samples: list[Sample] = []  # not booked yet
         # A booking, and a sample, that failed leave what was read to the next one.
         self._owed: Sample | None = None
         self._interval: Interval | None = None
-        self._last = clock()
+        self._looked = self._last = clock()  # the latest look, and the latest sample that is worked out
         tables.look()
         tables.tell()
         self._busy = tables.busy_seconds
@@ -112,26 +113,27 @@ class Sampler:
     def look(self) -> None:
         """Take one sample, to be booked with others."""
         now = self._clock()
-        if not self._samples:
+        if self.is_booked:
             # Not after the booking: until now, the rows that frames name are still those of who ran.
             self.lifecycle.settle_processes(now)
             self.lifecycle.recycle_cgroups(now)
         try:
-            self._tables.look()
+            tables = self._tables
+            tables.look()
             self.lifecycle.follow_cgroups(now)
-            interval = self._interval = self.meter.read().plus(self._interval)
-            gpus = self._gpu_uses(interval)
-            busy, wall = self._cpu_time(now - self._last)
+            look = Look(self._looked, now, tables.busy_seconds, tables.cpus_per_package(), self.meter.look())
         except Exception:
-            self._tables.keep(len(self._samples))
+            self._tables.keep(len(self._samples) + len(self._looks))
             raise
-        self._samples.append(Sample(self._last, now, busy, wall, interval, self.meter.live, gpus))
-        self._last, self._interval = now, None
+        self._looks.append(look)
+        self._looked = now
+        if self.meter.gpus:  # their users are looked for while they are there
+            self._work_out()
 
     @property
     def is_booked(self) -> bool:
         """Whether no sample waits to be booked."""
-        return not self._samples
+        return not self._samples and not self._looks
 
     @property
     def is_pressed(self) -> bool:
@@ -141,18 +143,20 @@ class Sampler:
     @property
     def is_due(self) -> bool:
         """Whether samples are to be booked before the next one is taken."""
-        if not self._samples:
+        waiting: list[Look | Sample] = [*self._samples, *self._looks]
+        if not waiting:
             return False
-        first, latest, count = self._samples[0], self._samples[-1], len(self._samples)
+        first, latest = waiting[0], waiting[-1]
         return (
-            latest.ended - first.began + latest.seconds / 2 > self._batch_seconds
-            or count >= _MOST_SAMPLES
-            or (count + 1) * self._tables.processes.end > _MOST_CELLS
+            latest.ended - first.began + (latest.ended - latest.began) / 2 > self._batch_seconds
+            or len(waiting) >= _MOST_SAMPLES
+            or (len(waiting) + 1) * self._tables.processes.end > _MOST_CELLS
             or self.is_pressed
         )
 
     def book(self) -> Frames | None:
         """Book the samples that were taken since the last call; None where there are none."""
+        self._work_out()
         if not self._samples:
             return None
         samples, self._samples = self._samples, []
@@ -206,12 +210,26 @@ class Sampler:
             np.array([sample.busy_seconds[-1] for sample in samples]),
         )
 
-    def _cpu_time(self, elapsed: float) -> tuple[list[float], list[float]]:
+    def _work_out(self) -> None:
+        """Make samples of what was read at the looks. What a look that fails here has read is the next one's."""
+        looks, self._looks = self._looks, []
+        for look in looks:
+            try:
+                interval = self._interval = self.meter.take(look.meters).plus(self._interval)
+                gpus = self._gpu_uses(interval)
+            except Exception:
+                self._tables.keep(len(self._samples))
+                self._looked = self._last
+                raise
+            busy, wall = self._cpu_time(look)
+            self._samples.append(Sample(self._last, look.ended, busy, wall, interval, self.meter.live, gpus))
+            self._last, self._interval = look.ended, None
+
+    def _cpu_time(self, look: Look) -> tuple[list[float], list[float]]:
         """CPU time in use, and there to be used, since the sample before, by payer."""
-        now, before = self._tables.busy_seconds, self._busy
-        wall = [cpus * elapsed for cpus in self._tables.cpus_per_package()]
-        busy = [min(mine - earlier, most) for mine, earlier, most in zip(now, before, wall)]
-        self._busy = now
+        wall = [cpus * (look.ended - self._last) for cpus in look.cpus]
+        busy = [min(now - before, most) for now, before, most in zip(look.busy_seconds, self._busy, wall)]
+        self._busy = look.busy_seconds
         return [*busy, sum(busy)], [*wall, sum(wall)]
 
     def _gpu_uses(self, interval: Interval) -> dict[int, GpuUse]:

@@ -1,15 +1,31 @@
-"""What a sample read of the meters: kept until several samples are attributed at once."""
+"""What a sample read: kept until several samples are attributed at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
 from ..columns import Floats, Indexes
 from ..energy.meter import Interval
+from ..energy.source import Taking
+
+
+class Look(NamedTuple):
+    """What is read at the moment of a sample.
+
+    ``began``, ``ended``: monotonic seconds. ``busy_seconds``: cumulative CPU seconds of all tasks but the idle ones, by
+    package; ``cpus``: how many are online, likewise. ``meters``: what the meters said, raw.
+    """
+
+    began: float
+    ended: float
+    busy_seconds: Sequence[float]
+    cpus: Sequence[int]
+    meters: Sequence[Taking]
 
 
 @dataclass(frozen=True)

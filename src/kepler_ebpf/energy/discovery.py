@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ..host.fs import HostFS
 from .figures import Figures, do_safely
 from .places import Places
+from .source import Taking
 
 _AGAIN_NS = 5_000_000_000
 
@@ -27,7 +28,7 @@ class Discovering(Figures):
         self._looked_ns = clock_ns()
 
     @abstractmethod
-    def read(self) -> None: ...
+    def look(self) -> Taking: ...
 
     @abstractmethod
     def close(self) -> None: ...
@@ -36,13 +37,13 @@ class Discovering(Figures):
     def _discover(self) -> None:
         """Take up what is there now."""
 
-    def _look(self) -> None:
-        """For the first time: whatever that raises is a fault of this source alone."""
+    def _discover_first(self) -> None:
+        """At the start: whatever that raises is a fault of this source alone."""
         do_safely(self, self._discover)
 
-    def _look_again(self, now_ns: int, *, at_once: bool = False) -> None:
+    def _discover_again(self, now_ns: int, *, at_once: bool = False) -> None:
         """At the end of a reading, where it is time to. ``at_once``: something that was there has gone."""
         if at_once or now_ns - self._looked_ns > _AGAIN_NS:
-            self._looked_ns = self._clock_ns()
+            self._looked_ns = now_ns
             self._places.follow(self._fs)
             self._discover()

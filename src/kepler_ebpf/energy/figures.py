@@ -6,16 +6,18 @@ import errno
 import logging
 import math
 import time
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .believe import Verdict
 from .marks import Mark
-from .source import Counted, Domain, EnergySource
+from .source import Counted, Domain, EnergySource, Taking
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +38,30 @@ def reason_of(error: BaseException) -> str:
     return "not a number" if isinstance(error, ValueError) else type(error).__name__
 
 
-def read_safely(source: EnergySource) -> None:
-    """Read a source; whatever it raises costs it this reading, is counted, and is logged once."""
-    do_safely(source, source.read)
+def look_safely(source: EnergySource) -> Taking:
+    """Look at a source; whatever that, or what is left to do, raises costs it this reading, is counted, and is logged
+    once."""
+    try:
+        return partial(do_safely, source, source.look())
+    except Exception as error:
+        return partial(_note, source, error)
 
 
 def do_safely(source: EnergySource, what: Callable[[], None]) -> None:
-    """Read a source, or look for what it may read: whatever that raises is a fault of this source alone."""
+    """Work out what a source has read, or look for what it may read: whatever that raises is its fault alone."""
     try:
         what()
     except Exception as error:
-        reason = type(error).__name__
-        if not source.faults[reason]:
-            log.exception("%s could not be read", source.name)
-        source.faults[reason] += 1
-        if isinstance(source, Figures):
-            source.age()
+        _note(source, error)
+
+
+def _note(source: EnergySource, error: Exception) -> None:
+    reason = type(error).__name__
+    if not source.faults[reason]:
+        log.error("%s could not be read", source.name, exc_info=error)
+    source.faults[reason] += 1
+    if isinstance(source, Figures):
+        source.age()
 
 
 class Spacing:
@@ -77,6 +87,14 @@ class CountedColumns:
 
     def __init__(self) -> None:
         self._counted = Counted([], [], [])
+
+    @abstractmethod
+    def look(self) -> Taking:
+        """As in :class:`EnergySource`."""
+
+    def read(self) -> None:
+        """Look, and do at once what is left to do."""
+        self.look()()
 
     def counted(self) -> Counted:
         """As in :class:`EnergySource`."""

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Union
 
 from ..host.fs import HostFS, same_file
 from .believe import PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
@@ -18,6 +20,7 @@ from .chips import RULES, Rule, Sensor, Sockets, find_sensors
 from .discovery import Discovering
 from .figures import reason_of
 from .places import Places
+from .source import Taking
 
 _MICRO = 1e-6
 _SPAN = 1 << 64  # hwmon drivers accumulate in 64 bits
@@ -34,9 +37,15 @@ class _Open:
     def what(self) -> str:
         return str(self.sensor.paths[0])
 
-    def read(self, time_ns: int) -> Verdict:
-        """Raises OSError, ValueError."""
-        values = [int(os.pread(fd, 32, 0)) for fd in self.fds]
+    def read(self) -> list[bytes]:
+        """Raises OSError."""
+        if not self.fds:
+            raise FileNotFoundError(2, "the sensor is gone")
+        return [os.pread(fd, 32, 0) for fd in self.fds]
+
+    def verdict(self, raw: Sequence[bytes], time_ns: int) -> Verdict:
+        """What a reading says. Raises ValueError."""
+        values = [int(text) for text in raw]
         if isinstance(self.believer, Believer):
             return self.believer.read(values[0], time_ns)
         # Millivolts times milliamperes are microwatts.
@@ -48,6 +57,10 @@ class _Open:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self.fds = ()
+
+
+_Raw = tuple[_Open, tuple[int, ...], Union[list[bytes], OSError], int]
+"""A reading of a sensor: of which files, what was read, and when."""
 
 
 class HwmonSource(Discovering):
@@ -66,23 +79,33 @@ class HwmonSource(Discovering):
         self._rules = rules
         self._sockets = Sockets()
         self._open: dict[tuple[str, str], _Open] = {}
-        self._look()
+        self._discover_first()
 
-    def read(self) -> None:
+    def look(self) -> Taking:
         """Read every sensor; one that cannot be read keeps its figures until it can."""
+        raw: list[_Raw] = []
         for one in self._open.values():
             now = self._clock_ns()
             try:
-                if not one.fds:
-                    raise FileNotFoundError(2, "the sensor is gone")
-                verdict = one.read(now)
+                raw.append((one, one.fds, one.read(), now))
+            except OSError as error:
+                raw.append((one, one.fds, error, now))
+        return partial(self._take_all, raw, self._clock_ns())
+
+    def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
+        for one, fds, texts, now in raw:
+            if one.fds is not fds:
+                continue  # they are other files since
+            try:
+                if isinstance(texts, OSError):
+                    raise texts
+                verdict = one.verdict(texts, now)
             except (OSError, ValueError) as error:
                 self.fault(one.what, reason_of(error))
                 continue
             self.book(one.position, verdict, now, one.what)
-        now = self._clock_ns()
-        self.settle(now)
-        self._look_again(now)
+        self.settle(looked_ns)
+        self._discover_again(looked_ns)
 
     def close(self) -> None:
         for one in self._open.values():

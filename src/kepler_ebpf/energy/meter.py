@@ -9,8 +9,8 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from .figures import read_safely
-from .source import Counted, Domain, EnergySource, GpuSource
+from .figures import look_safely
+from .source import Counted, Domain, EnergySource, GpuSource, Taking
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Meter:
         self._order: list[tuple[int, int]] = []
         self._lengths = [0] * len(self.sources)
         for source in self.sources:
-            read_safely(source)
+            look_safely(source)()
         self._adopt()
         self._joules, self._time_ns, self.live = self._gather()
 
@@ -61,10 +61,14 @@ class Meter:
         counted = [source.counted() for source in self.sources]
         return Counted(*([counted[number][column][place] for number, place in self._order] for column in range(3)))  # type: ignore[arg-type]
 
-    def read(self) -> Interval:
-        """Refresh all sources. Never raises: whatever a source raises costs that source this reading."""
-        for source in self.sources:
-            read_safely(source)
+    def look(self) -> list[Taking]:
+        """Read all sources, raw. Never raises: whatever a source raises costs that source this reading."""
+        return [look_safely(source) for source in self.sources]
+
+    def take(self, looked: Sequence[Taking]) -> Interval:
+        """Work out what a look has read, after those before it. Never raises, likewise."""
+        for taking in looked:
+            taking()
         known = len(self._order)
         if [len(source.domains) for source in self.sources] != self._lengths:
             self._adopt()
@@ -76,6 +80,10 @@ class Meter:
         covered = [(now - before) * 1e-9 for now, before in zip(time_ns, self._time_ns)]
         self._joules, self._time_ns = joules, time_ns
         return Interval(used, covered)
+
+    def read(self) -> Interval:
+        """Read all sources now."""
+        return self.take(self.look())
 
     @property
     def label(self) -> str:

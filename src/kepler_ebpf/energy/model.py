@@ -13,6 +13,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..host.processor import read_processor
 from ..host.topology import Topology
 from .believe import Verdict
 from .figures import Figures
-from .source import ALL_PACKAGES, Domain
+from .source import ALL_PACKAGES, Domain, Taking
 
 _ERROR_OF_MICROARCHITECTURE = 0.30
 _ERROR_OF_ROME_AND_MILAN = 0.14
@@ -142,13 +143,19 @@ class ModelSource(Figures):
         if self._cpus is not None:
             self._then_ns, self._busy = self._cpus.sampled_ns, sum(self._cpus.busy_seconds)
 
-    def read(self) -> None:
-        """Add the energy between the CPUs' two latest samples at the mean utilisation there."""
-        if self._cpus is None or self._cpus.sampled_ns <= self._then_ns:
+    def look(self) -> Taking:
+        """See the CPUs' latest sample: the energy since the one before is that of the mean utilisation there."""
+        if self._cpus is None:
+            return self._silent
+        return partial(self._take, self._cpus.sampled_ns, sum(self._cpus.busy_seconds), len(self._cpus.topology.online))
+
+    def _silent(self) -> None:
+        """Nobody is there to be asked yet."""
+
+    def _take(self, now: int, busy: float, online: int) -> None:
+        if now <= self._then_ns:
             return
-        now, busy = self._cpus.sampled_ns, sum(self._cpus.busy_seconds)
-        seconds = (now - self._then_ns) * 1e-9
-        threads = max(len(self._cpus.topology.online), 1)
+        seconds, threads = (now - self._then_ns) * 1e-9, max(online, 1)
         utilization = min(max((busy - self._busy) / (seconds * threads), 0.0), 1.0)
         self.book(0, Verdict(self.spec.watts(utilization, threads) * seconds, seconds), now, "the power model")
         self._then_ns, self._busy = now, busy

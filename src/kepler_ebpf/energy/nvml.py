@@ -26,7 +26,7 @@ from .figures import Figures
 from .gpu import Gpu
 from .gpu_calls import Calls, is_unloaded, known_pid, reason_of
 from .gpu_use import NOBODY, Release
-from .source import Domain
+from .source import Domain, Taking
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,11 @@ class NvmlSource(Figures):
 
     # -- for the sampler --------------------------------------------------------------------------------------------
 
-    def read(self) -> None:
+    def look(self) -> Taking:
+        """Nothing: a thread reads. What it has read is taken over by what is left to do."""
+        return self._take_over
+
+    def _take_over(self) -> None:
         """Take over what has been polled since the last call."""
         if not (self._ready or self._events or self._failing):
             return  # there is no GPU, as on most machines

@@ -6,11 +6,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
-from .figures import CountedColumns, Spacing, read_safely
+from .figures import CountedColumns, Spacing, look_safely
 from .marks import Mark
 from .model import ModelSource
-from .source import Domain, EnergySource, PackageSource
+from .source import Domain, EnergySource, PackageSource, Taking
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class PackageMeter(CountedColumns):
         self._spacing = Spacing()
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
-            read_safely(source)
+            look_safely(source)()
         self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
 
@@ -75,8 +76,8 @@ class PackageMeter(CountedColumns):
         """All of them, the model last."""
         return self._sources
 
-    def read(self) -> None:
-        """Read all sources, choose the one that counts, and add what it has counted.
+    def look(self) -> Taking:
+        """Read all sources; then choose the one that counts, and add what it has counted.
 
         Those that offer nothing are asked once a second.
         """
@@ -84,11 +85,17 @@ class PackageMeter(CountedColumns):
         ask_all = now_ns - self._asked_ns >= _ASK_SECONDS * 1e9
         if ask_all:
             self._asked_ns = now_ns
-        for source in self._sources:
-            if ask_all or source.domains or source is self._active or _expects(source):
-                read_safely(source)
+        looked = [
+            look_safely(source)
+            for source in self._sources
+            if ask_all or source.domains or source is self._active or _expects(source)
+        ]
+        return partial(self._take, looked, self.model.now_ns())
+
+    def _take(self, looked: Sequence[Taking], now_ns: int) -> None:
+        for taking in looked:
+            taking()
         self._adopt()
-        now_ns = self.model.now_ns()
         self._spacing.came(now_ns)
         if self._booked_ns is None:
             self._booked_ns = now_ns

@@ -11,10 +11,11 @@ import os
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Union
 
 from ..columns import Component
 from ..host.fs import HostFS, read_text
@@ -23,7 +24,7 @@ from .believe import PLAUSIBLE_WATTS, Believer
 from .figures import reason_of
 from .mirrors import Shown, Unmirrored
 from .places import Places
-from .source import ALL_PACKAGES, Domain
+from .source import ALL_PACKAGES, Domain, Taking
 from .zones import one_counter_a_socket
 
 _EVENTS: dict[str, Component] = {
@@ -51,9 +52,16 @@ Key = tuple[str, int, int]
 
 @dataclass(eq=False)
 class _Event(Shown):
+    """A counter. ``opened``: how often it was. ``failing``: its latest reading was none."""
+
     fd: int = -1
+    opened: int = 0
     cpu: int = -1
     failing: bool = False
+
+
+_Raw = tuple[_Event, int, Union[bytes, OSError], int]
+"""A reading of a counter: at which of its openings, what was read, and when."""
 
 
 @dataclass(frozen=True)
@@ -85,28 +93,39 @@ class PerfRaplSource(Unmirrored):
         self._by_socket = one_counter_a_socket(fs)
         self._events: dict[Key, _Event] = {}
         self._refused: dict[str, str] = {}
-        self._look()
+        self._discover_first()
 
-    def read(self) -> None:
+    def look(self) -> Taking:
         """Read every counter; one that cannot be read keeps its figures until it can."""
-        readings: dict[Shown, int] = {}
+        raw: list[_Raw] = []
         for event in self._events.values():
             if event.fd < 0:
                 continue
             try:
-                count = _COUNT.unpack(os.read(event.fd, _COUNT.size))[0]
+                raw.append((event, event.opened, os.read(event.fd, _COUNT.size), self._clock_ns()))
+            except OSError as error:
+                raw.append((event, event.opened, error, 0))
+        return partial(self._take_all, raw, self._clock_ns())
+
+    def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
+        readings: dict[Shown, int] = {}
+        for event, opened, words, now in raw:
+            if event.opened != opened:
+                continue  # it is another counter since
+            try:
+                if isinstance(words, OSError):
+                    raise words
+                count = _COUNT.unpack(words)[0]
             except (OSError, struct.error) as error:
                 self.fault(event.what, "EIO" if isinstance(error, struct.error) else reason_of(error))
                 event.failing = True  # its CPU may be offline: cpumask names another one then
                 continue
             event.failing = False
-            now = self._clock_ns()
             readings[event] = count
             self._take(event, event.believer.read(count, now), now)
-        now = self._clock_ns()
-        self._look_for_mirrors(readings, now)
-        self.settle(now)
-        self._look_again(now)
+        self._look_for_mirrors(readings, looked_ns)
+        self.settle(looked_ns)
+        self._discover_again(looked_ns)
 
     def close(self) -> None:
         for event in self._events.values():
@@ -157,6 +176,7 @@ class PerfRaplSource(Unmirrored):
                 self._meet(event, alike[component])
             self._close(event)
             event.fd, event.cpu, event.failing = fd, offer.cpu, False
+            event.opened += 1
             event.believer.restart()
             with contextlib.suppress(OSError, struct.error):
                 now = self._clock_ns()

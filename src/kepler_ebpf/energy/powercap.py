@@ -12,9 +12,11 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Union
 
 from ..host.fs import HostFS, read_text, same_file
 from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer
@@ -22,7 +24,7 @@ from .figures import reason_of
 from .marks import Mark
 from .mirrors import Shown, Unmirrored
 from .places import Places
-from .source import Domain
+from .source import Domain, Taking
 from .zones import OF_NO_NAME, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
 
 log = logging.getLogger(__name__)
@@ -40,11 +42,12 @@ def boottime_ns() -> int:
 
 @dataclass(eq=False)
 class _Counter(Shown):
-    """A zone that is read. ``raw``: the latest reading. ``out_of_range``: how many readings in a row were beyond its
-    range. ``replaced``: another zone stands for it now."""
+    """A zone that is read. ``opened``: how often it was. ``raw``: the latest reading. ``out_of_range``: how many
+    readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
 
     zone: Zone
     fd: int = -1
+    opened: int = 0
     raw: int | None = None
     out_of_range: int = 0
     replaced: bool = False
@@ -52,6 +55,10 @@ class _Counter(Shown):
     @property
     def path(self) -> Path:
         return self.zone.path
+
+
+_Raw = tuple[_Counter, int, Union[bytes, OSError], int]
+"""A reading of a counter: at which of its openings, what was read, and when."""
 
 
 class PowercapSource(Unmirrored):
@@ -74,24 +81,36 @@ class PowercapSource(Unmirrored):
         self._counters: dict[Domain, _Counter] = {}
         self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
         self._no_names: set[str] = set()  # reasons why names cannot be read that were told
-        self._look()
+        self._discover_first()
 
-    def read(self) -> None:
+    def look(self) -> Taking:
         """Read every zone; one that cannot be read keeps its figures until it can."""
-        gone = False
-        readings: dict[Shown, int] = {}
+        raw: list[_Raw] = []
         for counter in self._counters.values():
             if counter.replaced:
                 continue
             try:
                 if counter.fd < 0:
                     raise OSError(errno.ENODEV, "the zone is gone, or cannot be opened")
-                value = int(self._pread(counter.fd, 32, 0))
+                raw.append((counter, counter.opened, self._pread(counter.fd, 32, 0), self._clock_ns()))
+            except OSError as error:
+                raw.append((counter, counter.opened, error, 0))
+        return partial(self._take_all, raw, self._clock_ns())
+
+    def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
+        gone = False
+        readings: dict[Shown, int] = {}
+        for counter, opened, text, now in raw:
+            if counter.opened != opened or counter.replaced:
+                continue  # it is another file's since
+            try:
+                if isinstance(text, OSError):
+                    raise text
+                value = int(text)
             except (OSError, ValueError) as error:
                 self.fault(str(counter.path), reason_of(error))
                 gone = gone or getattr(error, "errno", 0) in (errno.ENODEV, errno.ENOENT, errno.EBADF)
                 continue
-            now = self._clock_ns()
             if counter.raw is not None and value < counter.raw:
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
             counter.raw = readings[counter] = value
@@ -101,10 +120,9 @@ class PowercapSource(Unmirrored):
                 # For the next reading: the range may be another by now, or the file never tells the right one.
                 counter.believer.span = _span(counter.path) if counter.out_of_range < _MOST_OUT_OF_RANGE else 0
             self._take(counter, verdict, now)
-        now = self._clock_ns()
-        self._look_for_mirrors(readings, now)
-        self.settle(now)
-        self._look_again(now, at_once=gone)
+        self._look_for_mirrors(readings, looked_ns)
+        self.settle(looked_ns)
+        self._discover_again(looked_ns, at_once=gone)
 
     @property
     def longest_seconds(self) -> float:
@@ -169,6 +187,7 @@ class PowercapSource(Unmirrored):
         except OSError as error:
             self.fault(str(zone.path), reason_of(error))
             return
+        counter.opened += 1
         believer = counter.believer
         believer.restart()  # what it counted while it was away, or before we met it, is not known to be ours
         believer.span = _span(zone.path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -43,16 +43,19 @@ class Domain:
 
 
 class Counted(NamedTuple):
-    """What a source's n domains have counted. Lists, as there are few: a sample reads them on cold caches, where every
-    call into numpy costs more than all of them."""
+    """What a source's n domains have counted. Lists: as there are few, a call into numpy costs more."""
 
     joules: list[float]
     time_ns: list[int]
     live: list[bool]
 
 
+Taking = Callable[[], None]
+"""What is left to do with raw readings: to believe them or not, and to add them up."""
+
+
 class EnergySource(Protocol):
-    """Cumulative joules per domain, refreshed in place by :meth:`read`.
+    """Cumulative joules per domain, refreshed in place by what :meth:`look` returns.
 
     ``domains`` only ever grows: a domain keeps its index for life. A domain that vanished merely stops advancing.
 
@@ -91,8 +94,12 @@ class EnergySource(Protocol):
     def counted(self) -> Counted:
         """``joules``, ``time_ns`` and ``live`` as they are now."""
 
-    def read(self) -> None:
-        """Refresh all figures. Whatever it raises costs this source this reading."""
+    def look(self) -> Taking:
+        """Read all counters, raw and with the time: no more, as each sample does it at its moment, on cold caches.
+
+        What is returned refreshes all figures by that; several are called in the order of their looks, and one that is
+        never called is a reading that failed. Whatever either raises costs this source this reading.
+        """
 
     def close(self) -> None:
         """Release descriptors."""
