@@ -96,6 +96,9 @@ class Table:
         self._columns = [uses[name] for name in self.counted]
         self._looks = self._end = 0  # how many since the latest tell, and the end of what they saw
         self._total: Words = np.zeros((len(self.counted), 0, 0), np.uint64)  # by look; what was told before them first
+        # What the next looks copy, and where to, by look: to make a view costs more than to copy a thousand rows.
+        self._sources: list[Words] = []
+        self._targets: list[list[Words]] = []
         self._told: Words = np.zeros((len(self.counted), len(uses)), np.uint64)
         self._dtype = np.dtype([*rows.dtype.descr, *((name, "<u8") for name in COUNTERS)])
 
@@ -131,11 +134,12 @@ class Table:
         """Read the counters as they are now, for :meth:`tell`. Each word is read once; the kernel may be writing a
         slice at that moment: what is not seen now is seen next time."""
         self._looks += 1
-        end = self._end = self.front() * self.packages
-        if self._looks >= self._total.shape[1] or end > self._total.shape[2]:
+        end = self.front() * self.packages
+        if end != self._end or self._looks >= len(self._targets):
+            self._end = end
             self._make_room()
-        for total, column in zip(self._total, self._columns):
-            total[self._looks, :end] = column[:end]
+        for target, source in zip(self._targets[self._looks], self._sources):
+            target[...] = source
 
     def keep(self, looks: int) -> None:
         """Forget all but the first of the looks since the latest :meth:`tell`: counters only grow, so the next look
@@ -145,9 +149,12 @@ class Table:
     def _make_room(self) -> None:
         """For twice as many looks as there were since the latest :meth:`tell`, or for more rows."""
         counted, looks, uses = self._total.shape
-        wider = np.zeros((counted, max(looks, 2 * self._looks), max(uses, self._end)), np.uint64)
-        wider[:, :looks, :uses] = self._total
-        self._total = wider
+        if self._looks >= looks or self._end > uses:
+            wider = np.zeros((counted, max(looks, 2 * self._looks), max(uses, self._end)), np.uint64)
+            wider[:, :looks, :uses] = self._total
+            self._total = wider
+        self._sources = [column[: self._end] for column in self._columns]
+        self._targets = [list(rows) for rows in self._total[:, :, : self._end].swapaxes(0, 1)]
 
     def seen(self) -> Words:
         """Counters of the uses at each look since the latest :meth:`tell`, uint64[counted, looks, uses]."""
