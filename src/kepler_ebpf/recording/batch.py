@@ -6,19 +6,21 @@ column in numpy, and each name looked up once. To make lines of every frame for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..attribution.frame import Frames
 from ..columns import NODE, Floats, Indexes
 from ..workloads.workload import Workload
 from . import schema
-from .lines import PERSON, Change, Pending, Taken, Used
+from .lines import PERSON, Change, Pending, Taken, Used, spans
 
 _Place = Any  # which lines: intp[n], or a slice
 _BOOKS = schema.LEVELS[:3]
+_OF_DOMAINS = {"read_seconds": "seconds", **{name: name for name in ("joules", "floor_watts", "watts", "live")}}
 
 
 class _Words(NamedTuple):
@@ -75,43 +77,40 @@ def _places(who: Indexes, workloads: Sequence[Workload]) -> dict[str, Any]:
 
 def record_batch(form: Any, pending: Pending) -> Any:
     """A ``pyarrow.RecordBatch``; a column that some lines do not have is null there. ``form``: its schema."""
-    frames, renamed = pending.frames, pending.renamed
+    taken, renamed, latest = pending.taken, pending.renamed, pending.latest
     # Lines of each frame, kind by kind: node, domains, changes, processes, containers.
-    counts = np.array([_counts(taken) for taken in frames], np.intp).reshape(len(frames), 5)
+    counts = np.concatenate([_counts(one) for one in taken] or [np.zeros((0, 5), np.intp)])
     starts = np.cumsum(counts.reshape(-1)).reshape(counts.shape) - counts
-    length, lines, told = int(counts.sum()), counts.sum(axis=1), frames
+    length, lines = int(counts.sum()), counts.sum(axis=1)
+    said = [(one.numbers, one.ends_us, one.frames.seconds) for one in taken]
     if renamed is not None:
-        lines, told = np.append(lines, len(renamed.rows)), [*frames, pending.latest]
+        lines = np.append(lines, len(renamed.rows))
+        said.append((latest.numbers[-1:], latest.ends_us[-1:], latest.frames.seconds[-1:]))
     columns = _Columns(pending, int(lines.sum()))
     columns.put(
         slice(None),
-        frame=np.repeat([taken.number for taken in told], lines),
-        end=np.repeat([taken.end_us for taken in told], lines),
-        seconds=np.repeat([taken.frame.seconds for taken in told], lines),
+        **{name: np.repeat(np.concatenate(of), lines) for name, of in zip(("frame", "end", "seconds"), zip(*said))},
     )
-    if frames:
-        _put_node(columns, starts[:, 0], frames)
-        _put_domains(columns, _spans(starts[:, 1], counts[:, 1]), counts[:, 1], pending)
-        for taken, start in zip(frames, starts[:, 2].tolist()):
-            _put_changes(columns, start, taken.changes)
-        _put_used(columns, starts[:, 3], [taken.processes for taken in frames])
-        _put_used(columns, starts[:, 4], [taken.containers for taken in frames])
+    if taken:
+        _put_node(columns, starts[:, 0], [one.frames for one in taken])
+        _put_domains(columns, spans(starts[:, 1], counts[:, 1]), counts[:, 1], pending)
+        first = np.cumsum([0, *(len(one.ends_us) for one in taken)])
+        for one, start in zip(taken, starts[first[:-1], 2].tolist()):
+            _put_changes(columns, start, one.changes)
+        _put_used(columns, starts[:, 3], [one.processes for one in taken])
+        _put_used(columns, starts[:, 4], [one.containers for one in taken])
     if renamed is not None:
         _put_changes(columns, length, [renamed])
     return _arrow(form, columns)
 
 
-def _counts(taken: Taken) -> tuple[int, ...]:
-    changes = sum(len(change.rows) for change in taken.changes)
-    domains = len(taken.frame.reading.joules)
-    return len(_BOOKS), domains, changes, len(taken.processes.rows), len(taken.containers.rows)
-
-
-def _spans(starts: Indexes, counts: Indexes) -> Indexes:
-    """So many positions from each start on, one behind the other: intp[sum of counts]."""
-    before = np.cumsum(counts) - counts
-    found: Indexes = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
-    return found
+def _counts(taken: Taken) -> Indexes:
+    """Lines of each frame by kind: intp[k, 5]."""
+    counts = np.zeros((len(taken.ends_us), 5), np.intp)
+    counts[:, 0], counts[:, 1] = len(_BOOKS), taken.frames.reading.joules.shape[1]
+    counts[0, 2] = sum(len(change.rows) for change in taken.changes)
+    counts[:, 3], counts[:, 4] = taken.processes.counts, taken.containers.counts
+    return counts
 
 
 def _joules(joules: Floats) -> dict[str, Floats]:
@@ -119,22 +118,25 @@ def _joules(joules: Floats) -> dict[str, Floats]:
     return {**{f"{name}_joules": column for name, column in zip(NODE, joules)}, "joules": joules.sum(axis=0)}
 
 
-def _put_node(columns: _Columns, starts: Indexes, frames: Sequence[Taken]) -> None:
-    books = np.array([(one.frame.measured, one.frame.idle, one.frame.unattributed) for one in frames])
-    counts = np.full(len(frames), len(_BOOKS))
+def _put_node(columns: _Columns, starts: Indexes, frames: Sequence[Frames]) -> None:
+    books = np.stack([_column(frames, name) for name in ("measured", "idle", "unattributed")], axis=1)
+    seconds = np.zeros((len(books), len(_BOOKS)))
+    seconds[:, 0] = _column(frames, "busy_seconds")
+    counts = np.full(len(books), len(_BOOKS))
     columns.put(
-        _spans(starts, counts),
-        level=_Words(_spans(np.zeros_like(starts), counts), _BOOKS),
+        spans(starts, counts),
+        level=_Words(spans(np.zeros_like(starts), counts), _BOOKS),
         row=0,
-        cpu_seconds=np.array([(one.frame.busy_seconds, 0.0, 0.0) for one in frames]).reshape(-1),
+        cpu_seconds=seconds.reshape(-1),
         **_joules(books.reshape(-1, len(NODE)).T),
     )
 
 
 def _put_domains(columns: _Columns, place: Indexes, counts: Indexes, pending: Pending) -> None:
-    readings, domains = [one.frame.reading for one in pending.frames], pending.domains
-    row = _spans(np.zeros_like(counts), counts)
-    payer, packages = _column(readings, "payer"), np.repeat([reading.packages for reading in readings], counts)
+    readings, domains = [one.frames.reading for one in pending.taken], pending.domains
+    row = spans(np.zeros_like(counts), counts)
+    payer = np.concatenate([np.tile(reading.payer, len(reading.joules)) for reading in readings])
+    packages = np.repeat(np.repeat([one.packages for one in readings], [len(one.joules) for one in readings]), counts)
     columns.put(
         place,
         level="domain",
@@ -143,8 +145,10 @@ def _put_domains(columns: _Columns, place: Indexes, counts: Indexes, pending: Pe
         source=_Words(row, [domain.source for domain in domains]),
         component=_Words(row, [domain.component for domain in domains]),
         package=np.where(payer < packages, payer, -1),
-        read_seconds=_column(readings, "seconds"),
-        **{name: _column(readings, name) for name in ("joules", "floor_watts", "watts", "live")},
+        **{
+            column: np.concatenate([getattr(reading, name).reshape(-1) for reading in readings])
+            for column, name in _OF_DOMAINS.items()
+        },
     )
 
 
@@ -164,11 +168,8 @@ def _put_changes(columns: _Columns, start: int, changes: Sequence[Change]) -> No
 
 
 def _put_used(columns: _Columns, starts: Indexes, used: Sequence[Used]) -> None:
-    def lengths(of: Callable[[Used], Indexes]) -> Indexes:
-        return np.array([len(of(one)) for one in used], np.intp)
-
-    counts, charged = lengths(lambda one: one.rows), lengths(lambda one: one.charged.index)
-    place, rows = _spans(starts, counts), _column(used, "rows")
+    counts, charged = _column(used, "counts"), _column(used, "charged_counts")
+    place, rows = spans(starts, counts), _column(used, "rows")
     if used[0].people is None:
         columns.put_containers(place, rows)
     else:
@@ -176,14 +177,14 @@ def _put_used(columns: _Columns, starts: Indexes, used: Sequence[Used]) -> None:
     ran = [one.ran for one in used]
     alone_ns, shared_ns = _column(ran, "alone_ns"), _column(ran, "shared_ns")
     columns.put(
-        _spans(starts, lengths(lambda one: one.ran.index)),
+        spans(starts, _column(used, "ran_counts")),
         cpu_seconds=(alone_ns + shared_ns) * 1e-9,
         alone_ns=alone_ns,
         shared_ns=shared_ns,
         **{name: _column(ran, name) for name in ("package", "cycles", "misses")},
     )
     joules = np.concatenate([one.charged.joules[: len(NODE)] for one in used], axis=1)
-    columns.put(_spans(starts + counts - charged, charged), **_joules(joules))
+    columns.put(spans(starts + counts - charged, charged), **_joules(joules))
 
 
 def _column(values: Iterable[Any], name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What a recording keeps of a frame: who did what, who was charged with what, and who was there.
+"""What a recording keeps of frames: who did what, who was charged with what, and who was there.
 
 This runs between two samples. So it takes no more than the next sample would change; a thread makes lines of it
 (:mod:`.batch`).
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..attribution.frame import Entry, Frame
+from ..attribution.frame import Entry, Frames
 from ..attribution.sampler import Sampler
 from ..columns import Floats, Indexes
 from ..energy.source import Domain
@@ -45,26 +45,40 @@ class Change(NamedTuple):
 
 
 class Used(NamedTuple):
-    """The lines of a level in a frame. ``rows``: intp[n]. ``people``: PERSON_BYTES[n], where these are processes.
+    """The lines of a level in k frames.
 
-    The first lines are those of who ran, the last those of who is charged: the same lines, where both are the same.
+    ``counts``: intp[k], lines of each frame: the first are those of who ran, the last those of who is charged, the same
+    lines where both are the same. ``ran_counts``, ``charged_counts``: intp[k], how many these are. ``rows``: intp[n],
+    of all lines. ``people``: PERSON_BYTES[n], where these are processes.
     """
 
     ran: Slices
     charged: Entry
+    counts: Indexes
+    ran_counts: Indexes
+    charged_counts: Indexes
     rows: Indexes
     people: NDArray[np.void] | None = None
 
 
 class Taken(NamedTuple):
-    """A frame, and what is known of its rows. ``end_us``: since the epoch."""
+    """Frames that were booked together, and what is known of their rows.
+
+    ``number``: of the first. ``ends_us``: int64[k], since the epoch. ``changes``: who has come and gone since the frame
+    before; told with the first.
+    """
 
     number: int
-    end_us: int
-    frame: Frame
+    ends_us: NDArray[np.int64]
+    frames: Frames
     changes: list[Change]
     processes: Used
     containers: Used
+
+    @property
+    def numbers(self) -> Indexes:
+        """Of all frames: intp[k]."""
+        return np.arange(self.number, self.number + len(self.ends_us))
 
 
 class Pending(NamedTuple):
@@ -73,11 +87,16 @@ class Pending(NamedTuple):
     ``workloads``: by row. ``renamed``: containers that are called otherwise now; told with the ``latest`` frame.
     """
 
-    frames: list[Taken]
+    taken: list[Taken]
     workloads: Mapping[int, Workload]
     domains: tuple[Domain, ...]
     renamed: Change | None
     latest: Taken
+
+    @property
+    def frames(self) -> int:
+        """How many frames it has."""
+        return sum(len(one.ends_us) for one in self.taken)
 
 
 class FrameLines:
@@ -97,25 +116,19 @@ class FrameLines:
         self._begin()
 
     def _begin(self) -> None:
-        self._frames: list[Taken] = []
+        self._taken: list[Taken] = []
         self.seconds, self.lines = 0.0, 0
 
-    def add(self, frame: Frame, end_us: int) -> None:
-        """Take a frame, before the next sample."""
-        processes = _rows(frame.process, frame.ran.processes)
-        containers = _rows(frame.container, frame.ran.workloads)
-        taken = self._latest = Taken(
-            self._count,
-            end_us,
-            frame,
-            self._changes(frame),
-            Used(frame.ran.processes, frame.process, processes, self._people(processes)),
-            Used(frame.ran.workloads, frame.container, containers),
-        )
-        self._frames.append(taken)
-        self._count += 1
-        self.seconds += frame.seconds
-        self.lines += len(processes) + len(containers) + sum(len(change.rows) for change in taken.changes)
+    def add(self, frames: Frames, ends_us: NDArray[np.int64]) -> None:
+        """Take frames, before the next sample. ``ends_us``: int64[k], when each ended, since the epoch."""
+        processes = used(frames.ran.processes, frames.process, len(frames))
+        processes = processes._replace(people=self._people(processes.rows))
+        containers = used(frames.ran.workloads, frames.container, len(frames))
+        taken = self._latest = Taken(self._count, ends_us, frames, self._changes(frames), processes, containers)
+        self._taken.append(taken)
+        self._count += len(frames)
+        self.seconds += float(frames.seconds.sum())
+        self.lines += len(processes.rows) + len(containers.rows) + sum(len(change.rows) for change in taken.changes)
 
     def take(self) -> Pending | None:
         """What came since this was asked before, to be asked before a publication; None where nothing did."""
@@ -123,9 +136,9 @@ class FrameLines:
         now = self._named = {number: row.workload for number, row in self._sampler.table.rows.items()}
         changed = np.array([number for number, workload in now.items() if before.get(number) != workload], np.intp)
         renamed = Change("container", changed, None) if len(changed) else None
-        if self._latest is None or not (self._frames or renamed):
+        if self._latest is None or not (self._taken or renamed):
             return None
-        pending = Pending(self._frames, {**before, **now}, self._sampler.meter.domains, renamed, self._latest)
+        pending = Pending(self._taken, {**before, **now}, self._sampler.meter.domains, renamed, self._latest)
         self._begin()
         return pending
 
@@ -134,17 +147,19 @@ class FrameLines:
         people["row"], people["home"] = self._rows[rows], self._sampler.workloads_of(rows)
         return people.view(PERSON_BYTES)
 
-    def _changes(self, frame: Frame) -> list[Change]:
-        """Who has come and who has gone since the frame before."""
+    def _changes(self, frames: Frames) -> list[Change]:
+        """Who has come and who has gone since the frame before; of frames that are booked together all have the same
+        there."""
         found: list[Change] = []
-        if frame.everyone is None:
+        everyone = frames.everyone
+        if everyone is None:
             return found
-        processes, workloads, requests = frame.everyone.processes, frame.everyone.workloads, frame.everyone.requests
+        processes, workloads, requests = everyone.processes, everyone.workloads, everyone.requests
         if not _same(processes, self._processes):
             came, went = _difference(processes, self._processes), _difference(self._processes, processes)
             found += Change("process", came, True, self._people(came)), Change("process", went, False)
         # Their rows may belong to others by the next frame: then these have come.
-        self._processes = processes if frame.departed is None else _difference(processes, frame.departed.index)
+        self._processes = processes if frames.departed is None else _difference(processes, frames.departed.index)
         if not (_same(workloads, self._workloads) and _same(requests, self._requests)):
             before = dict(zip(self._workloads.tolist(), self._requests.tolist()))
             asked = np.array([before.get(number, -1.0) for number in workloads.tolist()])
@@ -156,7 +171,7 @@ class FrameLines:
 
 
 def _same(some: NDArray[Any], others: NDArray[Any]) -> bool:
-    """Whether two columns are the same: ``np.array_equal`` in a tenth of its time, which counts five times a frame."""
+    """Whether two columns are the same: ``np.array_equal`` in a tenth of its time."""
     return some.tobytes() == others.tobytes()
 
 
@@ -164,8 +179,26 @@ def _difference(some: Indexes, others: Indexes) -> Indexes:
     return some if not len(others) else some[~np.isin(some, others)]
 
 
-def _rows(charged: Entry, ran: Slices) -> Indexes:
-    """The rows of a level's lines, those who ran in front: one line where they are charged too, in this order."""
-    if _same(charged.index[: len(ran.index)], ran.index):
-        return charged.index
-    return np.concatenate((ran.index, charged.index))
+def spans(starts: Indexes, counts: Indexes) -> Indexes:
+    """So many positions from each start on, one behind the other: intp[sum of counts]."""
+    before = np.cumsum(counts) - counts
+    found: Indexes = np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+    return found
+
+
+def used(ran: Slices, charged: Entry, frames: int) -> Used:
+    """The lines of a level in so many frames: one line for who ran and is charged, where both are in this order."""
+    ran_counts, charged_counts = (np.bincount(of.sample, minlength=frames) for of in (ran, charged))
+    if _same(ran.index, charged.index) and _same(ran.sample, charged.sample):
+        return Used(ran, charged, charged_counts, ran_counts, charged_counts, charged.index)
+    counts = np.zeros(frames, np.intp)
+    first_ran, first_charged = (np.cumsum(of) - of for of in (ran_counts, charged_counts))
+    for frame, (mine, theirs) in enumerate(zip(ran_counts.tolist(), charged_counts.tolist())):
+        who = ran.index[first_ran[frame] : first_ran[frame] + mine]
+        paying = charged.index[first_charged[frame] : first_charged[frame] + theirs]
+        counts[frame] = theirs if _same(who, paying[:mine]) else mine + theirs
+    starts = np.cumsum(counts) - counts
+    rows = np.zeros(int(counts.sum()), np.intp)
+    rows[spans(starts, ran_counts)] = ran.index
+    rows[spans(starts + counts - charged_counts, charged_counts)] = charged.index
+    return Used(ran, charged, counts, ran_counts, charged_counts, rows)

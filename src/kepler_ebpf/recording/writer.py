@@ -70,8 +70,7 @@ class Recorder:
             self._begun = True
             self._thread.start()
         ends_us = end_ns // 1000 - np.rint((frames.seconds.sum() - frames.seconds.cumsum()) * 1e6).astype(np.int64)
-        for frame, end_us in zip(frames, ends_us.tolist()):
-            self._frames.add(frame, end_us)
+        self._frames.add(frames, ends_us)
         is_full = self._frames.seconds >= _BATCH_SECONDS or self._frames.lines >= _BATCH_LINES
         if is_full:
             self.flush()
@@ -129,7 +128,7 @@ class Recorder:
                     batch = record_batch(self._schema, pending)
                     stream.write_batch(batch, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(batch)})
                     self._file.flush()
-                    self.progress.frames += len(pending.frames)
+                    self.progress.frames += pending.frames
                     self.progress.lines += batch.num_rows
                     self.progress.bytes = os.fstat(self._file.fileno()).st_size
         except Exception as error:
