@@ -69,11 +69,21 @@ def collector(port: int, *flags: str) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
+        _wait_for_page(port)  # to start takes seconds on a busy machine, and is no part of what it costs to run
         time.sleep(_SETTLE_SECONDS)
         yield process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def _wait_for_page(port: int, most_seconds: float = 60.0) -> None:
+    end = time.monotonic() + most_seconds
+    while time.monotonic() < end:
+        with suppress(OSError):
+            scrape(port)
+            return
+        time.sleep(0.1)
 
 
 def cpu_seconds(pid: int) -> float:

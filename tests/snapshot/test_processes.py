@@ -148,8 +148,25 @@ def test_a_series_starts_from_what_was_used_at_the_publication_before() -> None:
     world.use(1, 5.0)
     world.use(2, 4.0)
     assert world.values() == {"1": 5.0, "other": 4.0, "exited": 0.0}
-    world.use(2, 3.0)
-    assert world.values() == {"2": 3.0, "other": 4.0, "exited": 5.0}, "its past stays where it was"
+    world.use(2, 7.0)
+    assert world.values() == {"2": 7.0, "other": 4.0, "exited": 5.0}, "its past stays where it was"
+
+
+def test_a_series_gives_way_to_a_process_that_used_twice_as_much() -> None:
+    """Processes that use nearly the same do not take turns: a series that goes before it was scraped twice is lost."""
+    world = World(1)
+    world.use(1, 5.0)
+    world.publish()
+    for joules in (9.0, 0.9):
+        world.use(2, joules)
+        assert set(world.values()) == {"1", "other", "exited"}
+    world.use(2, 0.2)
+    assert set(world.values()) == {"2", "other", "exited"}
+    world.kill(2)
+    world.use(3, 20.0)
+    assert set(world.values()) == {"2", "other", "exited"}, "a dead one's too, as long as it is held"
+    world.use(3, 1.0)
+    assert set(world.values()) == {"3", "other", "exited"}
 
 
 def test_the_dead_stay_with_their_final_value_and_then_go() -> None:
@@ -226,10 +243,10 @@ def test_a_series_tells_when_it_was_at_nought() -> None:
     world.use(2, 3.0)
     found = world.publish()
     assert dict(zip(found.pid, found.began)) == {"1": EPOCH, "other": EPOCH}
-    world.use(2, 4.0)  # more than the other now
+    world.use(2, 8.0)  # more than twice of the other now
     found = world.publish()
     assert dict(zip(found.pid, found.began)) == {"2": EPOCH + 1.0, "other": EPOCH}
-    assert found.joules[:, 0].sum() == 4.0
+    assert found.joules[:, 0].sum() == 8.0
     world.use(2, 1.0)
     assert world.publish().began == (EPOCH + 1.0, EPOCH)
 

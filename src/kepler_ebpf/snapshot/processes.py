@@ -5,6 +5,10 @@ process had used at the publication before, so that nothing of its past appears 
 ``other``; and what a series had come to when it ends is in ``exited``. So ``other`` grows by what the processes in it
 use, and by nothing else.
 
+A series keeps its place until a process has used twice as much, so that those that use nearly the same do not take
+turns, as the many of a build would. One that goes before it was scraped leaves rates too small: what it came to is in
+``exited``, which no rate of processes has.
+
 A series keeps its labels for life: a process that renames itself keeps the name it was first shown under, and one that
 moves to another container gets another series. Of processes that had the same pid only the last has a series; with the
 same labels it goes on where the one before it ended.
@@ -25,6 +29,7 @@ from ..workloads.source import Workloads
 from .types import Processes
 
 Key = tuple[int, int]  # tgid, start
+_KEEPS = 2.0
 
 
 @dataclass
@@ -131,21 +136,30 @@ class ProcessSeries:
 
     def _choose(self, candidates: Candidates, now: float) -> dict[Key, int | None]:
         """The processes to show: positions among the candidates, None for the dead that keep their last value."""
-        energy = candidates.figures[: len(NODE)].sum(axis=0)
-        positions = np.flatnonzero((energy > 0) | (candidates.figures[-2] > 0))
+        claim = candidates.figures[: len(NODE)].sum(axis=0)
+        positions = np.flatnonzero((claim > 0) | (candidates.figures[-2] > 0))
+        claim[self._is_shown(candidates.rows)] *= _KEEPS
         if len(positions) > self._limit:
-            positions = positions[np.argsort(-energy[positions], kind="stable")[: self._limit]]
+            positions = positions[np.argsort(-claim[positions], kind="stable")[: self._limit]]
         rows = candidates.rows[positions]
         keys = zip(rows["tgid"].tolist(), rows["start_ns"].tolist())
         chosen: dict[Key, tuple[float, int | None]] = {
-            key: (used, position) for key, used, position in zip(keys, energy[positions].tolist(), positions.tolist())
+            key: (used, position) for key, used, position in zip(keys, claim[positions].tolist(), positions.tolist())
         }
         for key, series in self._shown.items():
             if key not in chosen and series.died is not None and now - series.died < self._hold_seconds:
-                chosen[key] = (float(series.figures[: len(NODE)].sum()), None)
+                chosen[key] = (_KEEPS * float(series.figures[: len(NODE)].sum()), None)
         latest = {key[0]: key for key in sorted(chosen)}
         ranked = sorted(latest.values(), key=lambda key: -chosen[key][0])
         return {key: chosen[key][1] for key in ranked[: self._limit]}
+
+    def _is_shown(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of these kernel rows have a series: bool[n]."""
+        starts = np.array([start for _, start in self._shown], np.uint64)
+        mine = np.flatnonzero(np.isin(rows["start_ns"], starts))
+        found = np.zeros(len(rows), np.bool_)
+        found[mine] = [key in self._shown for key in zip(rows["tgid"][mine].tolist(), rows["start_ns"][mine].tolist())]
+        return found
 
     def _follow(
         self,
