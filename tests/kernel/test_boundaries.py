@@ -77,7 +77,7 @@ def test_a_process_that_moves_itself_pays_each_cgroup_for_its_own_part(
 
     The kernel charges what has run since the latest tick to the cgroup that the task is in by then: where a tick falls
     between its move and the moment at which the move is told, up to 4 ms are another's there than here. On a machine
-    that others keep busy that happens now and then. Slices that were not cut would be off by 200 ms.
+    that others keep busy that happens now and then. Slices that are not cut are off by 20 ms and more.
     """
     books = accounting()
     paths = [cgroup(name) for name in ("here", "there")]
