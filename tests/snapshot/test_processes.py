@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,6 +169,27 @@ def test_a_series_gives_way_to_a_process_that_used_twice_as_much() -> None:
     assert set(world.values()) == {"2", "other", "exited"}, "a dead one's too, as long as it is held"
     world.use(3, 1.0)
     assert set(world.values()) == {"3", "other", "exited"}
+
+
+def test_rates_of_processes_that_come_and_go_are_whole_where_every_third_publication_is_scraped() -> None:
+    """A simulation of a build: each process lives for two publications of 5 s, and uses about as much as the others."""
+    world, chance = World(limit=10), random.Random(1)
+    seen: dict[Labels, float] = {}
+    increase = 0.0
+    alive: list[int] = []
+    for number in range(90):
+        alive += range(10 * number + 1, 10 * number + 11)
+        for tgid in alive:
+            world.use(tgid, chance.uniform(0.5, 1.5))
+        for tgid in alive[:-10]:
+            world.kill(tgid)
+        del alive[:-10]
+        found = world.publish(5.0)
+        if number % 3 == 2:
+            now = {labels: values[0] for labels, values in counters(found).items() if labels != ENDED}
+            increase += sum(joules - seen.get(labels, 0.0) for labels, joules in now.items())
+            seen = now
+    assert increase == pytest.approx(float(world.level.total()[:3].sum()), rel=1e-3)
 
 
 def test_the_dead_stay_with_their_final_value_and_then_go() -> None:
