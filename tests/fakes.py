@@ -180,6 +180,7 @@ class FakeSource:
     name: str = "fake"
     faults: Counter[str] = field(default_factory=Counter)
     notes: tuple[str, ...] = ()
+    presses: bool = False
 
     def __post_init__(self) -> None:
         self.joules = np.zeros(len(self.domains))

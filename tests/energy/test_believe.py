@@ -53,6 +53,24 @@ def test_a_plain_counter() -> None:
     assert not meter.faults
 
 
+def test_a_limit_that_is_too_low_is_given_up_by_a_counter_that_is_refreshed_once_a_second_too() -> None:
+    meter = Meter(most_watts=65.0)
+    meter.believer._default_watts = 2000.0
+    for second in range(60):
+        meter.read(*[100.0 * second] * 10)
+    assert meter.joules > 5000
+
+
+def test_a_slow_counter_that_is_opened_anew_shows_no_peak() -> None:
+    """It is refreshed once a second: the first change after that may be a second's, not a sample's."""
+    meter = Meter()
+    for tenth in range(100):
+        if tenth == 57:
+            meter.believer.restart()
+        meter.read(100.0 * (tenth // 10))
+    assert max(meter.watts) == pytest.approx(100.0, rel=0.05)
+
+
 def test_a_wrap() -> None:
     meter = Meter()
     meter.read(SPAN * MICRO - 1, 3)

@@ -126,11 +126,87 @@ def test_the_files_of_a_chip_may_be_in_its_device(board: Board) -> None:
         ("Total Power Socket 1", "package"),
         ("DRAM Power Socket 1", "dram"),
         ("Dram power socket_1", "dram"),
+        ("Grace DRAM Power Socket 1", "dram"),
+        ("Total DRAM Power Socket 1", "dram"),
+        ("Grace_Power_Socket_1", "package"),
+        ("Socket 1 Grace Power", "package"),
+        ("Socket 1 DRAM Power", "dram"),
+        ("CPU Total Power Socket 1", "package"),
     ],
 )
 def test_labels_however_firmware_words_them(board: Board, label: str, component: str) -> None:
     board.chip(0, "power_meter", power1_oem_info=label, power1_average=1)
     assert [(d.component, d.index) for d in board.source().domains] == [(component, 1)]
+
+
+@pytest.mark.parametrize(
+    "first", ["Grace DRAM", "Total DRAM", "Total Module", "Grace Hopper Module", "Grace CPU", "Grace GPU", "SysIO"]
+)
+def test_no_part_of_a_package_and_nothing_around_it_stands_for_it(board: Board, first: str) -> None:
+    """In whatever order the chips come."""
+    board.chip(0, "power_meter", power1_oem_info=f"{first} Power Socket 0", power1_average=12_000_000)
+    board.chip(1, "power_meter", power1_oem_info="Grace Power Socket 0", power1_average=62_000_000)
+    source = board.source()
+    board.tick(source, 3.0)
+    joules = {domain.component: joules for domain, joules in zip(source.domains, source.joules.tolist())}
+    assert joules.pop("package") == pytest.approx(186.0)
+    assert joules == ({"dram": pytest.approx(36.0)} if "DRAM" in first else {})
+
+
+@pytest.mark.parametrize("name", ["smpro", "smpro_hwmon"])
+def test_an_altra_as_mainline_shows_it(board: Board, name: str) -> None:
+    """drivers/hwmon/smpro-hwmon.c since v6.2: a socket's regulators, and those of its DIMMs."""
+    labels = ("power1 CORE VRD", "power2 SoC", "power3 DIMM VRD1", "power4 DIMM VRD2", "power5 RCA VRD")
+    files: dict[str, object] = {}
+    for number, (label, watts) in enumerate(zip(labels, (50, 20, 6, 4, 2)), 1):
+        files[f"power{number}_label"], files[f"power{number}_input"] = label, watts * 1_000_000
+    board.chip(0, name, temp1_label="temp1 SoC", temp1_input=40_000, **files)
+    source = board.source(places=sockets(1))
+    board.tick(source, 1.0)
+    joules = dict.fromkeys(("package", "dram"), 0.0)
+    for domain, used in zip(source.domains, source.joules.tolist()):
+        joules[domain.component] += used
+    assert joules == {"package": pytest.approx(72.0), "dram": pytest.approx(10.0)}
+
+
+def test_a_total_is_not_added_to_its_parts(board: Board) -> None:
+    board.chip(
+        0,
+        "smpro",
+        power1_label="CPU power",
+        power1_input=70_000_000,
+        power2_label="power2 CORE VRD",
+        power2_input=50_000_000,
+        power3_label="power3 SoC",
+        power3_input=20_000_000,
+    )
+    source = board.source()
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([70.0])
+
+
+def test_power_stands_in_for_energy_of_the_same_socket_that_cannot_be_read(board: Board) -> None:
+    chip = board.chip(
+        0, "smpro", energy1_label="CPU power", energy1_input="none", power1_label="CPU power", power1_input=62_000_000
+    )
+    source = board.source()
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([62.0])
+    (chip / "energy1_input").write_text("5000000\n")
+    board.tick(source, 6.0)  # it is found
+    board.tick(source, 1.0)  # and counts from here on
+    before = float(source.joules[0])
+    (chip / "energy1_input").write_text("15000000\n")
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([before + 10.0])
+    assert len(source.domains) == 1
+
+
+def test_a_mean_of_nothing_gives_way_to_power(board: Board) -> None:
+    board.chip(0, "smpro", power1_label="CPU power", power1_average=0, power1_input=62_000_000)
+    source = board.source()
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([62.0])
 
 
 def test_two_chips_of_one_rule_are_two_sockets(board: Board) -> None:
@@ -179,6 +255,27 @@ def test_volts_times_amperes_where_a_chip_gives_no_power(board: Board) -> None:
     assert source.joules.tolist() == pytest.approx([84.0])
 
 
+def test_pairs_of_which_either_is_switched_off_are_not_read(board: Board) -> None:
+    for number, kind in enumerate(("in", "curr")):
+        files = {"in1_label": "VCORE", "in1_input": 1_000, "curr1_input": 42_000, f"{kind}1_enable": 0}
+        board.chip(number, "vrm", **files)
+    assert board.source(rules=[Rule("vrm", "VCORE", "package")]).domains == ()
+
+
+def test_two_negatives_are_no_power(board: Board) -> None:
+    board.chip(0, "vrm", in1_label="VCORE", in1_input=-1_000, curr1_input=-50_000)
+    source = board.source(rules=[Rule("vrm", "VCORE", "package")])
+    board.tick(source, 1.0)
+    assert (source.joules.tolist(), dict(source.faults)) == ([0.0], {"negative": 2})
+
+
+def test_pairs_are_read_where_a_chips_power_is_something_elses(board: Board) -> None:
+    board.chip(0, "vrm", power1_label="fan", power1_input=3, in1_label="VCORE", in1_input=1_000, curr1_input=42_000)
+    source = board.source(rules=[Rule("vrm", "VCORE", "package")])
+    board.tick(source, 1.0)
+    assert source.joules.tolist() == pytest.approx([42.0])
+
+
 def test_a_power_that_is_not_known_is_not_four_megawatts(board: Board) -> None:
     chip = board.chip(0, "power_meter", power1_oem_info="Grace Power Socket 0", power1_average=100_000_000)
     source = board.source()
@@ -203,7 +300,7 @@ def test_a_driver_bound_anew_under_another_number_is_the_same_sensor(board: Boar
     assert source.joules[0] == pytest.approx(60 + 30 * 24, rel=0.15)
 
 
-def test_what_was_read_of_a_sensor_before_its_driver_was_bound_anew_is_not_the_new_ones(board: Board) -> None:
+def test_what_was_read_of_a_sensor_before_its_driver_was_bound_anew_is_all_counted(board: Board) -> None:
     chip = board.chip(3, "smpro", energy1_label="CPU power", energy1_input=0)
     source = board.source()
     (chip / "energy1_input").write_text("5000000")
@@ -217,11 +314,11 @@ def test_what_was_read_of_a_sensor_before_its_driver_was_bound_anew_is_not_the_n
     chip = board.chip(7, "smpro", energy1_label="CPU power", energy1_input=100_000_000)
     for taking in looks:
         taking()
-    assert source.joules.tolist() == pytest.approx([7.0]), "the sensor is looked for after more than five seconds"
+    assert source.joules.tolist() == pytest.approx([8.0])
     for joules in (101, 102):
         (chip / "energy1_input").write_text(f"{joules}000000")
         board.tick(source)
-    assert source.joules.tolist() == pytest.approx([8.0])
+    assert source.joules.tolist() == pytest.approx([9.0]), "and the new one's from its first reading on"
     assert not source.faults
 
 

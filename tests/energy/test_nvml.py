@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.energy.meter import Meter
 from tests.e2e.conftest import Running, serve  # noqa: F401 (a fixture)
 from tests.gpu.bench import Bench, shares_of
 from tests.gpu.standin import Script, build
@@ -86,7 +87,25 @@ def test_a_gpu_added_while_running(bench: Bench) -> None:
     source.poll()
     bench.tick("gpu 0 1000 50000 0 0", "gpu 1 9500 50000 0 0")
     assert [domain.index for domain in source.domains] == [0, 1]
+    assert source.joules.tolist() == [0.0, 0.0], "whoever adds up domains has met it by the next reading"
+    source.read()
     assert source.joules.tolist() == [0.0, 0.5]
+
+
+def test_a_gpu_that_is_found_within_a_batch_loses_nothing(bench: Bench) -> None:
+    """A meter takes no joules of a domain that it had counted before it was met."""
+    source = bench.source
+    meter = Meter([source])
+    bench.script.write("gpu 0 1000 50000 0 0")
+    source.recount()
+    bench.poll("gpu 0 1000 50000 0 0")
+    looks = []
+    for millijoules in (3000, 6000):
+        for seconds in (1.0, 2.5):  # joules that nobody is known for wait for two seconds
+            bench.poll(f"gpu 0 {millijoules} 50000 0 0", seconds=seconds)
+        looks.append(meter.look())
+    joules = sum(sum(meter.take(look).joules) for look in [*looks, meter.look()])
+    assert joules == pytest.approx(5.0)
 
 
 def test_without_a_counter_power_is_integrated(bench: Bench) -> None:

@@ -210,6 +210,7 @@ def test_a_driver_that_is_loaded_after_the_start(bench: Bench, caplog: pytest.Lo
     source.recount()
     bench.poll("gpu 0 1000 50000 0 0")
     bench.tick("gpu 0 2000 50000 0 0")
+    source.read()
     assert source.joules.tolist() == [1.0]
 
 

@@ -11,11 +11,36 @@ import pynvml
 import pytest
 
 from kepler_ebpf.energy.believe import PLAUSIBLE_WATTS
+from kepler_ebpf.energy.gpu_calls import Calls
+from kepler_ebpf.energy.gpu_use import NOBODY
 from kepler_ebpf.energy.nvml import NvmlSource
 
 ABSURD: tuple[object, ...] = (0, -1, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64, None, "x", math.nan, [], b"\xff")
 ERRORS = (*(pynvml.NVMLError(code) for code in (*range(30), 999)), RuntimeError("odd"), OSError("odd"), KeyError("odd"))
 GPUS = 3
+
+
+def test_an_entry_that_names_no_process_costs_the_others_nothing() -> None:
+    class Binding:
+        NVMLError = pynvml.NVMLError
+
+        def nvmlDeviceGetProcessUtilization(self, handle: object, since: int) -> list[SimpleNamespace]:
+            return [
+                SimpleNamespace(pid=pid, smUtil=40, timeStamp=stamp) for pid, stamp in ((None, 1), (7, 2), (8, None))
+            ]
+
+        def nvmlDeviceGetMigMode(self, handle: object) -> list[int]:
+            return [0, 0]
+
+        def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[SimpleNamespace]:
+            return [SimpleNamespace(pid=2**32 - 1), SimpleNamespace(), SimpleNamespace(pid=10)]
+
+        def nvmlDeviceGetGraphicsRunningProcesses(self, handle: object) -> list[SimpleNamespace]:
+            return [SimpleNamespace(pid=None)]
+
+    calls = Calls(Binding())
+    assert [(sample.pid, sample.utilization) for sample in calls.samples(None, 0)] == [(NOBODY, 0.4), (7, 0.4)]
+    assert calls.running(None)[10] == pytest.approx(1 / 3)
 
 
 class Garbage:

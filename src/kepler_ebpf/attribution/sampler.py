@@ -127,7 +127,7 @@ class Sampler:
             raise
         self._looks.append(look)
         self._looked = now
-        if self.meter.gpus:  # their users are looked for while they are there
+        if self.meter.presses:  # users of GPUs, say, are looked for while they are there
             self._work_out()
 
     @property

@@ -111,8 +111,10 @@ class Believer:
         return None if last is None else (last.value, last.time_ns)
 
     def restart(self) -> None:
-        """Forget the value: what the counter does until the next reading is not ours."""
+        """Forget the value: what the counter does until the next reading is not ours, and its next change may date from
+        a refresh before."""
         self._last = self._candidate = self._held = None
+        self._recent_watts = 0.0
 
     def read(self, value: int, time_ns: int) -> Verdict:
         """Take a raw reading."""
@@ -156,14 +158,14 @@ class Believer:
             return self._accept(units, value, time_ns)
         candidate = self._candidate
         if candidate is not None:
+            if value == candidate.value:
+                return NOTHING  # told once; it has not moved since
             elapsed = max(time_ns - candidate.time_ns, 1) * 1e-9
             self._doubt_limit((value - candidate.value) * self._unit / elapsed)
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
-            if units is not None and value != candidate.value:  # it has gone on from there: that is where it is now
+            if units is not None:  # it has gone on from there: that is where it is now
                 self._begin(candidate.value, candidate.time_ns)
                 return self._accept(units, value, time_ns)
-            if value == candidate.value:
-                return NOTHING  # told once; it has not moved since
         self._candidate = _Point(value, time_ns)
         return Verdict(fault="reset" if value < last.value else "jump")
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..columns import Component
@@ -30,18 +31,28 @@ class Rule:
     component: Component
 
 
+def _worded(words: str, but: str) -> str:
+    """A label that has one of these words, none of those others, and a socket's number."""
+    return rf"(?i)(?!.*(?:{but}))(?=.*(?<![a-z])(?:{words})(?![a-z])).*?socket[^0-9]*([0-9]+).*"
+
+
+_NO_PACKAGE = "dram|memory|module|superchip|hopper|blackwell|sysio|gpu"
 RULES = (
     # Documentation/hwmon/amd_energy.rst: Ecore* and Esocket*; sockets contain their cores.
     Rule(r"amd_energy", r"Esocket(\d+)", "package"),
-    # NVIDIA Grace through the ACPI power meter. Its totals contain "CPU Power Socket 0" and "SysIO Power Socket 0";
-    # "Module" contains the GPU of a superchip, which NVML tells.
-    Rule(r"power_meter.*", r"(?i)(?:grace|total)\b.*socket\D*(\d+)", "package"),
-    Rule(r"power_meter.*", r"(?i)dram\b.*socket\D*(\d+)", "dram"),
+    # NVIDIA Grace through the ACPI power meter, in whatever order firmware words it. Its totals contain "CPU Power
+    # Socket 0" and "SysIO Power Socket 0"; a module's, or superchip's, contains the GPU, which NVML tells.
+    Rule(r"power_meter.*", _worded("dram|memory", but="gpu|hbm"), "dram"),
+    Rule(r"power_meter.*", _worded("grace|total", but=f"{_NO_PACKAGE}|cpu"), "package"),
+    Rule(r"power_meter.*", _worded("grace|total", but=_NO_PACKAGE), "package"),  # where there is none but the CPUs'
     # APM X-Gene (Documentation/hwmon/xgene-hwmon.rst).
     Rule(r"apm_xgene", r"CPU power", "package"),
-    # Ampere Altra's SMpro (Documentation/hwmon/smpro-hwmon.rst): socket power, and that of its DIMMs.
+    # Ampere Altra's SMpro (Documentation/hwmon/smpro-hwmon.rst): socket power, and that of its DIMMs. The driver in
+    # mainline (v6.2, drivers/hwmon/smpro-hwmon.c) tells regulators, which are added up.
     Rule(r"smpro", r"CPU power", "package"),
     Rule(r"smpro", r"DIMM power", "dram"),
+    Rule(r"smpro(?:_hwmon)?", r"(?i)(?:power[0-9]+ )?(?:core|soc|rca)(?: vrd)?(?: power)?", "package"),
+    Rule(r"smpro(?:_hwmon)?", r"(?i)(?:power[0-9]+ )?dimm vrd ?[0-9]*(?: power)?", "dram"),
 )
 
 
@@ -75,6 +86,11 @@ class _Match:
     paths: tuple[Path, ...]
     counts_energy: bool
 
+    @cached_property
+    def is_dead(self) -> bool:
+        """Whether it counts energy, and cannot be read now."""
+        return self.counts_energy and _number(self.paths[0]) is None
+
 
 class Sockets:
     """Which socket a chip is of that does not say so: one each, in the order they were met, and for life."""
@@ -103,6 +119,7 @@ def find_sensors(
     notes: list[str] = []
     matches = [match for chip in _chips(fs) for match in _matches(chip, rules, notes)]
     sensors: dict[tuple[str, str], Sensor] = {}  # by component and label: there is one series of each
+    rule_of: dict[tuple[str, str], Rule] = {}  # an earlier rule's total is not added to a later one's parts
     for rule in rules:
         of_rule = [match for match in matches if match.rule == rule]
         of_chip = sockets_of.of(rule, list(dict.fromkeys(m.chip for m in of_rule if m.socket is None)))
@@ -118,13 +135,19 @@ def find_sensors(
                 label = str(place)
             domain = Domain(rule.component, rank, source, label)
             others = [m for m in of_rule if m is not match and (m.chip, m.socket) == (match.chip, match.socket)]
-            if any(other.counts_energy for other in others) and not match.counts_energy:
-                continue  # the same socket's power is not added to its energy
-            if (domain.component, domain.zone) in sensors and others:
+            # The same socket's power is not added to its energy, but stands in for one that cannot be read.
+            if not match.counts_energy and any(other.counts_energy and not other.is_dead for other in others):
+                continue
+            if match.is_dead and any(not other.counts_energy for other in others):
+                notes.append(f"{match.paths[0]} cannot be read: the power of the same socket is")
+                continue
+            series = (domain.component, domain.zone)
+            if others and rule_of.get(series) is rule:
                 domain = Domain(rule.component, rank, source, f"{label}-{match.number}")
+                series = (domain.component, domain.zone)
                 notes.append(f"{match.paths[0]}: a second sensor of one rule on one chip: both are added up")
             sensor = Sensor((match.chip.device, match.number), domain, match.paths, match.counts_energy)
-            first = sensors.setdefault((domain.component, domain.zone), sensor)
+            first, _ = sensors.setdefault(series, sensor), rule_of.setdefault(series, rule)
             if first.paths != match.paths:
                 notes.append(f"{match.paths[0]}: {domain.component} {domain.zone} is {first.paths[0]}'s: left out")
     return list(sensors.values()), tuple(notes)
@@ -165,19 +188,28 @@ def _matches(chip: Chip, rules: Sequence[Rule], notes: list[str]) -> list[_Match
     except OSError:
         return []
     known = [rule for rule in rules if re.fullmatch(rule.chip, name)]
+    if not known:
+        return []
+    return _of_values(chip, _values(chip.folder), known, notes) or _of_values(chip, _pairs(chip.folder), known, notes)
+
+
+def _of_values(
+    chip: Chip, values: Sequence[tuple[tuple[Path, ...], bool]], known: Sequence[Rule], notes: list[str]
+) -> list[_Match]:
     found = []
-    for paths, counts_energy in _values(chip.folder) if known else ():
-        number = paths[0].name.partition("_")[0]
+    for paths, counts_energy in values:
+        numbers = [path.name.partition("_")[0] for path in paths]
         labels = {_label(chip.folder, path) for path in paths}
         for rule in known:
             match = next((m for label in labels if (m := re.fullmatch(rule.label, label))), None)
             if match is None:
                 continue
-            if _is_off(chip.folder, number):
-                notes.append(f"{paths[0]}: switched off ({number}_enable is 0)")
+            off = next((number for number in numbers if _is_off(chip.folder, number)), None)
+            if off is not None:
+                notes.append(f"{paths[0]}: switched off ({off}_enable is 0)")
                 continue
             socket = int(match[1]) if match.groups() and match[1] and match[1].isdigit() else None
-            found.append(_Match(rule, chip, socket, number, paths, counts_energy))
+            found.append(_Match(rule, chip, socket, numbers[0], paths, counts_energy))
             break
     return found
 
@@ -190,23 +222,27 @@ def _values(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
     # A mean of late misses nothing between two readings, as a moment's power does.
     means = {number: path for number, path in averages.items() if number not in inputs or _is_of_late(path)}
     power = sorted({**inputs, **means}.values())
-    if not energy and not power:
-        amperes = {path.name.partition("_")[0][len("curr") :]: path for path in chip.glob("curr*_input")}
-        volts = {path.name.partition("_")[0][len("in") :]: path for path in chip.glob("in*_input")}
-        return [((volts[number], amperes[number]), False) for number in sorted(volts.keys() & amperes.keys())]
     return [*(((path,), True) for path in energy), *(((path,), False) for path in power)]
 
 
+def _pairs(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
+    """Volts and amperes, for chips that give no power."""
+    amperes = {path.name.partition("_")[0][len("curr") :]: path for path in chip.glob("curr*_input")}
+    volts = {path.name.partition("_")[0][len("in") :]: path for path in chip.glob("in*_input")}
+    return [((volts[number], amperes[number]), False) for number in sorted(volts.keys() & amperes.keys())]
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(read_text(path))
+    except (OSError, ValueError):
+        return None
+
+
 def _is_of_late(average: Path) -> bool:
-    """Whether a sensor's mean can be read, and is one over a second at most, as far as the chip tells."""
-    try:
-        int(read_text(average))
-    except (OSError, ValueError):
-        return False
-    try:
-        return int(read_text(average.with_name(f"{average.name}_interval"))) <= _LONGEST_AVERAGE_MS
-    except (OSError, ValueError):
-        return True
+    """Whether a sensor's mean tells something, and is one over a second at most, as far as the chip tells."""
+    interval = _number(average.with_name(f"{average.name}_interval"))
+    return (_number(average) or 0) > 0 and (interval is None or interval <= _LONGEST_AVERAGE_MS)
 
 
 def _label(chip: Path, value: Path) -> str:

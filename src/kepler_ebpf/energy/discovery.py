@@ -25,7 +25,8 @@ class Discovering(Figures):
         super().__init__(clock_ns)
         self._fs = fs
         self._places = places or Places()
-        self._looked_ns = clock_ns()
+        self._looked_ns = self._newest_ns = clock_ns()
+        self._gone = False
 
     @abstractmethod
     def look(self) -> Taking: ...
@@ -39,11 +40,23 @@ class Discovering(Figures):
 
     def _discover_first(self) -> None:
         """At the start: whatever that raises is a fault of this source alone."""
-        do_safely(self, self._discover)
+        do_safely(self, self._discover, self._looked_ns)
+
+    def _looked(self, is_gone: bool) -> int:
+        """At the end of a look: the time. ``is_gone``: something could not be read, so that it is to be looked for."""
+        self.presses = is_gone
+        self._newest_ns = self._clock_ns()
+        return self._newest_ns
 
     def _discover_again(self, now_ns: int, *, at_once: bool = False) -> None:
-        """At the end of a reading, where it is time to. ``at_once``: something that was there has gone."""
-        if at_once or now_ns - self._looked_ns > _AGAIN_NS:
-            self._looked_ns = now_ns
+        """At the end of a reading, where it is time to. ``at_once``: something that was there has gone.
+
+        Only once all that was read is worked out: what waits is of counters as they are now.
+        """
+        self._gone = self._gone or at_once
+        if now_ns < self._newest_ns:
+            return
+        if self._gone or now_ns - self._looked_ns > _AGAIN_NS:
+            self._looked_ns, self._gone = now_ns, False
             self._places.follow(self._fs)
             self._discover()

@@ -41,27 +41,29 @@ def reason_of(error: BaseException) -> str:
 def look_safely(source: EnergySource) -> Taking:
     """Look at a source; whatever that, or what is left to do, raises costs it this reading, is counted, and is logged
     once."""
+    now_ns = source.now_ns() if isinstance(source, Figures) else 0
     try:
-        return partial(do_safely, source, source.look())
+        return partial(do_safely, source, source.look(), now_ns)
     except Exception as error:
-        return partial(_note, source, error)
+        return partial(_note, source, error, now_ns)
 
 
-def do_safely(source: EnergySource, what: Callable[[], None]) -> None:
-    """Work out what a source has read, or look for what it may read: whatever that raises is its fault alone."""
+def do_safely(source: EnergySource, what: Callable[[], None], now_ns: int) -> None:
+    """Work out what a source has read, or look for what it may read: whatever that raises is its fault alone.
+    ``now_ns``: when it was looked at."""
     try:
         what()
     except Exception as error:
-        _note(source, error)
+        _note(source, error, now_ns)
 
 
-def _note(source: EnergySource, error: Exception) -> None:
+def _note(source: EnergySource, error: Exception, now_ns: int) -> None:
     reason = type(error).__name__
     if not source.faults[reason]:
         log.error("%s could not be read", source.name, exc_info=error)
     source.faults[reason] += 1
     if isinstance(source, Figures):
-        source.age()
+        source.settle(now_ns)  # at the end of a reading that came to nothing
 
 
 class Spacing:
@@ -87,6 +89,7 @@ class CountedColumns:
 
     def __init__(self) -> None:
         self._counted = Counted([], [], [])
+        self.presses = False
 
     @abstractmethod
     def look(self) -> Taking:
@@ -173,9 +176,9 @@ class Figures(CountedColumns):
             del self._well_ns[what], self._failing[what]
             log.info("%s can be read again", what)
 
-    def age(self) -> None:
-        """At the end of a reading that came to nothing."""
-        self.settle(self._clock_ns())
+    def now_ns(self) -> int:
+        """Its clock."""
+        return self._clock_ns()
 
     @property
     def longest_seconds(self) -> float:

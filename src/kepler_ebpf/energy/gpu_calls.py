@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from .believe import PLAUSIBLE_WATTS
 from .gpu_samples import Sample
 from .gpu_use import NOBODY
 
+_NO_NUMBER = (TypeError, ValueError, OverflowError, AttributeError)
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h
 _MAX_GPUS = 1024
 _MAX_INSTANCES = 64
@@ -123,7 +125,11 @@ class Calls:
             if reason_of(error) == "NotFound" or getattr(error, "value", None) == 0:
                 return []
             raise
-        return [Sample(int(s.pid), _busy(s), int(s.timeStamp)) for s in samples]
+        found = []
+        for sample in samples:
+            with suppress(*_NO_NUMBER):
+                found.append(Sample(_pid_of(sample), _busy(sample), int(sample.timeStamp)))
+        return found
 
     def running(self, handle: Any) -> dict[int, float]:
         """Processes that have the GPU open, and what part of it each has: for GPUs that tell no utilisation.
@@ -145,14 +151,12 @@ class Calls:
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         except Exception:  # drivers before 510, the last for GPUs of 2012 among them, have the second version
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
-        for process in processes:
-            yield int(process.pid)
+        yield from map(_pid_of, processes)
         try:
             processes = self._nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
         except Exception:  # MIG instances have none
             return
-        for process in processes:
-            yield int(process.pid)
+        yield from map(_pid_of, processes)
 
     def _instances(self, handle: Any) -> list[tuple[Any, int]]:
         """MIG instances, and how many multiprocessors each has; none where the GPU is not divided."""
@@ -179,6 +183,14 @@ class Calls:
             return bool(self._nvml.nvmlDeviceGetMigMode(handle)[0])
         except Exception:
             return False
+
+
+def _pid_of(process: Any) -> int:
+    """An entry that names no process costs the others nothing."""
+    try:
+        return int(process.pid)
+    except _NO_NUMBER:
+        return NOBODY
 
 
 def known_pid(pid: int) -> int:

@@ -7,6 +7,7 @@ neither may have pairs of ``in*_input`` (millivolts) and ``curr*_input`` (millia
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -48,8 +49,8 @@ class _Open:
         values = [int(text) for text in raw]
         if isinstance(self.believer, Believer):
             return self.believer.read(values[0], time_ns)
-        # Millivolts times milliamperes are microwatts.
-        micro_watts = values[0] if len(values) == 1 else values[0] * values[1]
+        # Millivolts times milliamperes are microwatts; of two negatives neither can be.
+        micro_watts = math.prod(values) if min(values) >= 0 else -1
         return self.believer.read(micro_watts * _MICRO, time_ns)
 
     def close(self) -> None:
@@ -59,8 +60,16 @@ class _Open:
         self.fds = ()
 
 
-_Raw = tuple[_Open, tuple[int, ...], Union[list[bytes], OSError], int]
-"""A reading of a sensor: of which files, what was read, and when."""
+def _believer(sensor: Sensor) -> Believer | PowerBeliever:
+    component = sensor.domain.component
+    if sensor.counts_energy:
+        return Believer(_SPAN, _MICRO, PLAUSIBLE_WATTS[component])
+    # A package that runs us is never at 0 W: a board's controller that hangs says so.
+    return PowerBeliever(PLAUSIBLE_WATTS[component], may_be_off=component != "package")
+
+
+_Raw = tuple[_Open, Union[list[bytes], OSError], int]
+"""A reading of a sensor: what was read, and when."""
 
 
 class HwmonSource(Discovering):
@@ -87,15 +96,13 @@ class HwmonSource(Discovering):
         for one in self._open.values():
             now = self._clock_ns()
             try:
-                raw.append((one, one.fds, one.read(), now))
+                raw.append((one, one.read(), now))
             except OSError as error:
-                raw.append((one, one.fds, error, now))
-        return partial(self._take_all, raw, self._clock_ns())
+                raw.append((one, error, now))
+        return partial(self._take_all, raw, self._looked(is_gone=False))  # it is looked for each five seconds
 
     def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
-        for one, fds, texts, now in raw:
-            if one.fds is not fds:
-                continue  # they are other files since
+        for one, texts, now in raw:
             try:
                 if isinstance(texts, OSError):
                     raise texts
@@ -129,12 +136,9 @@ class HwmonSource(Discovering):
                 if key and one:
                     self._open[sensor.key] = self._open.pop(key)
             if one is None:
-                component = sensor.domain.component
-                most = PLAUSIBLE_WATTS[component]
-                # A package that runs us is never at 0 W: a board's controller that hangs says so.
-                power = PowerBeliever(most, may_be_off=component != "package")
-                believer = Believer(_SPAN, _MICRO, most) if sensor.counts_energy else power
-                one = self._open[sensor.key] = _Open(sensor, self.add(sensor.domain), believer)
+                one = self._open[sensor.key] = _Open(sensor, self.add(sensor.domain), _believer(sensor))
+            elif one.sensor.counts_energy != sensor.counts_energy:
+                one.believer = _believer(sensor)
             elif one.fds and one.sensor.paths == sensor.paths and all(map(same_file, one.fds, sensor.paths)):
                 continue
             one.close()

@@ -65,6 +65,11 @@ class Meter:
         """Read all sources, raw. Never raises: whatever a source raises costs that source this reading."""
         return [look_safely(source) for source in self.sources]
 
+    @property
+    def presses(self) -> bool:
+        """Whether what a look has read is to be worked out at once: something is gone, or is known for now alone."""
+        return bool(self.gpus) or any(source.presses for source in self.sources)
+
     def take(self, looked: Sequence[Taking]) -> Interval:
         """Work out what a look has read, after those before it. Never raises, likewise."""
         for taking in looked:

@@ -134,10 +134,6 @@ class ModelSource(Figures):
         self._cpus = cpus
         self.restart()
 
-    def now_ns(self) -> int:
-        """Its clock."""
-        return self._clock_ns()
-
     def restart(self) -> None:
         """Begin anew: what was used until now is not this meter's."""
         if self._cpus is not None:

@@ -121,7 +121,8 @@ class NvmlSource(Figures):
                 self.add(gpu.domain)
                 self._users.append((np.empty(0, np.int32), np.empty(0)))
                 self._loads.append(math.nan)
-            if release is not None:
+                self._put_back(position, release)  # whoever adds up domains has met this one by the next reading
+            elif release is not None:
                 self.book(position, Verdict(release.joules, release.seconds), now, "")
                 self._users[position] = _columns(release)
                 self._loads[position] = release.load
@@ -129,6 +130,12 @@ class NvmlSource(Figures):
                 # Joules that wait for their users are not missing.
                 self._accepted_ns[position] = max(self._accepted_ns[position], gpu.accepted_ns)
         self.settle(now)
+
+    def _put_back(self, position: int, release: Release | None) -> None:
+        if release is not None:
+            with self._lock:
+                later = self._ready[position]
+                self._ready[position] = release if later is None else release.plus(later)
 
     def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Processes that used the GPU's latest joules: ids, int32[n], and weights, float64[n].

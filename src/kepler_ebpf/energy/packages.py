@@ -90,6 +90,7 @@ class PackageMeter(CountedColumns):
             for source in self._sources
             if ask_all or source.domains or source is self._active or _expects(source)
         ]
+        self.presses = any(source.presses for source in self._sources)
         return partial(self._take, looked, self.model.now_ns())
 
     def _take(self, looked: Sequence[Taking], now_ns: int) -> None:

@@ -52,16 +52,13 @@ Key = tuple[str, int, int]
 
 @dataclass(eq=False)
 class _Event(Shown):
-    """A counter. ``opened``: how often it was. ``failing``: its latest reading was none."""
-
     fd: int = -1
-    opened: int = 0
     cpu: int = -1
     failing: bool = False
 
 
-_Raw = tuple[_Event, int, Union[bytes, OSError], int]
-"""A reading of a counter: at which of its openings, what was read, and when."""
+_Raw = tuple[_Event, Union[bytes, OSError], int]
+"""A reading of a counter: what was read, and when."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +99,14 @@ class PerfRaplSource(Unmirrored):
             if event.fd < 0:
                 continue
             try:
-                raw.append((event, event.opened, os.read(event.fd, _COUNT.size), self._clock_ns()))
+                raw.append((event, os.read(event.fd, _COUNT.size), self._clock_ns()))
             except OSError as error:
-                raw.append((event, event.opened, error, 0))
-        return partial(self._take_all, raw, self._clock_ns())
+                raw.append((event, error, 0))
+        return partial(self._take_all, raw, self._looked(is_gone=False))  # it is looked for each five seconds
 
     def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
         readings: dict[Shown, int] = {}
-        for event, opened, words, now in raw:
-            if event.opened != opened:
-                continue  # it is another counter since
+        for event, words, now in raw:
             try:
                 if isinstance(words, OSError):
                     raise words
@@ -176,7 +171,6 @@ class PerfRaplSource(Unmirrored):
                 self._meet(event, alike[component])
             self._close(event)
             event.fd, event.cpu, event.failing = fd, offer.cpu, False
-            event.opened += 1
             event.believer.restart()
             with contextlib.suppress(OSError, struct.error):
                 now = self._clock_ns()

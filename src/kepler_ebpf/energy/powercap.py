@@ -42,12 +42,11 @@ def boottime_ns() -> int:
 
 @dataclass(eq=False)
 class _Counter(Shown):
-    """A zone that is read. ``opened``: how often it was. ``raw``: the latest reading. ``out_of_range``: how many
-    readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
+    """A zone that is read. ``raw``: the latest reading. ``out_of_range``: how many readings in a row were beyond its
+    range. ``replaced``: another zone stands for it now."""
 
     zone: Zone
     fd: int = -1
-    opened: int = 0
     raw: int | None = None
     out_of_range: int = 0
     replaced: bool = False
@@ -57,8 +56,8 @@ class _Counter(Shown):
         return self.zone.path
 
 
-_Raw = tuple[_Counter, int, Union[bytes, OSError], int]
-"""A reading of a counter: at which of its openings, what was read, and when."""
+_Raw = tuple[_Counter, Union[bytes, OSError], int]
+"""A reading of a counter: what was read, and when."""
 
 
 class PowercapSource(Unmirrored):
@@ -86,23 +85,23 @@ class PowercapSource(Unmirrored):
     def look(self) -> Taking:
         """Read every zone; one that cannot be read keeps its figures until it can."""
         raw: list[_Raw] = []
+        is_gone = False
         for counter in self._counters.values():
             if counter.replaced:
                 continue
             try:
                 if counter.fd < 0:
                     raise OSError(errno.ENODEV, "the zone is gone, or cannot be opened")
-                raw.append((counter, counter.opened, self._pread(counter.fd, 32, 0), self._clock_ns()))
+                raw.append((counter, self._pread(counter.fd, 32, 0), self._clock_ns()))
             except OSError as error:
-                raw.append((counter, counter.opened, error, 0))
-        return partial(self._take_all, raw, self._clock_ns())
+                raw.append((counter, error, 0))
+                is_gone = True
+        return partial(self._take_all, raw, self._looked(is_gone))
 
     def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
         gone = False
         readings: dict[Shown, int] = {}
-        for counter, opened, text, now in raw:
-            if counter.opened != opened or counter.replaced:
-                continue  # it is another file's since
+        for counter, text, now in raw:
             try:
                 if isinstance(text, OSError):
                     raise text
@@ -187,7 +186,6 @@ class PowercapSource(Unmirrored):
         except OSError as error:
             self.fault(str(zone.path), reason_of(error))
             return
-        counter.opened += 1
         believer = counter.believer
         believer.restart()  # what it counted while it was away, or before we met it, is not known to be ours
         believer.span = _span(zone.path)

@@ -101,6 +101,10 @@ class EnergySource(Protocol):
         never called is a reading that failed. Whatever either raises costs this source this reading.
         """
 
+    @property
+    def presses(self) -> bool:
+        """Whether what was read is to be worked out at once: a counter is gone, and is to be looked for."""
+
     def close(self) -> None:
         """Release descriptors."""
 
