@@ -97,11 +97,11 @@ def test_what_may_not_be_read_is_not_gone(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
-def test_who_may_make_a_cgroup_is_told_by_the_next_folder_that_can_be_looked_at(
+def test_who_may_make_a_cgroup_is_told_by_the_first_folder_that_is_not_roots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
 ) -> None:
     tree = CgroupTree(Hierarchy(tmp_path))
-    owners = {"": 0, "/a.service": 1000, "/a.service/x": 1000, "/machine.slice": 0}
+    owners = {"": 0, "/a.service": 1000, "/a.service/x": 1000, "/a.service/y": 100001, "/machine.slice": 0}
 
     def stat(path: str) -> os.stat_result:
         owner = owners.get(path.removeprefix(str(tmp_path)))
@@ -112,6 +112,7 @@ def test_who_may_make_a_cgroup_is_told_by_the_next_folder_that_can_be_looked_at(
     told = {
         "/a.service/x/c": "1000",
         "/a.service/x/kubepods/pod/c": "1000",  # what is in a user's folder, a user made
+        "/a.service/y/c": "1000",  # who has a range of subordinate users gets no places for each of them
         "/machine.slice/pod.slice/c": "",  # and root what is in root's
         "/docker/c": "",
         "/c.service": "",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.workloads.homes import MAX_PER_USER
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
 from tests.needs import require
 from tests.workloads.test_resolver import ID, POD, USER, Kubelet, resolver, settled, wait_for_name
@@ -59,6 +60,37 @@ def service() -> Iterator[Path]:
         for place in (root / SERVICE[1:], *(root / SERVICE[1:]).rglob("*")):
             os.chown(place, 1000, 1000)
         yield root
+
+
+def test_a_name_in_a_folder_of_his_own_makes_nobody_another_user(service: Path) -> None:
+    """Neither does he get places for series under each name, nor does he take those of the user of that name."""
+    service_folder = service / SERVICE[1:]
+    paths = [f"{SERVICE}/user-{2000 + number}.slice/docker-{number:064x}.scope" for number in range(300)]
+    paths += [f"{SERVICE}/user.slice/user-1234.slice/user@1234.service/docker-{number:064x}.scope" for number in (1, 2)]
+    for path in paths:
+        (service / path[1:]).mkdir(parents=True)
+    for place in service_folder.rglob("*"):
+        os.chown(place, 1000, 1000)
+    os.chown(service / paths[1][1:], 100001, 100001)  # a subordinate user of his, as unshare --map-users gives him
+    os.chown((service / paths[1][1:]).parent, 100001, 100001)
+    workloads = resolver(service, Kubelet())
+    for number, path in enumerate(paths, 1):
+        workloads.learn_path(number, path)
+    found = [settled(workloads, number).container_id for number in range(1, len(paths) + 1)]
+    assert {one.split("/")[0] for one in found if one} == {"1000"}
+    assert len([one for one in found if one]) == MAX_PER_USER
+    workloads.learn_path(9999, f"/user.slice/user-1234.slice/user@1234.service/docker-{'a' * 64}.scope")
+    assert settled(workloads, 9999).container_id == f"1234/{'a' * 64}"
+    workloads.close()
+
+
+def test_a_users_folder_called_like_a_pod_makes_no_pods(service: Path) -> None:
+    """Else the pods of a node that is a container would be nobody's: there would be some at the root already."""
+    kind = f"/docker/{'b' * 64}/kubepods/burstable/pod{POD}/{ID}"
+    workloads = resolver(service, Kubelet())
+    workloads.learn_path(1, kind)
+    assert settled(workloads, 1).pod_uid == POD
+    workloads.close()
 
 
 @contextlib.contextmanager

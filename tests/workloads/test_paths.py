@@ -175,6 +175,9 @@ def test_machines_have_names_and_ids_nobody_shares(
         ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-a.scope", "user-1000.slice"),
         ("/process_api/9684298303f0c5cb2c4060b97a054584", ""),
         (f"/libpod_parent/{A}", ""),
+        ("/batch/user-1234.slice/x", ""),
+        ("/batch/user-1234.slice/a.service/user-1235.slice", "a.service"),
+        ("/qemu.slice/١٠٠.scope", "١٠٠.scope"),
     ],
 )
 def test_host_paths(path: str, unit: str) -> None:
@@ -248,6 +251,19 @@ def test_a_sandbox_of_kata_whose_id_is_short() -> None:
         (f"/user.slice/user-1000.slice/user@1000.service/user-0.slice/docker/{A}", "", "1000"),
         (f"/docker/{B}/user.slice/user-1000.slice/kubepods/pod{UID}/{A}", B, ""),
         ("/user.slice/user-1000.slice/session-1.scope", "", "1000"),
+        ("/user.slice/user-1000.slice", "", "1000"),
+        (f"/user.slice/user-0.slice/session-3.scope/libpod-payload-{A}", "", "0"),
+        (f"/user.slice/user-4294967294.slice/docker-{A}.scope", "", "4294967294"),
+        # Names that whoever has a folder of his own can give, wherever that is.
+        (f"/batch/user-1234.slice/docker-{A}.scope", "", ""),
+        (f"/user-1234.slice/docker-{A}.scope", "", ""),
+        (f"/system.slice/batch.service/user.slice/user-1234.slice/user@1234.service/docker-{A}.scope", "", ""),
+        (f"/system.slice/user@1234.service/docker-{A}.scope", "", ""),
+        (f"/user.slice/x/user-1234.slice/docker-{A}.scope", "", ""),
+        (f"/machine.slice/user-1234.slice/docker-{A}.scope", "", ""),
+        (f"/user.slice/user-{'9' * 200}.slice/docker-{A}.scope", "", ""),
+        (f"/user.slice/user-١٢.slice/docker-{A}.scope", "", ""),
+        ("/batch/user-1234.slice/x", "", ""),
     ],
 )
 def test_what_a_path_is_inside_of(path: str, outer: str, owner: str) -> None:

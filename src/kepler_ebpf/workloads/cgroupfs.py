@@ -94,22 +94,23 @@ class CgroupTree:
     def owner_above(self, path: str) -> str | None:
         """The number of the user who may make and name cgroups beside this one; empty for root, None if nothing tells.
 
-        The folder above tells: a runtime gives a container's own cgroup to the container's user. Where it is gone or
-        closed, the next one above that can be looked at: only its owner makes folders in it. If that is root, the
-        folder is root's as well, but for units: systemd gives them to users (Delegate=), and removes them.
+        The first folder from the root tells that is not root's: whoever was given it made what is in it, and may have
+        given that to any of his subordinate users. The cgroup's own folder does not: a runtime gives it to the
+        container's user. Where a folder is gone or closed, what is above it was all root's, and so is the folder, but
+        for units: systemd gives them to users (Delegate=), and removes them.
         """
-        above, had_unit = path, False
-        while above:
-            above = above.rpartition("/")[0]
+        folders = ["", *path.split("/")[1:-1]]
+        above = str(self.root)
+        for number, name in enumerate(folders):
+            above += f"/{name}" if name else ""
             try:
-                uid = os.stat(f"{self.root}{above}").st_uid
+                uid = os.stat(above).st_uid
             except OSError:
-                had_unit = had_unit or above.endswith(_GIVEN_AWAY)
-                continue
+                told = number and not any(one.endswith(_GIVEN_AWAY) for one in folders[number:])
+                return "" if told else None
             if uid not in (0, self._owner):
                 return str(uid)
-            return None if had_unit else ""
-        return None
+        return ""
 
     def is_gone(self, cgroup_id: int) -> bool:
         """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute.

@@ -34,14 +34,15 @@ _FARGATE = re.compile(r"[0-9a-f]{32}-[0-9]{1,20}\Z")
 _STEP = re.compile(r"(?:docker|buildkit)-(?P<id>[0-9a-z]{25})\.scope\Z")
 _MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
-_LIBVIRT = re.compile(r"(?P<driver>qemu|lxc)-\d+-(?P<name>.+)\Z")
-_LIBVIRT_DIR = re.compile(r"(?:qemu-\d+-)?(?P<name>.+)\.libvirt-qemu\Z")
-_PROXMOX = re.compile(r"(?P<name>\d+)\.scope\Z")
+_LIBVIRT = re.compile(r"(?P<driver>qemu|lxc)-[0-9]{1,10}-(?P<name>.+)\Z")
+_LIBVIRT_DIR = re.compile(r"(?:qemu-[0-9]{1,10}-)?(?P<name>.+)\.libvirt-qemu\Z")
+_PROXMOX = re.compile(r"(?P<name>[0-9]{1,10})\.scope\Z")
 _LXC = re.compile(r"lxc\.(?P<part>payload|monitor)\.(?P<name>.+)\Z")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _UNIT = re.compile(r".+\.(?:service|scope)\Z")
-_USER = re.compile(r"user-(?P<uid>\d+)\.slice\Z")
-_USER_MANAGER = re.compile(r"user@(?P<uid>\d+)\.service\Z")
+# logind makes these folders. Who has a folder of his own can make one of that name in it, so that it counts at this
+# place from the root alone.
+_USER = re.compile(r"/user\.slice/(?P<unit>user-(?P<uid>[0-9]{1,10})\.slice)(?:/|\Z)")
 
 _RUNTIMES = {
     "docker": "docker",
@@ -67,7 +68,7 @@ class CgroupPath:
     is the systemd unit of a host process, or the one that the container is in.
 
     ``outer``: the first container of the path, where this is another one below it. ``owner``: the number of the user
-    below whose slice the first container is, empty where it is below nobody's.
+    below whose slice the path is, empty where it is below nobody's; whose other folders are, the path does not tell.
     """
 
     runtime: str = ""
@@ -100,7 +101,8 @@ def parse(path: str) -> CgroupPath:
     parts = [part for part in whole_front(path, MAX_PATH).split("/", _MAX_DEPTH + 1)[: _MAX_DEPTH + 1] if part]
     container: _Match | None = None
     first: CgroupPath | None = None
-    home = pod_uid = outer_id = unit = before = pod_above = owner = ""
+    home = pod_uid = outer_id = before = pod_above = ""
+    owner, unit = (user["uid"], user["unit"]) if (user := _USER.match(path)) else ("", "")
     in_kubepods = in_overhead = False
     for depth, part in enumerate(parts, 1):
         in_kubepods = in_kubepods or "kubepods" in part
@@ -129,8 +131,6 @@ def parse(path: str) -> CgroupPath:
             first = first or _told(found, pod_uid, unit, home, outer_id, owner)
         elif not container:
             unit = _unit(part, unit)
-        if not first and not owner and (user := _USER.match(part) or _USER_MANAGER.match(part)):
-            owner = user["uid"][:MAX_NAME]
         pod_above = uid if not rest else ""
         before = part
     if not container or not first:
@@ -221,7 +221,5 @@ def _unescape(name: str) -> str:
 
 
 def _unit(part: str, unit: str) -> str:
-    """The outermost service or scope; for a user's processes the user's slice, as session scopes never recur."""
-    if unit.endswith((".service", ".scope")) or _USER.match(unit):
-        return unit
-    return part[:MAX_NAME] if _USER.match(part) or _UNIT.match(part) else unit
+    """The outermost service or scope; a user's slice stands for those in it, as session scopes never recur."""
+    return unit or (part[:MAX_NAME] if _UNIT.match(part) else "")

@@ -9,7 +9,7 @@ from .workload import Workload
 
 MAX_PER_USER = 256
 """Virtual machines of one user but root that have series; what is beyond counts as the host's."""
-_UID = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
+_UID = re.compile(r"^Uid:\s+([0-9]{1,10})", re.MULTILINE)
 _QEMU = re.compile(rb"(?:.*/)?(?:qemu-system-[\w-]+|qemu-kvm|kvm)\Z")
 
 

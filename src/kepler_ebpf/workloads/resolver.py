@@ -25,7 +25,7 @@ _RETRY_SECONDS = 0.5
 _MAX_VOUCHING = 256
 """Containers inside others that the kubelet is asked for at once: a container may make such names by the thousand."""
 _LONG_PATH = 256
-_USER_SLICE = re.compile(r"/user\.slice/user-\d+\.slice")
+_USER_SLICE = re.compile(r"/user\.slice/user-[0-9]{1,10}\.slice")
 _ANY_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,7 +59,8 @@ class WorkloadResolver:
         self._vouching: set[str] = set()
         self._memory = WorkingSets(hierarchy)
         self._tree.scan()
-        self._has_pods = any(_is_plain_pod(parse(path)) for path in self._tree.known().values() if "kubepods" in path)
+        seen = (parse(path) for path in self._tree.known().values() if "kubepods" in path)
+        self._has_pods = any(_is_plain_pod(one) and one.home and not self._owner(one) for one in seen)
         self._naming.start()
         self._memory.start()
 

@@ -20,8 +20,8 @@ from .provider import MAX_NAMES, ContainerName, ProviderError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN = re.compile(r"[!-~]+\Z")
-_QUANTITY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(m?)", re.ASCII)
-_BARE_IPV6 = re.compile(r"(https://)([0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*)(:\d+/?)\Z")
+_QUANTITY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(m?)")
+_BARE_IPV6 = re.compile(r"(https://)([0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*)(:[0-9]{1,5}/?)\Z")
 _MAX_CPUS = 1e6
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
