@@ -63,3 +63,21 @@ def test_compressed_and_plain_are_the_same_text(latest: Latest) -> None:
     renderer = Renderer(lambda: latest.snapshot)
     for accept in ("", "application/openmetrics-text"):
         assert gzip.decompress(renderer.metrics(accept, True)[0]) == renderer.metrics(accept, False)[0]
+
+
+def test_what_is_kept_is_told_without_waiting_and_of_this_snapshot_alone(latest: Latest) -> None:
+    renderer = Renderer(lambda: latest.snapshot)
+    whole, some = renderer.asked(""), renderer.asked("", query="collect[]=node")
+    assert (whole.whole, whole.kept, some.whole, some.kept) == (True, None, False, None)
+    assert whole.key != some.key
+    page = renderer.metrics("")
+    with renderer._lock:  # another page is being rendered
+        kept = renderer.asked("").kept
+        assert kept is not None
+        assert kept[0] is page[0]
+        assert kept[1] == page[1]
+        assert renderer.asked("", True).kept is None
+        latest.snapshot = replace(latest.snapshot, number=4)
+        assert renderer.asked("").kept is None
+    assert renderer.asked("").key != whole.key
+    assert {renderer.asked(f"text/plain;q=0.{number}").key for number in range(1, 9)} == {renderer.asked("").key}

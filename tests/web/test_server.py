@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.errors import KeplerError, UsageError
 from kepler_ebpf.views.landing import landing_page
+from kepler_ebpf.views.prometheus import Asked
 from kepler_ebpf.views.selection import UnknownLevelError
 from kepler_ebpf.web.complaints import Complaints
 from kepler_ebpf.web.connection import Connection
@@ -50,6 +51,9 @@ class FakeContent:
         if "openmetrics" in accept:
             return b"# EOF\n", "application/openmetrics-text"
         return COMPRESSED if compressed else BODY, "text/plain; version=0.0.4"
+
+    def asked(self, accept: str, compressed: bool, query: str) -> Asked:
+        return Asked((accept, compressed, query), "collect" not in query)
 
     def alive(self) -> tuple[bool, str]:
         return self.good, "ticking" if self.good else "the sampler stands still"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
@@ -22,6 +23,21 @@ from .text import Labels, Writer
 _PAUSE_SECONDS = 20e-6
 _MAX_TEXTS = 16
 _NOTHING = CollectorRegistry(auto_describe=False)
+
+
+Page = tuple[bytes, str]
+"""Body and content type."""
+
+
+class Asked(NamedTuple):
+    """What a request asks for. ``key``: the same for all that get the same bytes. ``whole``: the page of all levels.
+
+    ``kept``: the page, where it has been rendered already.
+    """
+
+    key: Hashable
+    whole: bool
+    kept: Page | None = None
 
 
 class Renderer:
@@ -41,7 +57,21 @@ class Renderer:
         self._lock = threading.Lock()
         self._texts: dict[tuple[Writer, bool, frozenset[str]], bytes] = {}  # by writer, whether compressed, levels
 
-    def metrics(self, accept: str, compressed: bool = False, query: str = "") -> tuple[bytes, str]:
+    def asked(self, accept: str, compressed: bool = False, query: str = "") -> Asked:
+        """What these ask for, for :meth:`metrics`, without waiting for a page that is being rendered.
+
+        Raises UnknownLevelError.
+        """
+        chosen, levels = best_format(accept), self._selection.asked(query)
+        latest, key = self._snapshot(), (chosen.writer, compressed, levels)
+        text = self._texts.get(key) if latest is self._rendering else None
+        return Asked(
+            (latest.number if latest else None, chosen.content_type, *key),
+            levels == self._selection.asked(""),
+            None if text is None else (text, chosen.content_type),
+        )
+
+    def metrics(self, accept: str, compressed: bool = False, query: str = "") -> Page:
         """The text in the format that an ``Accept`` header asks for, gzipped if so asked, and its content type.
 
         ``query``: a URL's, which may ask for some levels. Raises UnknownLevelError.
@@ -50,8 +80,8 @@ class Renderer:
         with self._lock:
             latest = self._snapshot()
             if latest is not self._rendering:
+                self._texts = {}  # first: asked() must find no text of the one before
                 self._rendering = latest
-                self._texts.clear()
                 self._labels.turn()
             return self._text(chosen, compressed, levels), chosen.content_type
 

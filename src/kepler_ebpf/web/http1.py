@@ -20,12 +20,14 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Response(NamedTuple):
-    """``headers``: names and values beside those that every response has."""
+    """``headers``: names and values beside those that every response has. ``pause_seconds``: until the client's next
+    request is looked at."""
 
     status: int
     body: bytes
     content_type: str = _TEXT
     headers: tuple[tuple[str, str], ...] = ()
+    pause_seconds: float = 0.0
 
 
 class Request(NamedTuple):

@@ -27,6 +27,7 @@ from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, require_descriptors, shown
+from .pages import RETRY_SECONDS, Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
 from .webconfig import WebConfig
 from .webfile import Security
@@ -45,16 +46,9 @@ _PATHS = ("/", "/live", "/metrics", *_OPEN_PATHS)
 _WORTH_COMPRESSING_BYTES = 2048
 
 
-class Content(Protocol):
+class Content(Metrics, Protocol):
     """What the endpoint serves. All but :meth:`metrics` and :meth:`live` are called in the event loop: they must not
     block."""
-
-    def metrics(self, accept: str, compressed: bool, query: str) -> tuple[bytes, str]:
-        """Body, gzipped if so asked, and content type for an ``Accept`` header, whatever stands there.
-
-        The same object while the snapshot is the same. Called from one thread at a time. Raises UnknownLevelError for a
-        query that asks for what is not there.
-        """
 
     def live(self, query: str) -> bytes:
         """What the page at ``/`` asks for every second, as JSON. ValueError for a query that is none.
@@ -112,7 +106,7 @@ class Endpoint:
             raise
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
-        self._render = ThreadPoolExecutor(1, "http-render")
+        self._pages = Pages(self._content)
         self._look = ThreadPoolExecutor(1, "http-live")  # whoever looks at the page keeps no scraper waiting
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
@@ -144,13 +138,13 @@ class Endpoint:
     def _serve(self) -> None:
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
-        for pool in (self._render, self._look):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._look.shutdown(wait=False, cancel_futures=True)
 
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
         await self._stopping
         self._passwords.stop()
+        self._pages.stop()
         for acceptor in acceptors:
             acceptor.cancel()
         await asyncio.gather(*acceptors, return_exceptions=True)
@@ -217,6 +211,9 @@ class Endpoint:
             answered = request if isinstance(request, Response) else await self._answer(request, security)
             with connection.within(self._patience):
                 await connection.send(*dialogue.respond(answered))
+            # Who asks again at once, and is refused each time, would take the time for those who are not. While he is
+            # made to wait he counts as slow: he gives way first.
+            await asyncio.sleep(answered.pause_seconds)
             wait = KEEP_ALIVE_SECONDS
 
     @staticmethod
@@ -247,7 +244,7 @@ class Endpoint:
         if passes:
             return None
         if passes is None:
-            return Response(503, b"Too many logins\n", headers=(("Retry-After", str(math.ceil(QUEUE_SECONDS))),))
+            return _later(b"Too many logins\n", math.ceil(QUEUE_SECONDS))
         challenge = ("WWW-Authenticate", 'Basic realm="kepler-ebpf", charset="UTF-8"')
         return Response(401, b"Unauthorized\n", headers=(challenge,))
 
@@ -258,15 +255,14 @@ class Endpoint:
             return Response(405, b"Method Not Allowed\n", headers=(("Allow", "GET, HEAD"),))
         compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
         if request.path == "/metrics":
-            accept = request.headers.get("accept", "")
             try:
-                body, content_type = await self._loop.run_in_executor(
-                    self._render, self._content.metrics, accept, compressed, request.query
-                )
+                page = await self._pages.page(request.headers.get("accept", ""), compressed, request.query)
             except UnknownLevelError as error:
                 return Response(400, f"{error}\n".encode())
+            if page is None:
+                return _later(b"Too many different pages of some levels alone\n", RETRY_SECONDS)
             vary = ("Vary", "Accept, Accept-Encoding")
-            return Response(200, body, content_type, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
+            return Response(200, *page, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
         if request.path == "/live":
             return await self._loop.run_in_executor(self._look, self._live, request.query, compressed)
         if request.path == "/":
@@ -283,3 +279,7 @@ class Endpoint:
         if compressed and len(body) > _WORTH_COMPRESSING_BYTES:
             body, headers = gzip.compress(body, 1), (*headers, ("Content-Encoding", "gzip"))
         return Response(200, body, "application/json", headers)
+
+
+def _later(why: bytes, seconds: int) -> Response:
+    return Response(503, why, headers=(("Retry-After", str(seconds)),), pause_seconds=seconds)

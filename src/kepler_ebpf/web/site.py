@@ -12,7 +12,7 @@ from ..history.ring import History
 from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.live import live_json
-from ..views.prometheus import Renderer
+from ..views.prometheus import Asked, Renderer
 from ..views.selection import EVERYTHING, Selection
 from ..views.usage import GROUPINGS
 from ..workloads.names.remedies import remedy
@@ -54,6 +54,9 @@ class Site:
 
     def metrics(self, accept: str, compressed: bool, query: str = "") -> tuple[bytes, str]:
         return self._renderer.metrics(accept, compressed, query)
+
+    def asked(self, accept: str, compressed: bool, query: str = "") -> Asked:
+        return self._renderer.asked(accept, compressed, query)
 
     def alive(self) -> tuple[bool, str]:
         """Whether samples and publications have succeeded recently."""
