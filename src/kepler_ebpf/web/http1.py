@@ -14,6 +14,7 @@ import h11
 # A request whose header is not whole within this many bytes is refused (status 431).
 MAX_HEADER_BYTES = 16 << 10
 _TARGET = re.compile(r"(?P<path>/[^?#]*)(?:\?(?P<query>[^#]*))?")
+_SPACE = re.compile(r"[ \t]+")  # optional white space, RFC 9110, section 5.6.3
 _ZERO = re.compile(r"q=0(\.0*)?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in no field value (RFC 9110, section 5.5); h11 lets most pass
 _TEXT = "text/plain; charset=utf-8"
@@ -132,5 +133,5 @@ def credentials(authorization: str) -> tuple[str, bytes]:
 
 def accepts_gzip(accept_encoding: str) -> bool:
     """Whether an ``Accept-Encoding`` header allows gzip (RFC 9110, section 12.5.3)."""
-    offers = (offer.replace(" ", "").lower().partition(";") for offer in accept_encoding.split(","))
-    return any(name in ("gzip", "x-gzip") and not _ZERO.fullmatch(quality) for name, _, quality in offers)
+    offers = (_SPACE.sub("", offer).lower().split(";") for offer in accept_encoding.split(","))
+    return any(name in ("gzip", "x-gzip") and not any(map(_ZERO.fullmatch, more)) for name, *more in offers)
