@@ -93,6 +93,38 @@ def test_all_levels_together_are_the_whole_page() -> None:
     assert asked == whole
 
 
+@pytest.mark.parametrize("level", [*LEVELS, OURSELVES])
+def test_a_query_may_leave_a_level_out(level: str) -> None:
+    text = page(Selection(), f"exclude[]={level}")
+    assert levels_of(text) == {*LEVELS, OURSELVES} - {level}
+    assert ("process_resident_memory_bytes" in text) is (level != OURSELVES)
+    kept = [other for other in (*LEVELS, OURSELVES) if other != level]
+    selection = Selection()
+    assert selection.asked(f"exclude%5B%5D={level}&x=1") == selection.asked(
+        "&".join(f"collect[]={one}" for one in kept)
+    )
+
+
+def test_a_level_that_is_switched_off_may_be_left_out() -> None:
+    selection = Selection(frozenset({"node", "pod"}))
+    assert selection.asked("exclude[]=process&exclude[]=pod") == {"node", OURSELVES}
+    assert selection.asked("exclude[]=process") == selection.asked("")
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ("exclude[]=nodes", r"exclude\[\]='nodes': there are container, node, ourselves, pod, process, vm"),
+        ("exclude[]=", r"exclude\[\]='': there are"),
+        ("exclude[]=pod&collect[]=node", r"collect\[\] and exclude\[\] together"),
+        ("&".join(f"exclude[]={level}" for level in (*LEVELS, OURSELVES)), "leaves out all there is"),
+    ],
+)
+def test_what_cannot_be_left_out_is_one_line(query: str, why: str) -> None:
+    with pytest.raises(UnknownLevelError, match=why):
+        page(Selection(), query)
+
+
 @pytest.mark.parametrize("text", ["", "nodes", "Node", "node,pod", "../etc", "\n", "\x00", "é", "x" * 5000])
 def test_a_level_that_is_not_there_is_one_line(text: str) -> None:
     with pytest.raises(UnknownLevelError, match=r"there are container, node, ourselves, pod, process, vm") as caught:

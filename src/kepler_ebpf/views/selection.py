@@ -14,12 +14,12 @@ from .family import Family
 
 OURSELVES = "ourselves"
 """What the collector says of itself: on every page but those that ask for other levels alone."""
-_PARAMETER = "collect[]"
+_COLLECT, _EXCLUDE = "collect[]", "exclude[]"
 _MAX_FIELDS = 100
 
 
 class UnknownLevelError(ValueError):
-    """A query asks for a level that is not there; says so in one line."""
+    """A query asks for levels that are not there, or for none; says so in one line."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,23 @@ class Selection:
     namespaces: frozenset[str] = frozenset()
 
     def asked(self, query: str) -> frozenset[str]:
-        """The levels of one page: those that a URL's query asks for by ``collect[]``, as node_exporter's users know
-        it; without any, all there are. Raises UnknownLevelError."""
+        """The levels of one page: those that a URL's query asks for by ``collect[]``, or all there are but those it
+        names by ``exclude[]``, as node_exporter's users know it; without any, all. Raises UnknownLevelError.
+
+        A level that is switched off may be left out as well: one configuration of Prometheus is for many nodes.
+        """
         there = self.levels | {OURSELVES}
         try:
             fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
         except ValueError:
             raise UnknownLevelError(f"more than {_MAX_FIELDS} parameters") from None
-        found = frozenset(value for name, value in fields if name == _PARAMETER)
-        unknown = sorted(found - there)
-        if unknown:
-            raise UnknownLevelError(f"{_PARAMETER}={unknown[0]!a}: there are {', '.join(sorted(there))}")
-        return found or there
+        collected = _values(fields, _COLLECT, there)
+        excluded = _values(fields, _EXCLUDE, frozenset((*LEVELS, OURSELVES)))
+        if collected and excluded:
+            raise UnknownLevelError(f"{_COLLECT} and {_EXCLUDE} together: one of them says it all")
+        if not there - excluded:
+            raise UnknownLevelError(f"{_EXCLUDE} leaves out all there is: {', '.join(sorted(there))}")
+        return collected or there - excluded
 
     def of(self, snapshot: Snapshot, levels: frozenset[str]) -> Snapshot:
         """The snapshot without the rows that a page of these levels leaves out."""
@@ -77,6 +82,15 @@ def shows(family: Family, levels: frozenset[str]) -> bool:
     if family.level == "container" and family.labels and "vm" in levels:
         return True
     return family.level in levels
+
+
+def _values(fields: list[tuple[str, str]], parameter: str, known: frozenset[str]) -> frozenset[str]:
+    """The levels that a query names by this parameter."""
+    found = frozenset(value for name, value in fields if name == parameter)
+    unknown = sorted(found - known)
+    if unknown:
+        raise UnknownLevelError(f"{parameter}={unknown[0]!a}: there are {', '.join(sorted(known))}")
+    return found
 
 
 def _level(kind: str) -> str:
