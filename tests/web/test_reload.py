@@ -66,6 +66,27 @@ def test_the_endpoint_looks_by_itself_and_parses_outside_its_loop(
         assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize("second", [f"basic_auth_users: {{bob: {HASH}}}", "[" * 100, "nonsense: 1"])
+def test_each_content_is_parsed_once(folder: Path, monkeypatch: pytest.MonkeyPatch, second: str) -> None:
+    """Two looks, and what is done about it: who can write the file makes the sampler wait as seldom as possible."""
+    parsed, real = [], yaml.load
+
+    def load(text: bytes, *arguments: Any) -> Any:
+        parsed.append(text.decode())
+        return real(text, *arguments)
+
+    monkeypatch.setattr(yaml, "load", load)
+    first = f"basic_auth_users: {{alice: {HASH}}}"
+    path = folder / "web.yml"
+    path.write_text(first)
+    web = WebConfig(path)
+    path.write_text(second)
+    for _ in range(4):
+        web.look()
+    assert parsed == [first, second]
+    assert web.reload_errors == (0 if "bob" in second else 1)
+
+
 def test_no_part_of_a_file_takes_a_protection_away(folder: Path) -> None:
     """Whatever is left of it, for as long as it likes: cut after any byte, or without any one line."""
     path = folder / "web.yml"

@@ -41,10 +41,11 @@ class WebConfig:
         self.reload_errors = 0
         signature = _signature(self.path)
         text = read_web_file(self.path)
+        self._parsed: tuple[bytes, WebFile | KeplerError] | None = None
         # Digests of the content that was decided upon last, and of that which one look has found.
         self._decided, self._signatures = self._files(text, signature)
         self._found: _Digests | None = None
-        self._security = WebFile(self.path, text).security()
+        self._security = self._file(text).security()
 
     def current(self) -> Security:
         """The valid security settings of now; the same object for as long as nothing has changed."""
@@ -78,7 +79,7 @@ class WebConfig:
         try:
             if isinstance(text, UsageError):
                 raise text
-            security = WebFile(self.path, text).security(self._security.users)
+            security = self._file(text).security(self._security.users)
             lost = self._security.lost_in(security)
             if lost:
                 raise UsageError(
@@ -92,6 +93,20 @@ class WebConfig:
             self._security = security
             log.info("web configuration %s read again", self.path)
 
+    def _file(self, text: bytes) -> WebFile:
+        """The file of this text: parsed once, however many looks and reloads ask for it. Raises KeplerError."""
+        digest = _digest(text)
+        if self._parsed is None or self._parsed[0] != digest:
+            parsed: WebFile | KeplerError
+            try:
+                parsed = WebFile(self.path, text)
+            except KeplerError as error:
+                parsed = error.with_traceback(None)
+            self._parsed = digest, parsed
+        if isinstance(self._parsed[1], KeplerError):
+            raise self._parsed[1]
+        return self._parsed[1]
+
     def _files(self, text: bytes | UsageError, signature: _Signature) -> tuple[_Digests, _Signatures]:
         """Digests and signatures of the file, which has this text, and of the files it names.
 
@@ -100,7 +115,7 @@ class WebConfig:
         signatures: _Signatures = {self.path: signature}
         digests: _Digests = {self.path: str(text) if isinstance(text, UsageError) else _digest(text)}
         try:
-            named = () if isinstance(text, UsageError) else WebFile(self.path, text).pem_files
+            named = () if isinstance(text, UsageError) else self._file(text).pem_files
         except KeplerError:
             named = ()
         for path in named:

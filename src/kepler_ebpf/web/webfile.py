@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 from ..errors import KeplerError, UsageError
 from .passwords import Users, cost_of
 
-# Room for several hundred users. PyYAML takes about ten seconds for a megabyte.
+# Room for several hundred users. PyYAML takes about ten seconds for a megabyte; for open brackets the square of their
+# number, and for each small node (a bracket, "a,") as long as for a long one. Ours nest three levels.
 MAX_FILE_BYTES = 64 << 10
+_MAX_LEVELS = 10
+_MAX_NODES = 4096
 MAX_PEM_BYTES = 1 << 20
 # A check takes about a second at this cost, and twice as long with each step more: at 31, a day and a half.
 MAX_BCRYPT_COST = 14
@@ -160,11 +163,27 @@ def _parse(path: Path, text: bytes) -> dict[Any, Any]:
         raise _missing_extra(path, "PyYAML") from None
 
     class Loader(yaml.SafeLoader):
+        level = nodes = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
-            # A few lines of aliases and merges can stand for more nodes than there is memory.
+            # A few lines of aliases and merges can stand for more nodes than there is memory. Merges without aliases
+            # take the square of their number, and say nothing that is not said shorter without.
             if self.check_event(yaml.AliasEvent):
                 raise UsageError(f"web configuration {path} has an alias (*name), which is not supported")
-            return super().compose_node(parent, index)
+            self.level, self.nodes = self.level + 1, self.nodes + 1
+            if self.level > _MAX_LEVELS or self.nodes > _MAX_NODES:
+                line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call, unused-ignore]
+                deep = self.level > _MAX_LEVELS
+                what = f"values more than {_MAX_LEVELS} deep" if deep else f"more than {_MAX_NODES} values"
+                raise UsageError(f"web configuration {path} has {what}, at line {line}")
+            node = super().compose_node(parent, index)
+            self.level -= 1
+            return node
+
+        def flatten_mapping(self, node: Any) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                line = node.start_mark.line + 1
+                raise UsageError(f"web configuration {path} has a merge (<<) at line {line}, which is not supported")
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             mapping = super().construct_mapping(node, deep)
