@@ -96,6 +96,10 @@ def _record(
     )
     collector = Collector(session.sampler, publisher, schedule, _PUBLICATION_SECONDS)
     began = time.monotonic()
+    # The sampler counts since it was made, and making all the rest took half a second: that is nobody's recording. Who
+    # is there is told with the first frame that is kept, and the rows of who has gone are given back as ever.
+    session.sampler.look()
+    session.sampler.book()
     progress = _ProgressLine(recorder, began)
     ending = Ending(child, signals, 0) if child is not None else None
     if child is not None:
