@@ -23,8 +23,8 @@ START_SECONDS = 1000.0
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session in which between the sampler's first mark and the recording a thousand seconds pass: 5 J, a process that
-    ran all the time and one that ended."""
+    """A session in which between the sampler's first mark and the recording a thousand seconds pass: 5 J, a process
+    that ran all the time and one that ended."""
 
     @contextmanager
     def opened(*_: object, **__: object) -> Iterator[SimpleNamespace]:

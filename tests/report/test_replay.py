@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.recording.reader import read
 from kepler_ebpf.report.book import Book, book, lines_of
 from kepler_ebpf.report.replay import attribute_again
@@ -86,15 +84,3 @@ def test_a_process_that_never_ran_pays_its_equal_part_under_its_own_name(tmp_pat
     # 0.1 J idle and 1 J dynamic in each frame; the second ran in the first frame only.
     assert of["p2"] == pytest.approx(0.5 + 3 * 0.05)
     assert of["p1"] == pytest.approx(2.5 + 3 * 0.05)
-
-
-def test_rules_that_are_no_rules_are_one_line(tmp_path: Path) -> None:
-    machine = Recorded(tmp_path / "a")
-    machine.node.kernel.run(1, 1, 0, 10**6)
-    machine.tick(1.0)
-    machine.close()
-    recording = read(tmp_path / "a")
-    lines = lines_of(recording)
-    for rules in ({}, {**recording.rules, "overflow": 1}, {**recording.rules, "more": 1}):
-        with pytest.raises(KeplerError, match="its header is damaged"):
-            attribute_again(replace(recording, rules=rules), lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import KeplerError
-from . import schema
+from . import gate, schema
 
 _MOST_COLUMN_BYTES = 1 << 30
 """More than a column of any batch takes: these end after a second, or with the frame that fills them."""
@@ -57,7 +57,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
         rules, info = _metadata(path, stream.schema)
         kept = stream.schema if columns is None else pa.schema([stream.schema.field(name) for name in columns])
         damage: list[str] = []
-        batches = [batch.select(kept.names) for batch in _batches(pa, stream, file, path, damage)]
+        batches = [batch.select(kept.names) for batch in _batches(pa, stream, file, path, gate.Gate(rules), damage)]
         table = pa.Table.from_batches(batches, kept).unify_dictionaries()
     return Recording(path, table, rules, info, "".join(damage))
 
@@ -89,6 +89,8 @@ def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, st
         raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
     try:
         rules, info = schema.told(metadata)
+        gate.check_rules(rules)
+        gate.check_info(info)
         if not form.equals(schema.arrow_schema({})):
             raise ValueError
     except (KeyError, ValueError) as error:
@@ -96,7 +98,7 @@ def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, st
     return rules, info
 
 
-def _batches(pa: Any, stream: Any, file: Any, path: Path, damage: list[str]) -> Iterator[Any]:
+def _batches(pa: Any, stream: Any, file: Any, path: Path, check: gate.Gate, damage: list[str]) -> Iterator[Any]:
     while True:
         offset = file.tell()
         try:
@@ -104,6 +106,7 @@ def _batches(pa: Any, stream: Any, file: Any, path: Path, damage: list[str]) -> 
             batch.validate(full=True)
             if schema.checksum(batch) != (told or {}).get(schema.CHECKSUM_KEY):
                 raise ValueError("its checksum is another")
+            check.check(batch)
         except StopIteration:
             if file.read(1):  # a length of nothing is the mark of the end
                 damage.append(_damaged(path, offset, "the end is marked here, and more follows"))

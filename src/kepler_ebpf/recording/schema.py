@@ -69,10 +69,15 @@ def arrow() -> Any:
 
 
 def checksum(batch: Any) -> bytes:
-    """CRC-32 of what a record batch holds, so that a bit that turned on the disk is not taken for energy."""
+    """CRC-32 of what a record batch holds, so that a bit that turned on the disk is not taken for energy.
+
+    Raises ValueError where a word is missing from a dictionary.
+    """
     crc = zlib.crc32(memoryview(batch.serialize()))
     for column in batch.columns:
         if hasattr(column, "dictionary"):
+            if column.dictionary.null_count:
+                raise ValueError("a word is missing")
             crc = zlib.crc32("\0".join(column.dictionary.to_pylist()).encode("utf-8", "surrogatepass"), crc)
     return str(crc).encode()
 
@@ -83,11 +88,15 @@ def metadata(rules: Mapping[str, Any], info: Mapping[str, str]) -> dict[bytes, b
     return {VERSION_KEY: str(VERSION).encode(), **told, CHECKSUM_KEY: _header_checksum(told)}
 
 
-def told(metadata: Mapping[bytes, bytes]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-    """Rules and facts of a recording. Raises KeyError and ValueError where these are not what was written."""
+def told(metadata: Mapping[bytes, bytes]) -> tuple[Any, Any]:
+    """Rules and facts of a recording, as JSON has them (:mod:`.gate` tells what they may be). Raises KeyError and
+    ValueError where these are not what was written."""
     if _header_checksum(metadata) != metadata[CHECKSUM_KEY]:
         raise ValueError("its checksum is another")
-    return json.loads(metadata[RULES_KEY]), json.loads(metadata[INFO_KEY])
+    try:
+        return json.loads(metadata[RULES_KEY]), json.loads(metadata[INFO_KEY])
+    except RecursionError as error:
+        raise ValueError("it is nested without end") from error
 
 
 def _header_checksum(metadata: Mapping[bytes, bytes]) -> bytes:

@@ -143,5 +143,7 @@ def _meters(lines: Lines, measured: Floats) -> tuple[Floats, Floats, tuple[str, 
     longest = np.zeros(shape[0] * shape[1])
     np.maximum.at(longest, place, domains.filled("read_seconds")[take])
     covered = np.divide(measured, watts, out=longest.reshape(shape), where=watts > 0)
+    # Energy of which no meter says the time was used in its frame: nothing that was measured is lost from a picture.
+    covered = np.where((measured > 0) & (covered <= 0), lines.node.numbers("seconds"), covered)
     codes, words = domains.words("source")
     return watts, covered, tuple(dict.fromkeys(words[code] for code in codes[take].tolist()))

@@ -39,10 +39,12 @@ class People:
     frames: int
 
     def at(self, row: NDArray[np.int64], frame: Indexes) -> Indexes:
-        """Who these rows were in these frames: intp[n]. Whoever is charged has a line before, or in that frame."""
-        position = np.searchsorted(self.place, row * self.frames + frame, side="right") - 1
-        found: Indexes = self.named[np.maximum(position, 0)]
-        return found
+        """Who these rows were in these frames: intp[n]; ``len(everyone)`` where no line up to that frame says so."""
+        wanted = row * self.frames + frame
+        position = np.searchsorted(self.place, wanted, side="right")
+        place, named = np.append(-1, self.place), np.append(len(self.everyone), self.named)
+        is_known = place[position] >= row * self.frames
+        return np.where(is_known, named[position], len(self.everyone)).astype(np.intp)
 
 
 def containers(lines: Level, frames: int) -> People:

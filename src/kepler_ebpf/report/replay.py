@@ -20,7 +20,7 @@ from ..kernel.table import Slices
 from ..recording.reader import Recording
 from .book import Book, Charges, Lines, book
 from .columns import Level
-from .people import People
+from .people import People, Who
 
 
 def attribute_again(
@@ -28,7 +28,7 @@ def attribute_again(
 ) -> Book:
     """The books as they would be under another idle policy, or ratio of hyperthreads; None: as recorded.
 
-    Raises KeplerError where the rules that were recorded are no rules.
+    Raises KeplerError where a recording contradicts itself.
     """
     rules = _rules(recording)
     rules = replace(
@@ -39,6 +39,8 @@ def attribute_again(
     before = book(recording, lines)
     idle, unattributed = np.zeros_like(before.idle), np.zeros_like(before.idle)
     found: dict[str, list[tuple[int, Indexes, Floats]]] = {level: [] for level in lines.levels}
+    if not _agree_on_gpus(lines):
+        raise KeplerError(f"{recording.path}: damaged: users of GPUs are others at the two levels")
     for number, frame in enumerate(frames(lines, rules)):
         idle[:, number], unattributed[:, number] = frame.idle, frame.unattributed
         for level, entry in (("process", frame.process), ("container", frame.container)):
@@ -55,11 +57,8 @@ def attribute_again(
 
 def _rules(recording: Recording) -> Rules:
     told = dict(recording.rules)
-    try:
-        overflow = {level: np.array(rows, np.intp) for level, rows in told.pop("overflow").items()}
-        return Rules(**told, overflow=overflow)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise KeplerError(f"{recording.path}: its header is damaged: the rules of attribution") from error
+    overflow = {level: np.array(rows, np.intp) for level, rows in told.pop("overflow").items()}
+    return Rules(**told, overflow=overflow)
 
 
 def _charges(before: Charges, known: People, pieces: list[tuple[int, Indexes, Floats]]) -> Charges:
@@ -70,12 +69,19 @@ def _charges(before: Charges, known: People, pieces: list[tuple[int, Indexes, Fl
     who = known.at(rows.astype(np.int64), frame)
     ran = np.flatnonzero(before.cpu_seconds)
     return Charges(
-        before.everyone,
+        # Other rules may charge a row that stands in for others, and that nobody was charged with by the recorded ones.
+        (*before.everyone, Who("", "", "", "")),
         np.concatenate((before.who[ran], who)),
         np.concatenate((before.frame[ran], frame)),
         np.concatenate((np.zeros((len(NODE), len(ran))), joules), axis=1),
         np.concatenate((before.cpu_seconds[ran], np.zeros(len(who)))),
     )
+
+
+def _agree_on_gpus(lines: Lines) -> bool:
+    """Whether both levels have as many lines with a GPU's energy in every frame (:func:`_gpu_users`)."""
+    process, container = (level.frame[np.flatnonzero(level.joules()[GPU])] for level in lines.levels.values())
+    return np.array_equal(process, container)
 
 
 def frames(lines: Lines, rules: Rules) -> Iterator[Frame]:
