@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,50 @@ def test_a_recording_may_come_through_a_pipe(recording: Path) -> None:
     assert done.stdout.count(b"closes") == 2
 
 
+def test_a_recording_may_come_through_standard_input(recording: Path) -> None:
+    command = [sys.executable, "-m", "kepler_ebpf", "report", "-"]
+    content = recording.read_bytes()
+    done = subprocess.run(command, input=content, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"standard input\n")
+    with recording.open("rb") as file:
+        assert subprocess.run(command, stdin=file, capture_output=True, timeout=120).stdout == done.stdout
+    done = subprocess.run([*command, "-"], input=content, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+def test_a_pipe_that_is_no_recording_is_refused_by_its_first_bytes() -> None:
+    """And not read to an end that may never come."""
+    command = [sys.executable, "-m", "kepler_ebpf", "report", "/dev/stdin"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"no arrow\n")
+        process.stdin.flush()
+        assert b"/dev/stdin is no recording" in process.stderr.read()
+        assert process.wait() == 1
+
+
+def test_no_output_takes_the_place_of_a_recording_or_of_another_output(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = recording.read_bytes()
+    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    os.link(tmp_path / "a", tmp_path / "hard")
+    for name in ("a", "link", "hard"):
+        assert_one_line(report(capsys, tmp_path / "a", "--csv", tmp_path / name), 2, "--csv", "itself")
+        assert_one_line(report(capsys, tmp_path / name, "--csv", "-", "--html", tmp_path / "a"), 2, "--html")
+    for name in ("new", "dangling"):
+        both = ("--html", tmp_path / "new", "--csv", tmp_path / name)
+        assert_one_line(report(capsys, recording, *both), 2, "--csv", "--html")
+    assert_one_line(report(capsys, recording, "--html", "-", "--csv", "-"), 2, "--csv", "standard output")
+    assert (tmp_path / "a").read_bytes() == content
+    assert not (tmp_path / "new").exists()
+    assert report(capsys, recording, "--html", "/dev/null", "--csv", "/dev/null") == (0, "", "")
+
+
 def test_two_recordings_are_compared(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     burst(tmp_path / "b", 4)
     code, output, error = report(capsys, recording, tmp_path / "b")
@@ -150,6 +195,14 @@ def test_another_version_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_recording_without_a_batch_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header_alone(tmp_path / "a")
     assert_one_line(report(capsys, tmp_path / "a"), 1, "holds no frame")
+
+
+def test_a_recording_that_is_cut_off_in_its_header_is_one(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for length in (4, 100, 1000):
+        (tmp_path / "a").write_bytes(recording.read_bytes()[:length])
+        assert_one_line(report(capsys, tmp_path / "a"), 1, "its header is cut off or damaged")
 
 
 def test_a_truncated_recording_is_shown_as_far_as_it_goes(

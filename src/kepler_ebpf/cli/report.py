@@ -7,8 +7,10 @@ between them, and whether it means anything. A damaged recording is shown as far
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..config import OPTIONS
@@ -32,7 +34,7 @@ OPERANDS = "FILE [FILE2]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a recording made by kepler-ebpf record")
+    parser.add_argument("file", metavar="FILE", help="a recording made by kepler-ebpf record, - for standard input")
     parser.add_argument("other", metavar="FILE2", nargs="?", help="another recording, to compare with the first")
     parser.add_argument(
         "--by",
@@ -61,6 +63,10 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     outputs = {name: target for name in _OUTPUTS if (target := getattr(arguments, name)) is not None}
     if arguments.frames and not outputs.keys() & {"csv", "parquet"}:
         raise UsageError("--frames: expected --csv or --parquet with it")
+    inputs = [path for path in (arguments.file, arguments.other) if path is not None]
+    if inputs.count("-") > 1:
+        raise UsageError("-: standard input holds one recording, expected a file for the other one")
+    _refuse_overwriting(inputs, outputs)
     if arguments.other is not None:
         return _compare(arguments, list(outputs))
     told = _open(Path(arguments.file), arguments)
@@ -69,6 +75,29 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     if not outputs:
         print(summary(told, _tables(told, arguments, _TEXT, arguments.top)), end="")
     return 1 if told.damage else 0
+
+
+def _refuse_overwriting(inputs: Sequence[str], outputs: Mapping[str, str]) -> None:
+    """Raises UsageError where an output would take the place of a recording that is read, or of another output."""
+    for name, target in outputs.items():
+        for path in inputs:
+            if _is_one_file(target, path):
+                raise UsageError(f"--{name}: {target} is the recording {path} itself: expected another file")
+    for (name, target), (other, theirs) in itertools.combinations(outputs.items(), 2):
+        if target == theirs == "-":
+            raise UsageError(f"--{other}: --{name} goes to standard output already: expected a file")
+        if _is_one_file(target, theirs):
+            raise UsageError(f"--{other}: {theirs} is the file of --{name} already: expected another one")
+
+
+def _is_one_file(some: str, other: str) -> bool:
+    """Whether these are, or will be, one file with content of its own, whatever links lead to it."""
+    if "-" in (some, other):
+        return False
+    try:
+        return os.path.samefile(some, other) and os.path.isfile(some)
+    except OSError:
+        return os.path.realpath(some) == os.path.realpath(other)
 
 
 def _compare(arguments: argparse.Namespace, outputs: list[str]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from typing import IO, Any
 from ..errors import KeplerError
 from . import gate, schema
 
+STANDARD_INPUT = Path("-")
+_BEGIN = b"\xff\xff\xff\xff"
+"""Of every message of an Arrow stream: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format"""
 _MOST_COLUMN_BYTES = 1 << 30
 """More than a column of any batch takes: these end after a second, or with the frame that fills them."""
 
@@ -36,30 +41,49 @@ class Recording:
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> Recording:
-    """Everything up to the first damage. ``columns``: those to keep; all by default.
+    """Everything up to the first damage. ``path``: ``STANDARD_INPUT`` too. ``columns``: those to keep; all by default.
 
     Raises KeplerError where nothing can be read.
     """
     pa = schema.arrow()
     try:
-        file: IO[bytes] = path.open("rb")
-        if not file.seekable():  # a pipe: offsets are told all the same
-            with file as pipe:
-                file = io.BytesIO(pipe.read())
-        file = _Bounded(file)
+        file, path = _opened(path)
     except OSError as error:
         raise KeplerError(f"cannot read {path}: {error.strerror}") from error
     with file:
         try:
             stream = pa.ipc.open_stream(file)
         except (pa.ArrowException, OSError, EOFError, ValueError) as error:
-            raise KeplerError(f"{path} is no recording: no Arrow stream begins at byte 0") from error
+            raise KeplerError(f"{path}: its header is cut off or damaged") from error
         rules, info = _metadata(path, stream.schema)
         kept = stream.schema if columns is None else pa.schema([stream.schema.field(name) for name in columns])
         damage: list[str] = []
         batches = [batch.select(kept.names) for batch in _batches(pa, stream, file, path, gate.Gate(rules), damage)]
         table = pa.Table.from_batches(batches, kept).unify_dictionaries()
     return Recording(path, table, rules, info, "".join(damage))
+
+
+def _opened(path: Path) -> tuple[_Bounded, Path]:
+    """A file to read from its beginning, and how it is called. Raises OSError, and KeplerError where it begins no
+    Arrow stream."""
+    is_input = path == STANDARD_INPUT
+    file: IO[bytes] = os.fdopen(os.dup(0), "rb") if is_input else path.open("rb")
+    if is_input:
+        path = Path("standard input")
+    try:
+        begin = file.read(len(_BEGIN))
+        if begin != _BEGIN:
+            raise KeplerError(f"{path} is no recording: no Arrow stream begins at byte 0")
+        if not file.seekable():  # a pipe: offsets are told all the same
+            spool = tempfile.TemporaryFile()  # noqa: SIM115 -- it is read after this
+            with file as pipe:
+                file = spool
+                spool.write(begin)
+                shutil.copyfileobj(pipe, spool)
+        return _Bounded(file), path
+    except BaseException:
+        file.close()
+        raise
 
 
 class _Bounded(io.BufferedReader):
