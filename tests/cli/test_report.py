@@ -74,6 +74,19 @@ def test_frames_are_written_one_by_one(recording: Path, tmp_path: Path, capsys: 
     assert len(lines) > 600 * 3
 
 
+def test_a_table_has_the_lines_that_were_asked_for(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags, names in (
+        ((), ["p10 in c1", "p11 in c2"]),
+        (("--top", "1"), ["p10 in c1", "1 other"]),
+        (("--only", "p11"), ["p11 in c2", "1 other"]),
+    ):
+        assert report(capsys, recording, "--csv", tmp_path / "a", "--by", "program", *flags) == (0, "", "")
+        lines = [line.split(",") for line in (tmp_path / "a").read_text().splitlines()]
+        assert [line[1] for line in lines if line[0] == "program"] == names
+
+
 def test_other_rules_are_said_and_used(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, before, _ = report(capsys, recording, "--by", "program")
     code, after, _ = report(
@@ -244,6 +257,9 @@ def test_bad_arguments_are_one_line(recording: Path, tmp_path: Path, capsys: pyt
     assert_one_line(report(capsys, recording, "--by", "colour"), 2, "--by")
     assert_one_line(report(capsys, recording, "--top", "0"), 2, "--top")
     assert_one_line(report(capsys, recording, "--frames"), 2, "--frames")
+    for flag in (("--top", "1"), ("--only", "p11")):
+        assert_one_line(report(capsys, recording, "--flame", "-", *flag), 2, flag[0], "--flame")
+        assert_one_line(report(capsys, recording, "--csv", "-", "--frames", *flag), 2, flag[0], "--frames")
     assert_one_line(report(capsys, recording, "--idle-policy", "fair"), 2, "--idle-policy", "proportional")
     assert_one_line(report(capsys, recording, "--hyperthread-ratio", "3"), 2, "--hyperthread-ratio")
     assert_one_line(report(capsys, recording, recording, "--svg", tmp_path / "a"), 2, "--svg")

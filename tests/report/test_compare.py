@@ -46,6 +46,7 @@ def machine(seed: int, watts: dict[str, float], memory: float = 0.9) -> Book:
         Path("a"),
         np.arange(1, FRAMES + 1) * 10_000,
         seconds,
+        np.zeros(FRAMES),
         measured,
         nothing,
         nothing,

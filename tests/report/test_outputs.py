@@ -25,9 +25,9 @@ from kepler_ebpf.report.page import page
 from kepler_ebpf.report.picture import png
 from kepler_ebpf.report.series import Timeline, stack
 from kepler_ebpf.report.svg import svg, ticks
-from kepler_ebpf.report.text import cut
+from kepler_ebpf.report.text import cut, headline
 from kepler_ebpf.workloads.workload import Workload
-from tests.report.runs import STORMY, Recorded, burst, opened, storm
+from tests.report.runs import PLAIN, STORMY, Recorded, burst, opened, storm
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.parquet")
@@ -142,7 +142,7 @@ def test_power_tracks_hold_the_energy_in_picowatt_hours(told: Book) -> None:
 
 
 def test_tables_by_workload_sum_to_what_was_measured(told: Book) -> None:
-    text = tables.as_csv(tables.by_workload(told, tuple(GROUPINGS))).decode()
+    text = tables.as_csv(tables.by_workload(told, tables_of(told, *GROUPINGS))).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     node = {row["name"]: float(row["joules"]) for row in rows if row["by"] == "node"}
     assert node["measured"] == pytest.approx(told.measured.sum(), rel=1e-15)
@@ -150,6 +150,58 @@ def test_tables_by_workload_sum_to_what_was_measured(told: Book) -> None:
         charged = sum(float(row["joules"]) for row in rows if row["by"] == by)
         assert charged + node["idle"] + node["unattributed"] == pytest.approx(node["measured"], rel=1e-9)
     assert any(row["name"] == "shop;1/web&0/</script><b>;@data@\n$x$" for row in rows)
+
+
+def csv_of(columns: tables.Columns) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(tables.as_csv(columns).decode())))
+
+
+def test_what_has_no_line_of_its_own_is_one_line_of_a_table(told: Book) -> None:
+    groups = group(told, "program")
+    assert len(groups) > 3
+    rows = [row for row in csv_of(tables.by_workload(told, [(groups, 2)])) if row["by"] == "program"]
+    assert [row["name"] for row in rows] == [*groups.labels[:2], f"{len(groups) - 2} others"]
+    for name, whole in (("joules", groups.total), ("cpu_seconds", groups.cpu_seconds), ("members", groups.members)):
+        assert sum(float(row[name]) for row in rows) == pytest.approx(float(whole.sum()), rel=1e-12)
+    assert rows[-1]["peak_watts"] == ""
+
+
+def test_frames_that_took_longer_than_the_median_are_told(tmp_path: Path) -> None:
+    for name, seconds, told in (
+        ("steady", (0.1, 0.1, 0.11), "0.31 s, 3 frames of 100.0 ms (median), fake"),
+        ("delayed", (0.1, 0.1, 0.9), "1.10 s, 3 frames of 100.0 ms (median; longest 900.0), fake"),
+        ("one", (0.1,), "0.10 s, 1 frame of 100.0 ms (median), fake"),
+    ):
+        machine = Recorded(tmp_path / name)
+        for one in seconds:
+            machine.tick(1.0, seconds=one)
+        machine.close()
+        assert told in headline(opened(tmp_path / name))
+
+
+def test_what_is_not_known_is_empty_in_a_table(tmp_path: Path) -> None:
+    """A machine whose packages are metered, and nothing else; and one that has no meter."""
+    for name, domains, joules in (("packages", PLAIN, (1.1,)), ("nothing", (), ())):
+        machine = Recorded(tmp_path / name, domains)
+        machine.node.kernel.run(1, 1, 0, 10**8)
+        machine.tick(*joules)
+        machine.close()
+        told = opened(tmp_path / name)
+        for columns in (tables.by_workload(told, tables_of(told, "program")), tables.by_frame(told)):
+            rows = csv_of(columns)
+            for column in ("dram_joules", "gpu_joules", *(() if domains else ("package_joules", "joules"))):
+                assert {row[column] for row in rows} == {""}
+            assert "" not in {row["joules"] for row in rows} or not domains
+            table = pa.parquet.read_table(io.BytesIO(tables.as_parquet(columns)))
+            assert table["gpu_joules"].type == table["joules"].type == pa.float64()
+            assert table["gpu_joules"].null_count == len(table)
+        rows = csv_of(tables.by_frame(told))
+        cpu = {row["level"]: (row["cpu_seconds"], row["pid"]) for row in rows}
+        assert cpu["node"] == ("0.1", "")
+        assert cpu["idle"] == cpu["unattributed"] == ("", "")
+        assert cpu["process"] == ("0.1", "1")
+        assert cpu["container"] == ("0.1", "")
+        assert csv_of(tables.by_workload(told, ()))[0]["cpu_seconds"] == "0.1"
 
 
 def test_tables_by_frame_close_frame_by_frame(told: Book) -> None:

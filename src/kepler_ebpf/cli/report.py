@@ -25,6 +25,7 @@ from ..report.series import Stack, Timeline, stack
 from ..report.svg import svg
 from ..report.text import summary
 
+_TOP = 15
 _LAYERS = 12
 _PICTURE_STEPS = 2400
 _AGAIN = ("idle-policy", "hyperthread-ratio")
@@ -42,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(GROUPINGS),
         help=f"what energy is told by; several are allowed (default {' and '.join(_TEXT)})",
     )
-    parser.add_argument("--top", type=int, default=15, metavar="N", help="most workloads in a list (default 15)")
+    parser.add_argument(
+        "--top", type=int, metavar="N", help=f"most workloads in a list (default {_TOP}; all in --csv and --parquet)"
+    )
     parser.add_argument("--only", metavar="TEXT", help="give only those a line who have TEXT in their name")
     made = parser.add_argument_group("outputs", "each takes a file to write, - for standard output")
     for name, (text, _) in _OUTPUTS.items():
@@ -58,11 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns 1 where a file is damaged. Raises UsageError and KeplerError."""
-    if arguments.top < 1:
+    if arguments.top is not None and arguments.top < 1:
         raise UsageError(f"--top: {arguments.top} will not do: expected at least 1")
     outputs = {name: target for name in _OUTPUTS if (target := getattr(arguments, name)) is not None}
     if arguments.frames and not outputs.keys() & {"csv", "parquet"}:
         raise UsageError("--frames: expected --csv or --parquet with it")
+    for flag in ("top", "only"):
+        for whole in ("frames", "flame"):
+            if getattr(arguments, flag) is not None and getattr(arguments, whole):
+                raise UsageError(f"--{flag}: --{whole} tells of everybody, expected one of them alone")
     inputs = [path for path in (arguments.file, arguments.other) if path is not None]
     if inputs.count("-") > 1:
         raise UsageError("-: standard input holds one recording, expected a file for the other one")
@@ -73,7 +80,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     for name, target in outputs.items():
         _write(target, _OUTPUTS[name][1](told, arguments))
     if not outputs:
-        print(summary(told, _tables(told, arguments, _TEXT, arguments.top)), end="")
+        print(summary(told, _tables(told, arguments, _TEXT)), end="")
     return 1 if told.damage else 0
 
 
@@ -109,7 +116,7 @@ def _compare(arguments: argparse.Namespace, outputs: list[str]) -> int:
             f"--by: '{by}' will not do for two recordings: expected one of {', '.join(compare.COMPARABLE)}"
         )
     first, second = (_open(Path(path), arguments) for path in (arguments.file, arguments.other))
-    print(compare.text(first, second, by, arguments.top), end="")
+    print(compare.text(first, second, by, arguments.top or _TOP), end="")
     return 1 if first.damage or second.damage else 0
 
 
@@ -128,12 +135,13 @@ def _open(path: Path, arguments: argparse.Namespace) -> Book:
 
 
 def _tables(
-    told: Book, arguments: argparse.Namespace, groupings: tuple[str, ...], most: int
+    told: Book, arguments: argparse.Namespace, groupings: tuple[str, ...], most: int = sys.maxsize, usual: int = _TOP
 ) -> list[tuple[Groups, int]]:
-    """The groups that are shown, and how many of each have a line of their own."""
+    """The groups that are shown, and how many of each have a line of their own. ``usual``: as many, where nobody asks
+    for another number; ``most``: never more."""
     found = []
     for by in arguments.by or groupings:
-        groups, count = group(told, by), arguments.top
+        groups, count = group(told, by), arguments.top or usual
         if arguments.only is not None:
             groups, matching = foremost(groups, arguments.only)
             count = min(count, matching)
@@ -170,7 +178,9 @@ def _flame(told: Book, arguments: argparse.Namespace) -> bytes:
 
 
 def _table(told: Book, arguments: argparse.Namespace) -> tables.Columns:
-    return tables.by_frame(told) if arguments.frames else tables.by_workload(told, tuple(arguments.by or GROUPINGS))
+    if arguments.frames:
+        return tables.by_frame(told)
+    return tables.by_workload(told, _tables(told, arguments, tuple(GROUPINGS), usual=sys.maxsize))
 
 
 def _csv(told: Book, arguments: argparse.Namespace) -> bytes:

@@ -37,8 +37,9 @@ class Charges:
 class Book:
     """f frames.
 
-    ``end_us``: int64[f], microseconds since the epoch. ``seconds``: float64[f], the wall time of each. ``measured``,
-    ``idle``, ``unattributed``: float64[3, f], joules by component. ``covered_seconds``: float64[3, f], the time that
+    ``end_us``: int64[f], microseconds since the epoch. ``seconds``: float64[f], the wall time of each;
+    ``busy_seconds``: float64[f], everybody's CPU time in it. ``measured``, ``idle``, ``unattributed``: float64[3, f],
+    joules by component. ``covered_seconds``: float64[3, f], the time that
     the joules of a component cover, 0 where nothing was read. ``watts``: float64[3, f], power at the latest reading.
     ``levels``: ``process`` and ``container``. ``sources``: the meters that told the node's energy. ``rules``: how
     energy is shared here. ``info``: facts of the machine. ``damage``: as in :class:`Recording`.
@@ -47,6 +48,7 @@ class Book:
     path: Path
     end_us: NDArray[np.int64]
     seconds: Floats
+    busy_seconds: Floats
     measured: Floats
     idle: Floats
     unattributed: Floats
@@ -67,6 +69,11 @@ class Book:
     def is_modelled(self) -> bool:
         """Whether any power was a model's."""
         return "model" in self.sources
+
+    @property
+    def is_metered(self) -> NDArray[np.bool_]:
+        """Which components any meter told the energy of: bool[3]. What of others is 0 is not known."""
+        return np.asarray((self.covered_seconds > 0).any(axis=1))
 
     def line_watts(self, charges: Charges) -> Floats:
         """Power of each line while its frame's joules were used: float64[n]."""
@@ -111,6 +118,7 @@ def book(recording: Recording, lines: Lines) -> Book:
         recording.path,
         lines.node.integers("end"),
         lines.node.numbers("seconds"),
+        lines.node.filled("cpu_seconds"),
         measured,
         Level(recording, "idle").joules(),
         Level(recording, "unattributed").joules(),

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..columns import NODE
+from ..columns import NODE, Floats
 from ..recording.schema import arrow
 from .book import Book, Charges
-from .groups import Groups, group, mean_watts, node_peak_watts
+from .groups import Groups, mean_watts, node_peak_watts, others
 
 Columns = dict[str, Any]  # lists or arrays of one length, in order
 
 
-def by_workload(book: Book, groupings: tuple[str, ...]) -> Columns:
+def by_workload(book: Book, chosen: Sequence[tuple[Groups, int]]) -> Columns:
     """A line for each workload of each grouping, and one each for what the node measured, left idle and unattributed.
 
-    Of one grouping the lines sum to ``measured``.
+    ``chosen``: groups, and most lines of each; all others are one line, so that of one grouping the lines sum to
+    ``measured``. None is what is not known: energy that no meter told.
     """
-    parts = [_node(book), *(_groups(book, group(book, by)) for by in groupings)]
+    parts = [_node(book), *(_groups(book, groups, top) for groups, top in chosen)]
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
 
 
 def by_frame(book: Book) -> Columns:
     """A line for each process and container in each frame, and three for the node; times in seconds since the epoch.
 
-    Several lines may be about one workload in one frame.
+    Several lines may be about one workload in one frame. What is not known, or is nobody's, is masked.
     """
     frames = np.arange(len(book.seconds))
     parts = [
@@ -36,9 +38,16 @@ def by_frame(book: Book) -> Columns:
         for level, joules in (("node", book.measured), ("idle", book.idle), ("unattributed", book.unattributed))
     ]
     parts += [_charged(book, level, charges) for level, charges in book.levels.items()]
-    joined = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+    parts[0]["cpu_seconds"] = book.busy_seconds
+    joined = {name: _joined([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(joined["frame"], kind="stable")
     return {name: column[order] for name, column in joined.items()}
+
+
+def _joined(columns: list[Any]) -> Any:
+    # Joining masked columns takes several times as long.
+    join = np.ma.concatenate if any(isinstance(column, np.ma.MaskedArray) for column in columns) else np.concatenate
+    return join(columns)
 
 
 def as_csv(columns: Columns) -> bytes:
@@ -56,56 +65,80 @@ def as_parquet(columns: Columns) -> bytes:
     import pyarrow.parquet as parquet
 
     sink = io.BytesIO()
-    table = pa.table({name: pa.array(column) for name, column in columns.items()})
+    table = pa.table({name: _array(pa, name, column) for name, column in columns.items()})
     parquet.write_table(table, sink, compression="zstd")
     return sink.getvalue()
 
 
-def _node(book: Book) -> Columns:
-    parts = (("measured", book.measured), ("idle", book.idle), ("unattributed", book.unattributed))
-    means = [float(mean_watts(joules.sum(axis=1), book)) for _, joules in parts]
+def _array(pa: Any, name: str, column: Any) -> Any:
+    # A column in which nothing is known still has a type.
+    kind = pa.float64() if name.endswith(("joules", "watts", "seconds")) else None
+    if isinstance(column, np.ma.MaskedArray):
+        return pa.array(column.data, kind, mask=np.ma.getmaskarray(column))
+    return pa.array(column, kind)
+
+
+def _energy(book: Book, joules: Floats) -> Columns:
+    """Joules and mean power, float64[3, n] by component, as far as they are known."""
+    metered, count = book.is_metered, joules.shape[1]
+    nothing = [None] * count
     return {
-        "by": ["node"] * len(parts),
-        "name": [name for name, _ in parts],
-        **{f"{one}_joules": [float(joules[k].sum()) for _, joules in parts] for k, one in enumerate(NODE)},
-        "joules": [float(joules.sum()) for _, joules in parts],
-        "mean_watts": means,
-        "peak_watts": [node_peak_watts(book), None, None],
-        "cpu_seconds": [None] * len(parts),
-        "members": [None] * len(parts),
+        **{f"{one}_joules": joules[k].tolist() if metered[k] else nothing for k, one in enumerate(NODE)},
+        "joules": joules.sum(axis=0).tolist() if metered.any() else nothing,
+        "mean_watts": mean_watts(joules, book).tolist() if metered.any() else nothing,
     }
 
 
-def _groups(book: Book, groups: Groups) -> Columns:
+def _node(book: Book) -> Columns:
+    peak = node_peak_watts(book) if book.is_metered.any() else None
     return {
-        "by": [groups.by] * len(groups),
-        "name": list(groups.labels),
-        **{f"{one}_joules": groups.joules[k].tolist() for k, one in enumerate(NODE)},
-        "joules": groups.total.tolist(),
-        "mean_watts": mean_watts(groups.joules, book).tolist(),
-        "peak_watts": groups.peak_watts.tolist(),
-        "cpu_seconds": groups.cpu_seconds.tolist(),
-        "members": groups.members.tolist(),
+        "by": ["node"] * 3,
+        "name": ["measured", "idle", "unattributed"],
+        **_energy(book, np.stack([one.sum(axis=1) for one in (book.measured, book.idle, book.unattributed)], axis=1)),
+        "peak_watts": [peak, None, None],
+        "cpu_seconds": [float(book.busy_seconds.sum()), None, None],
+        "members": [None] * 3,
+    }
+
+
+def _groups(book: Book, groups: Groups, top: int) -> Columns:
+    count = min(top, len(groups))
+    rest = len(groups) - count
+
+    def shown(column: Any) -> Any:
+        """The first, and the sum of all others where there are any."""
+        first, last = column[..., :count], column[..., count:].sum(axis=-1, keepdims=True)
+        return np.concatenate((first, last), axis=-1) if rest else first
+
+    peaks = groups.peak_watts[:count].tolist() if book.is_metered.any() else [None] * count
+    return {
+        "by": [groups.by] * (count + bool(rest)),
+        "name": [*groups.labels[:count], *([others(rest)] if rest else [])],
+        **_energy(book, shown(groups.joules)),
+        "peak_watts": [*peaks, *([None] if rest else [])],
+        "cpu_seconds": shown(groups.cpu_seconds).tolist(),
+        "members": shown(groups.members).tolist(),
     }
 
 
 def _lines(book: Book, level: str, frame: Any, joules: Any) -> Columns:
     count = len(frame)
     empty = np.full(count, "", object)
+    unknown = np.ma.masked_all(count)  # type: ignore[no-untyped-call]
     return {
         "frame": frame,
         "end": book.end_us[frame] / 1e6,
         "seconds": book.seconds[frame],
         "level": np.full(count, level, object),
         "comm": empty,
-        "pid": np.zeros(count, np.int64),
+        "pid": np.ma.masked_all(count, np.int64),  # type: ignore[no-untyped-call]
         "container_id": empty,
         "container": empty,
         "pod": empty,
         "namespace": empty,
-        **{f"{one}_joules": joules[k] for k, one in enumerate(NODE)},
-        "joules": joules.sum(axis=0),
-        "cpu_seconds": np.zeros(count),
+        **{f"{one}_joules": joules[k] if book.is_metered[k] else unknown for k, one in enumerate(NODE)},
+        "joules": joules.sum(axis=0) if book.is_metered.any() else unknown,
+        "cpu_seconds": unknown,
     }
 
 
@@ -113,7 +146,8 @@ def _charged(book: Book, level: str, charges: Charges) -> Columns:
     def words(name: str) -> Any:
         return np.array([*(getattr(who, name) for who in charges.everyone), ""], object)[charges.who]
 
-    pid = np.array([*(who.pid for who in charges.everyone), 0], np.int64)[charges.who]
     names = {name: words(name) for name in ("comm", "container_id", "container", "pod", "namespace")}
-    told = {"pid": pid, "cpu_seconds": charges.cpu_seconds}
+    told: Columns = {"cpu_seconds": charges.cpu_seconds}
+    if level == "process":
+        told["pid"] = np.array([*(who.pid for who in charges.everyone), 0], np.int64)[charges.who]
     return {**_lines(book, level, charges.frame, charges.joules), **names, **told}

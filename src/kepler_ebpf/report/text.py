@@ -12,6 +12,7 @@ from .book import Book
 from .groups import Groups, mean_watts, node_peak_watts, others
 
 WIDTH = 80
+_DELAYED = 1.5  # times the median
 _NAMES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
 _HEADINGS = {
     "container": "containers",
@@ -67,9 +68,12 @@ def moment(microseconds: float) -> str:
 
 def headline(book: Book) -> str:
     """When, for how long, and on which machine."""
-    interval = float(np.median(book.seconds)) * 1e3
+    count, interval, longest = len(book.seconds), float(np.median(book.seconds)) * 1e3, float(book.seconds.max()) * 1e3
+    # Delayed samples are longer frames: so many medians are not the duration.
+    typical = "median" if longest <= _DELAYED * interval else f"median; longest {longest:.1f}"
+    frames = f"{count} frame{'' if count == 1 else 's'} of {interval:.1f} ms ({typical})"
     began = book.end_us[0] - book.seconds[0] * 1e6
-    parts = [moment(began), f"{book.duration_seconds:.2f} s", f"{len(book.seconds)} frames of {interval:.1f} ms"]
+    parts = [moment(began), f"{book.duration_seconds:.2f} s", frames]
     return ", ".join([*parts, *(book.info[name] for name in ("node", "cpu_model") if book.info.get(name))])
 
 
