@@ -70,6 +70,56 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert error == ""
 
 
+_A_VERB = """
+import os, sys, time
+from kepler_ebpf import cli, __main__
+def run(*_):
+    time.sleep(0.2)  # until whoever reads has gone
+    {work}
+    return 7
+cli.run = run
+sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "where", "code"),
+    [
+        ("print('said', file=sys.stderr, flush=True)", "2>&1 >/dev/null | true", 7),
+        ("print('x' * 100_000, file=sys.stderr)", "2>&1 >/dev/null | true", 7),
+        ("print('said', file=sys.stderr, flush=True)", "2>/dev/full", 7),
+        ("sys.stdout.buffer.write(b'said')", "| true", 7),
+        ("print('said', flush=True)", "| true", 0),
+        ("raise BrokenPipeError(32, 'Broken pipe')", "", 1),
+    ],
+    ids=["errors", "many errors", "errors to a full disk", "at the end", "in the midst", "another pipe than those"],
+)
+def test_a_stream_that_nobody_reads_costs_no_status(work: str, where: str, code: int) -> None:
+    """But what a verb could not get through is no failure of it, where it was for whoever reads no more."""
+    line = f'{{ "$@"; echo $? >&3; }} 3>&4 {where}'
+    done = subprocess.run(
+        ["sh", "-c", f"exec 4>&1; {line}", "sh", sys.executable, "-c", _A_VERB.format(work=work)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # or nothing is left for the end
+    )
+    assert done.stdout == f"{code}\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_standard_error_that_does_not_wait_loses_nothing() -> None:
+    """Whoever shares a pipe or a terminal with us may have made it so."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    program = _A_VERB.format(work="print('x' * 1_000_000, file=sys.stderr)")
+    with subprocess.Popen([sys.executable, "-c", program], stderr=write) as process:
+        os.close(write)
+        with open(read, "rb") as said:
+            assert len(said.read()) == 1_000_001
+    assert process.returncode == 7
+
+
 def test_a_locale_that_cannot_say_an_arrow() -> None:
     code, output, error = run("doctor")
     assert code in (0, 1)

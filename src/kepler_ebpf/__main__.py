@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import select
 import sys
+from contextlib import suppress
 from typing import Any
 
 _OUTPUT = "standard output"
@@ -22,7 +24,9 @@ def main() -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _have_standard_streams()
     _name_standard_output()
+    _let_standard_error_go()
     _write_in_any_encoding()
+    code = 0
     try:
         from .cli import run
 
@@ -31,13 +35,13 @@ def main() -> int:
         return code
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as shells count
-    except BrokenPipeError:  # whoever read standard output has seen enough
-        _forget_output()
-        return 0
     except MemoryError:
         return _refused("not enough memory: a limit is too low (ulimit -v, of the container, of the unit)")
     except (OSError, ImportError) as error:
         if isinstance(error, OSError) and error.filename == _OUTPUT:
+            if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+                _forget_output()
+                return code  # of a verb that was through: it may be a command's
             return _refused(f"cannot write {_OUTPUT}: {error.strerror}")
         return _refused(f"{type(error).__name__}: {error}")
 
@@ -88,12 +92,37 @@ class _Output(io.FileIO):
             raise OSError(error.errno, error.strerror, _OUTPUT) from None
 
 
+class _Errors(io.FileIO):
+    """Standard error. Where nobody reads it any more (a closed pipe or terminal, a full disk) what is written is lost,
+    and nothing else: not the recording, not the status of a command that was measured."""
+
+    def write(self, data: Any, /) -> Any:
+        left = memoryview(data).cast("B")
+        whole = left.nbytes
+        with suppress(OSError):
+            while left:
+                written = super().write(left)
+                if written is None:  # somebody who shares it wants no write to wait
+                    select.select((), (self,), ())
+                left = left[written or 0 :]
+        return whole
+
+
 def _name_standard_output() -> None:
     before = sys.stdout
-    if before is not sys.__stdout__ or not isinstance(before, io.TextIOWrapper):
-        return
-    raw = _Output(before.fileno(), "w", closefd=False)
-    sys.stdout = io.TextIOWrapper(
+    if before is sys.__stdout__ and isinstance(before, io.TextIOWrapper):
+        sys.stdout = _over(_Output(before.fileno(), "w", closefd=False), before)
+
+
+def _let_standard_error_go() -> None:
+    before = sys.stderr
+    if before is sys.__stderr__ and isinstance(before, io.TextIOWrapper):
+        sys.stderr = _over(_Errors(before.fileno(), "w", closefd=False), before)
+
+
+def _over(raw: io.FileIO, before: io.TextIOWrapper) -> io.TextIOWrapper:
+    """A stream like the one before, which writes there."""
+    return io.TextIOWrapper(
         raw if before.write_through else io.BufferedWriter(raw),  # python -u
         before.encoding,
         before.errors,

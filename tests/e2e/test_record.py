@@ -53,6 +53,14 @@ def test_a_command_is_recorded_to_its_end_and_its_status_is_passed_on(tmp_path: 
     assert dict(zip(again.labels, again.total)) == pytest.approx(dict(zip(first.labels, first.total)), rel=1e-9)
 
 
+def test_who_reads_no_more_costs_no_status(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    line = f'{{ "$@" -o {tmp_path}/a -- sh -c "sleep 0.3; exit 7"; echo $? > {tmp_path}/status; }} 2>&1 | true'
+    subprocess.run(["sh", "-c", line, "sh", *COMMAND, "record"], timeout=300, check=True)
+    assert (tmp_path / "status").read_text() == "7\n"
+    assert read(tmp_path / "a").damage == ""
+
+
 def test_a_command_runs_as_who_called_sudo_in_all_groups_of_that_user(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
     sudo = {"SUDO_UID": "65534", "SUDO_GID": "65534", "PYTHONPATH": os.pathsep.join(sys.path)}
