@@ -18,6 +18,10 @@ from tests.needs import require
 COMMAND = [sys.executable, "-m", "kepler_ebpf"]
 
 
+HERE = os.pathsep.join(map(os.path.abspath, sys.path))
+"""Where modules are, for a process that begins in another folder."""
+
+
 def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None = None) -> tuple[int, str, str]:
     if arguments == ("doctor",):
         require(True, "doctor compiles and loads the programs where it may: seconds each time")
@@ -27,7 +31,7 @@ def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None 
         text=True,
         timeout=120,
         preexec_fn=before,
-        env={**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+        env={**os.environ, "PYTHONPATH": HERE, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
     )
     return done.returncode, done.stdout, done.stderr
 
