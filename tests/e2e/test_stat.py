@@ -155,6 +155,33 @@ def test_output_and_status_are_the_commands(tmp_path: Path) -> None:
     assert left_behind() == []
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("-- sh -c 'sleep 0.3; exit 7'", 7),
+        ("--max-joules 0.000001 -- sleep 0.3", 121),
+        ("-- yes", 141),
+        ("--json - -o - -- sleep 0.3", 2),
+        ("--json - -- sh -c 'sleep 0.3; exit 7'", 7),
+        ("-o - -- sh -c 'sleep 0.3; exit 7'", 7),
+    ],
+)
+def test_who_reads_no_more_costs_no_status(words: str, status: int, tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    line = f'{{ "$@" {words}; echo $? > {tmp_path}/status; }} 2>&1 | true'
+    subprocess.run(["sh", "-c", line, "sh", *STAT], timeout=120, check=True)
+    assert (tmp_path / "status").read_text() == f"{status}\n"
+
+
+def test_what_measures_nothing_leaves_files_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    for option in ("-o", "--json"):
+        for name in ("kept", "new"):
+            assert run(option, str(tmp_path / name), "no-such-command").returncode == 127
+            assert run(option, str(tmp_path / name), "-p", "4194999").returncode == 1
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("kept", "kept")]
+
+
 def test_a_full_disk_is_one_line_and_the_figures_are_on_the_screen() -> None:
     for option in ("-o", "--json"):
         found = run(option, "/dev/full", "--", "sh", "-c", "exit 3")

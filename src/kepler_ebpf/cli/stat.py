@@ -19,7 +19,7 @@ from ..errors import KeplerError
 from ..logs import set_up_logging
 from ..stat import export, text, watched
 from ..stat.child import invoking_user
-from ..stat.files import hand_out, opened
+from ..stat.files import hand_out, opened, require_different
 from ..stat.probe import BATCH_SECONDS, Probe
 from ..stat.request import Request, checked
 from ..stat.runs import Runner, describe_status, exit_code, order, repeat
@@ -63,11 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time between samples (default 10ms)",
     )
     add("--no-wait", action="store_true", help="do not wait until the idle power of the machine is known")
-    add("--json", metavar="FILE", help="write all runs to this file, too, as JSON")
+    add("--json", metavar="FILE", help="write all runs to this file, too, as JSON; - for standard output")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print a line of CSV for each run")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
-    add("-o", "--output", metavar="FILE", help="print to this file, not to standard error")
+    add("-o", "--output", metavar="FILE", help="print to this file, not to standard error; - for standard output")
     add_flags(parser, MEASURING, leave_out=("sample-interval", "cpu-budget", "log-level"))
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its arguments")
 
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     config = _config(arguments, environment, request)
     set_up_logging("warning", config.log_format)
     with opened(arguments.output) as output, opened(arguments.json) as json_file:
+        require_different(output, json_file)
         with open_session(config, drop_privileges=not request.commands, batch_seconds=BATCH_SECONDS) as session:
             signals = Signals()
             try:
@@ -181,7 +182,6 @@ def _ended(usages: Sequence[Sequence[Usage]], request: Request, told: Sequence[i
     failed = [usage.status for found in usages for usage in found if usage.status]
     code = exit_code(failed[0]) if failed else 128 + told[-1] if told else _budgeted(usages, request)
     if told and code == 128 + told[-1]:
-        sys.stdout.flush()
         die_of(told[-1])  # whoever called us, a shell's loop say, is to know that it was interrupted
     return code
 
