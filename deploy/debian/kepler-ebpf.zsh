@@ -108,8 +108,8 @@ case $verb in
             '(--warmup)--warmup=[runs before these, which do not count]:N: ' \
             '(--prepare)--prepare=[line of shell to run before each run, unmeasured]:CMD: ' \
             '(--vs)--vs=[another command, as one word, to compare with]:CMD: ' \
-            '(-p --pid)-p+[watch these processes and their descendants]:PID[,PID]: ' \
-            '(-p --pid)--pid=[watch these processes and their descendants]:PID[,PID]: ' \
+            '*-p+[watch these processes and their descendants]:PID[,PID]: ' \
+            '*--pid=[watch these processes and their descendants]:PID[,PID]: ' \
             '(--cgroup)--cgroup=[watch a cgroup and all below it]:PATH:_files -/' \
             '(--container)--container=[watch a container: its name, id, pod/name or namespace/pod/name]:NAME: ' \
             '(--duration)--duration=[how long to watch, such as 60s]:DURATION: ' \

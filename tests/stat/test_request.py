@@ -28,6 +28,7 @@ def test_a_command_keeps_its_own_dashes() -> None:
 
 def test_what_runs_already_needs_no_command() -> None:
     assert asked("-p", "12,13", "--duration", "1m30s") == Request(pids=(12, 13), seconds=90.0)
+    assert asked("-p", "12,13", "--pid", "14") == Request(pids=(12, 13, 14))
     assert asked("--cgroup", "/a", "--max-joules", "2.5") == Request(cgroup="/a", most_joules=2.5)
 
 
@@ -39,6 +40,7 @@ def test_what_runs_already_needs_no_command() -> None:
         ("-p 1 -- true", "too much to measure: either a command or one of -p, --cgroup and --container"),
         ("-p 1 --cgroup /a", "too much to measure"),
         ("-p 0", "--pid: '0' will not do: expected process ids"),
+        ("-p 1 -p x", "--pid: 'x' will not do: expected process ids"),
         ("-p 1,,2", "--pid: '1,,2' will not do: expected process ids"),
         ("-p " + "9" * 30, "will not do: expected process ids"),
         ("-p 1 -r 3", "--repeat is for a command only"),
@@ -68,7 +70,20 @@ def test_an_empty_other_command_is_refused() -> None:
         asked("--vs", "", "true")
 
 
-@pytest.mark.parametrize("words", ["--csv --markdown -- true", "--frob -- true", "-r", "-i 1ms -- true"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--csv --markdown -- true",
+        "--frob -- true",
+        "-r",
+        "-i 1ms -- true",
+        "--cgroup /a --cgroup /b",
+        "--container a --container b",
+        "--vs a --vs b -- true",
+        "-o /dev/null --output /dev/null -- true",
+        "--json /dev/null --json /dev/null -- true",
+    ],
+)
 def test_the_parser_speaks_in_one_line_too(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["stat", *words.split()], {}) == 2
     said = capsys.readouterr().err

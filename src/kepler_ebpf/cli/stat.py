@@ -35,6 +35,15 @@ _NO_NAMES = {"kubelet_url": "off", "cri_socket": "off", "docker_socket": "off", 
 OPERANDS = "[-- COMMAND [ARGUMENT]...]"
 
 
+class _Once(argparse.Action):
+    """A value that would silently take the place of one that was asked for before."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: object, option: object = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "expected only once")
+        setattr(namespace, self.dest, values)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-r", "--repeat", metavar="N", help="run it so often: mean, σ and outliers")
@@ -43,12 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--vs",
         metavar="CMD",
+        action=_Once,
         help="another command, as one word, to compare with: both run in turn, in random order (it is split as a shell "
         "would, but run without one)",
     )
-    add("-p", "--pid", metavar="PID[,PID]", help="watch these processes and their descendants")
-    add("--cgroup", metavar="PATH", help="watch a cgroup and all below it")
-    add("--container", metavar="NAME", help="watch a container: its name, id, pod/name or namespace/pod/name")
+    add("-p", "--pid", metavar="PID[,PID]", action="append", help="watch these processes and their descendants")
+    add("--cgroup", metavar="PATH", action=_Once, help="watch a cgroup and all below it")
+    add(
+        "--container",
+        metavar="NAME",
+        action=_Once,
+        help="watch a container: its name, id, pod/name or namespace/pod/name",
+    )
     add("--duration", metavar="DURATION", help="how long to watch, such as 60s")
     add(
         "--max-joules",
@@ -63,11 +78,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time between samples (default 10ms)",
     )
     add("--no-wait", action="store_true", help="do not wait until the idle power of the machine is known")
-    add("--json", metavar="FILE", help="write all runs to this file, too, as JSON; - for standard output")
+    add("--json", metavar="FILE", action=_Once, help="write all runs to this file, too, as JSON; - for standard output")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print a line of CSV for each run")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
-    add("-o", "--output", metavar="FILE", help="print to this file, not to standard error; - for standard output")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        action=_Once,
+        help="print to this file, not to standard error; - for standard output",
+    )
     add_flags(parser, MEASURING, leave_out=("sample-interval", "cpu-budget", "log-level"))
     add("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run, with its arguments")
 

@@ -52,7 +52,7 @@ def checked(arguments: argparse.Namespace) -> Request:
         commands.append(_parsed("vs", arguments.vs, _words))
     return Request(
         tuple(commands),
-        _parsed("pid", arguments.pid, _pids) or (),
+        tuple(pid for line in arguments.pid or () for pid in _parsed("pid", line, _pids) or ()),
         arguments.cgroup,
         arguments.container,
         _parsed("repeat", arguments.repeat, number(int, 1, _MOST_RUNS, f"a whole number from 1 to {_MOST_RUNS}")) or 1,
