@@ -194,8 +194,8 @@ def test_a_command_that_is_not_utf_8_is_written_as_utf_8(tmp_path: Path) -> None
     file, command = tmp_path / "a.json", ["true", os.fsdecode(b"\xff")]
     assert run("--json", str(file), "-o", str(tmp_path / "a.md"), "--markdown", "--", *command).returncode == 0
     (target,) = json.loads(file.read_bytes().decode("utf-8"))["targets"]
-    assert (target["title"], target["command"]) == ("true ?", ["true", "?"])
-    assert "| `true ?` |" in (tmp_path / "a.md").read_bytes().decode("utf-8")
+    assert (target["title"], target["command"]) == ("true '?'", ["true", "?"])
+    assert "| `true '?'` |" in (tmp_path / "a.md").read_bytes().decode("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -87,6 +88,7 @@ def test_repeated_runs_show_their_spread_and_what_is_odd() -> None:
         (0.5, 20, "'b' uses 50.0 % less energy: that is not chance."),
         (1.0, 20, "No difference in energy can be told from chance"),
         (2.0, 3, "3 pairs of runs are too few to compare energy"),
+        (2.0, 1, "1 pair of runs is too few to compare energy"),
         (NAN, 20, "Their energy cannot be compared"),
     ],
 )
@@ -132,15 +134,26 @@ LONG = "python3 -m benchmark --input data/very/long/path/to/some/data/set --seed
 def test_long_commands_are_told_apart_in_files_and_cut_on_the_screen() -> None:
     commands = [["sh", "-c", f"{LONG}{seed}"] for seed in (1, 2)]
     measured = [Measured(text.shown(command), [usage()], command) for command in commands]
-    titles = [f"sh -c {LONG}{seed}" for seed in (1, 2)]
+    titles = [f"sh -c '{LONG}{seed}'" for seed in (1, 2)]
     targets = json.loads(export.as_json(measured, {}))["targets"]
     assert [target["title"] for target in targets] == titles
     assert [target["command"] for target in targets] == commands
     assert [line["target"] for line in csv.DictReader(io.StringIO(export.as_csv(measured)))] == titles
     assert all(title in row for title, row in zip(titles, export.as_markdown(measured).splitlines()[2:]))
     said = "\n".join([*text.report(measured[0]), *text.compare(*measured), *text.said_of(measured[0], str)])
-    assert f"Energy of '{titles[0][:59]}…':" in said
+    assert f"Energy of '{measured[0].title[:59]}…':" in said
+    assert measured[0].title not in said
     assert titles[0] not in said
+
+
+@pytest.mark.parametrize("other", [["echo", "a", "b"], ["echo", "a b"], ["echo", "a  b"]])
+def test_the_two_that_are_compared_are_told_apart_in_files_whatever_they_are_called(other: list[str]) -> None:
+    commands = [["echo", "a", "b"], other]
+    measured = [Measured(text.shown(command), [usage()], command) for command in commands]
+    lines = list(csv.DictReader(io.StringIO(export.as_csv(measured))))
+    assert [line["target_number"] for line in lines] == ["1", "2"]
+    assert [shlex.split(line["target"]) for line in lines] == commands
+    assert f"| `{shlex.join(other)}` |" in export.as_markdown(measured).splitlines()[-1]
 
 
 def test_what_is_watched_has_no_command() -> None:
@@ -158,7 +171,8 @@ def test_whatever_the_command_is_all_outputs_are_utf_8_that_no_terminal_obeys() 
     for output in (*outputs[1:], *text.report(measured[0])):
         assert all(one.isprintable() or one == "\n" for one in output)
     (target,) = json.loads(outputs[0])["targets"]
-    assert target["title"] == "printf ?? ?[31mred two lines ?2J? é"
+    assert target["title"] == "printf '??' '?[31mred' 'two lines' '?2J?' 'é'"
+    assert measured[0].title == "printf ?? ?[31mred two lines ?2J? é"
     assert target["command"] == ["printf", "??", *command[2:]]
 
 

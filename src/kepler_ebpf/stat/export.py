@@ -35,18 +35,19 @@ def as_json(measured: Sequence[Measured], facts: Mapping[str, Any]) -> str:
 
 
 def as_csv(measured: Sequence[Measured]) -> str:
-    """One line a run. What is not known is empty."""
+    """One line a run. What is not known is empty. ``target_number``: 1, or 2 of the command that is compared with it,
+    which may be called the same."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     joules = [f"{prefix}{component}_joules" for prefix in _PARTS.values() for component in NODE]
-    writer.writerow(["target", "run", "status", *(figure.name for figure in FIGURES), *joules])
-    for one in measured:
+    writer.writerow(["target", "target_number", "run", "status", *(figure.name for figure in FIGURES), *joules])
+    for position, one in enumerate(measured, 1):
         for number, usage in enumerate(one.usages, 1):
             status = "" if usage.status is None else usage.status
             cells = [figure.of(usage) for figure in FIGURES]
             cells += [value for part in _PARTS for value in getattr(usage, part).tolist()]
             told = (repr(cell) if math.isfinite(cell) else "" for cell in cells)
-            writer.writerow([one.title, number, status, *told])
+            writer.writerow([one.quoted, position, number, status, *told])
     return text.getvalue()
 
 
@@ -61,7 +62,7 @@ def as_markdown(measured: Sequence[Measured]) -> str:
             summary = one.summary(figure)
             spread = f" ± {amount(summary.deviation, figure.unit)}" if math.isfinite(summary.deviation) else ""
             cells.append(f"{amount(summary.mean, figure.unit)}{spread}")
-        lines.append(f"| {_code(one.title)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_code(one.quoted)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -75,7 +76,7 @@ def _code(text: str) -> str:
 
 def _target(one: Measured) -> dict[str, Any]:
     return {
-        "title": one.title,
+        "title": one.quoted,
         "command": None if one.command is None else [_sayable(word) for word in one.command],
         "runs": [_run(usage) for usage in one.usages],
         "summary": {figure.name: vars(one.summary(figure)) for figure in FIGURES},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,8 +30,13 @@ class Measured:
 
     @property
     def short(self) -> str:
-        """The title for the screen, cut where it is long: in files two long commands have to be told apart."""
+        """The title for the screen, cut where it is long."""
         return self.title if len(self.title) <= _WIDEST else self.title[: _WIDEST - 1] + "…"
+
+    @property
+    def quoted(self) -> str:
+        """The title for files, where two commands have to be told apart: all of it, and words as a shell takes them."""
+        return self.title if self.command is None else _plain(shlex.join(self.command))
 
     def values(self, figure: Figure) -> list[float]:
         """A figure of every run."""
@@ -47,8 +53,11 @@ class Measured:
 
 def shown(command: Sequence[str]) -> str:
     """A command on one line, with nothing in it that a terminal would obey or a file could not say."""
-    text = " ".join(" ".join(command).split())
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return _plain(" ".join(" ".join(command).split()))
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " if one.isspace() else "?" for one in text)
 
 
 def amount(value: float, unit: str) -> str:
@@ -149,7 +158,8 @@ def compare(first: Measured, second: Measured) -> list[str]:
 def _verdict(first: Measured, second: Measured, found: Ratio | None) -> str:
     pairs = min(len(first.usages), len(second.usages))
     if pairs < FEWEST_PAIRS:
-        return f"{pairs} pairs of runs are too few to compare energy: -r {FEWEST_PAIRS} is the least, 20 is good."
+        few = "1 pair of runs is" if pairs == 1 else f"{pairs} pairs of runs are"
+        return f"{few} too few to compare energy: -r {FEWEST_PAIRS} is the least, 20 is good."
     if found is None:
         return "Their energy cannot be compared: a run used none that a meter could tell."
     if not found.is_significant:
