@@ -4,14 +4,17 @@
     sudo benchmarks/examples/energy_in_ci.py --max-joules 40 './build-main/bench' './build-branch/bench'
 
 Prints a table in Markdown for the job's summary. Exit code 0: the new program stays within the budget and does not use
-more than the old one by more than --tolerance; 1: it does not; any other: the comparison did not come about.
+more than the old one by more than --tolerance; 1: it does not; any other: the comparison did not come about, as with
+fewer than seven runs of each, of which nothing is certain.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -37,10 +40,16 @@ def table(document: dict[str, Any]) -> str:
     lines = ["| program | joules | ± | seconds |", "|---|---|---|---|"]
     for target in document["targets"]:
         joules, seconds = target["summary"]["joules"], target["summary"]["elapsed_seconds"]
-        lines.append(
-            f"| `{target['title']}` | {joules['mean']:.4g} | {joules['deviation']:.2g} | {seconds['mean']:.4g} |"
-        )
+        deviation = "" if joules["deviation"] is None else f"{joules['deviation']:.2g}"  # of one run there is none
+        lines.append(f"| {code(target['title'])} | {joules['mean']:.4g} | {deviation} | {seconds['mean']:.4g} |")
     return "\n".join(lines)
+
+
+def code(text: str) -> str:
+    """Text as it is, in a table too: behind more backticks than it has in a row, and no pipe of it ends a cell."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", r"\|")
 
 
 def complaints(document: dict[str, Any], max_joules: float | None, tolerance: float) -> list[str]:
@@ -58,24 +67,43 @@ def complaints(document: dict[str, Any], max_joules: float | None, tolerance: fl
     return found
 
 
+def finite(text: str) -> float:
+    """A number that others can be more than: not everything that Python takes for one is (nan)."""
+    if not 0 <= float(text) < math.inf:
+        raise ValueError
+    return float(text)
+
+
+def whole(text: str) -> int:
+    """How often a program runs."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise ValueError
+    return int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", help="command line of the program as it was")
     parser.add_argument("new", help="command line of the program as it would be")
-    parser.add_argument("-r", "--runs", type=int, default=20, help="of each (default 20)")
-    parser.add_argument("--max-joules", type=float, help="what one run of the new program may use")
-    parser.add_argument("--tolerance", type=float, default=0.02, help="how much more it may use (default 0.02: 2 %%)")
+    parser.add_argument("-r", "--runs", type=whole, default=20, help="of each (default 20)")
+    parser.add_argument("--max-joules", type=finite, help="what one run of the new program may use")
+    parser.add_argument("--tolerance", type=finite, default=0.02, help="how much more it may use (default 0.02: 2 %%)")
     arguments = parser.parse_args()
     document = compare(arguments.old, arguments.new, arguments.runs)
-    if document["targets"][1]["summary"]["joules"]["mean"] is None:
+    if any(target["summary"]["joules"]["mean"] is None for target in document["targets"]):
         print("no meter told any energy: nothing can be compared here", file=sys.stderr)
         return 2
     print(table(document))
     print(f"\nPower is from: {document['power_source']}")
     failed = complaints(document, arguments.max_joules, arguments.tolerance)
     for complaint in failed:
-        print(f"\n**{arguments.new}: {complaint}**")
-    return 1 if failed else 0
+        print(f"\n**{code(arguments.new)}: {complaint}**")
+    if failed:
+        return 1
+    if document["ratio_of_second_to_first"]["joules"] is None:
+        print("too few runs, or runs that used nothing: whether more is used than before is not known", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

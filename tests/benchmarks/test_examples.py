@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.stat import export
+from kepler_ebpf.stat.text import Measured
 from tests.e2e.conftest import COMMAND
 from tests.kernel.workloads import spinner
 from tests.needs import require
+from tests.stat.test_text import usage
 
 ENERGY_IN_CI = Path(__file__).parents[2] / "benchmarks/examples/energy_in_ci.py"
+
+
+def run_over(
+    tmp_path: Path, old: list[float | None], new: list[float | None], *words: str
+) -> subprocess.CompletedProcess[str]:
+    """The example, over runs that used so many joules each."""
+    measured = [
+        Measured("title", [usage(math.nan if joules is None else joules) for joules in runs], ["a", "|", "`b`"])
+        for runs in (old, new)
+    ]
+    (tmp_path / "document").write_text(export.as_json(measured, {"power_source": "rapl"}))
+    stat = f"import shutil, sys; shutil.copy({str(tmp_path / 'document')!r}, sys.argv[sys.argv.index('--json') + 1])"
+    return subprocess.run(
+        [sys.executable, str(ENERGY_IN_CI), *words, "old", "new | `x`"],
+        env={**os.environ, "KEPLER_EBPF": shlex.join([sys.executable, "-c", stat])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words", "code"),
+    [
+        ([1.0] * 7, [1.0] * 7, [], 0),
+        ([1.0] * 7, [60.0] * 7, [], 1),
+        ([1.0] * 6, [60.0] * 6, [], 2),
+        ([1.0] * 6, [1.0] * 6, ["--max-joules", "0.5"], 1),
+        ([1.0], [60.0], ["-r", "1"], 2),
+        ([None] * 7, [1.0] * 7, [], 2),
+        ([0.0] * 7, [1.0] * 7, [], 2),
+        ([1.0] * 7, [1.0] * 7, ["--max-joules", "nan"], 2),
+        ([1.0] * 7, [1.0] * 7, ["--tolerance", "nan"], 2),
+        ([1.0] * 7, [1.0] * 7, ["-r", "1_0"], 2),
+    ],
+)
+def test_only_what_is_known_to_use_no_more_passes(
+    old: list[float | None], new: list[float | None], words: list[str], code: int, tmp_path: Path
+) -> None:
+    done = run_over(tmp_path, old, new, *words)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == (code == 2)
+
+
+def test_any_program_is_one_cell_of_the_table(tmp_path: Path) -> None:
+    lines = run_over(tmp_path, [1.0] * 7, [60.0] * 7).stdout.splitlines()
+    assert len(lines) >= 4
+    for row in lines[:4]:
+        assert len(re.split(r"(?<!\\)\|", row)) == 6
+    assert lines[-1].startswith(r"**`` new \| `x` ``: ")
 
 
 @pytest.mark.kernel
