@@ -9,7 +9,8 @@ import argparse
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 
 from ..config import ENDPOINT, add_flags, from_arguments
 from ..errors import KeplerError
@@ -17,6 +18,7 @@ from ..web.listen import parse_listen, shown
 from ..web.webconfig import WebConfig
 
 _TIMEOUT_SECONDS = 3.0
+_MOST_SAID = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,16 +33,46 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     tls = WebConfig(config.web_config).current().tls if config.web_config else None
     try:
         if tls is not None and tls.verify_mode == ssl.CERT_REQUIRED:  # we have no certificate to show
-            socket.create_connection((host, port), _TIMEOUT_SECONDS).close()
-            status = 200
+            status = _in_time(lambda: _connect(host, port))
         else:
-            status = _ask(host, port, secure=tls is not None)
+            status = _in_time(lambda: _ask(host, port, secure=tls is not None))
+    except UnicodeError:
+        raise KeplerError(f"no answer at {_plain(shown(host, port))}: not a host name") from None
     except (OSError, http.client.HTTPException) as error:
-        raise KeplerError(f"no answer at {shown(host, port)}: {error}") from error
+        raise KeplerError(f"no answer at {_plain(shown(host, port))}: {_plain(str(error))}") from error
     if status != 200:
         raise KeplerError(f"the collector at {shown(host, port)} is not well: /healthz answers {status}")
     print("ok")
     return 0
+
+
+def _in_time(ask: Callable[[], int]) -> int:
+    """What is answered within the timeout. A socket's own is of each read, and of each address of a name: who answers
+    byte by byte would never be done. Nobody waits for the thread: it ends with us. Raises what asking raises."""
+    told: list[int | Exception] = []
+
+    def work() -> None:
+        try:
+            told.append(ask())
+        except Exception as error:
+            told.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    thread.join(_TIMEOUT_SECONDS)
+    if not told:
+        raise TimeoutError(f"not within {_TIMEOUT_SECONDS:g} seconds")
+    if isinstance(told[0], Exception):
+        raise told[0]
+    return told[0]
+
+
+def _connect(host: str, port: int) -> int:
+    socket.create_connection((host, port), _TIMEOUT_SECONDS).close()
+    return 200
 
 
 def _ask(host: str, port: int, secure: bool) -> int:
@@ -55,3 +87,9 @@ def _ask(host: str, port: int, secure: bool) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+def _plain(text: str) -> str:
+    """What somebody else says, as far as it is short and no terminal obeys it."""
+    text = "".join(one if one.isprintable() else "?" for one in text)
+    return text if len(text) <= _MOST_SAID else text[: _MOST_SAID - 1] + "…"
