@@ -58,21 +58,27 @@ class _StoppedEarly(BaseException):
 
 
 class _Stop:
-    """SIGTERM and SIGINT. Until somebody waits for them they interrupt whatever start-up is waiting for: a meter that
-    does not answer, a compiler."""
+    """SIGTERM and SIGINT. Until somebody waits for them the first interrupts whatever start-up is waiting for: a meter
+    that does not answer, a compiler. Those that follow do nothing: what is being closed is closed to the end."""
 
     def __init__(self) -> None:
-        self._told = threading.Event()
+        self._is_told = False
         self._waiting = False
+        # Not an event: a handler that sets one waits for ever where it interrupts who holds its lock, as wait() does.
+        self._until_told = threading.Lock()
+        self._until_told.acquire()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._tell)
 
     def _tell(self, *_: object) -> None:
-        self._told.set()
+        if self._is_told:
+            return
+        self._is_told = True
+        self._until_told.release()
         if not self._waiting:
             raise _StoppedEarly
 
     def wait(self) -> None:
         """Return when told to stop."""
         self._waiting = True
-        self._told.wait()
+        self._until_told.acquire()
