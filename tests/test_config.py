@@ -37,6 +37,25 @@ def test_what_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["١٠٢٤٠", "1_024_0", " 10240", "10240\n", "+10240", "１０２４０", "²", "0x2800"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("ROWS", "{}"),
+        ("MAX_PROCESS_SERIES", "{}"),
+        ("PROCESS_METRICS", "{}"),
+        ("IDLE_WATTS", "{}.5"),
+        ("HYPERTHREAD_RATIO", "1.{}"),
+        ("CPU_BUDGET", "{}e-4%"),
+        ("EXIT_HOLD", "{}ms"),
+    ],
+)
+def test_numbers_are_ascii_digits_alone(name: str, form: str, text: str) -> None:
+    parse([], {f"KEPLER_{name}": form.format("10240")})
+    with pytest.raises(UsageError, match=f"KEPLER_{name}"):
+        parse([], {f"KEPLER_{name}": form.format(text)})
+
+
 @given(st.text(max_size=12))
 def test_garbage_is_refused_in_one_line(text: str) -> None:
     try:

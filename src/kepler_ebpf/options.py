@@ -18,6 +18,8 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+# Python's int and float take the digits of every script, 1_000 and space around it; what else reads a value does not.
+_NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -111,9 +113,11 @@ def switch(text: str) -> bool:
 
 
 def number(kind: Callable[[str], N], least: float, most: float, form: str) -> Callable[[str], N]:
-    """Numbers within bounds."""
+    """Numbers within bounds, none of them below 0."""
 
     def parse(text: str) -> N:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError(form)
         try:
             value = kind(text)
         except ValueError:
@@ -204,16 +208,14 @@ def optional_watts(value: str) -> float | None:
 
 def per_cent(value: str) -> float:
     """``5%`` or ``5`` as a fraction of one core."""
-    return number(float, 0.1, 100, "per cent of one core, such as 5%")(value.rstrip("%")) / 100
+    return number(float, 0.1, 100, "per cent of one core, such as 5%")(value.removesuffix("%")) / 100
 
 
 def all_or_number(value: str) -> int | str:
     """``all``, ``off``, or how many."""
     if value in ("all", "off"):
         return value
-    if value.isascii() and value.isdigit() and len(value) < 10:
-        return int(value)
-    raise ValueError("all, off, or how many processes to show, such as 100")
+    return number(int, 0, 999_999_999, "all, off, or how many processes to show, such as 100")(value)
 
 
 Rule = tuple[str, str, "Component"]

@@ -255,7 +255,8 @@ def test_a_turned_bit_anywhere_is_one_line_or_harmless(
 def test_bad_arguments_are_one_line(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_one_line(report(capsys), 2, "FILE")
     assert_one_line(report(capsys, recording, "--by", "colour"), 2, "--by")
-    assert_one_line(report(capsys, recording, "--top", "0"), 2, "--top")
+    for number in ("0", "1_5", "١٥", " 15", "x"):
+        assert_one_line(report(capsys, recording, "--top", number), 2, "--top")
     assert_one_line(report(capsys, recording, "--frames"), 2, "--frames")
     for flag in (("--top", "1"), ("--only", "p11")):
         assert_one_line(report(capsys, recording, "--flame", "-", *flag), 2, flag[0], "--flame")

@@ -48,6 +48,8 @@ def test_what_runs_already_needs_no_command() -> None:
         ("--duration 1s -- true", "--duration is for what runs already (-p, --cgroup, --container) only"),
         ("-p 1 --duration 1", "--duration: '1' will not do: expected a duration such as 100ms"),
         ("-r 0 -- true", "--repeat: '0' will not do: expected a whole number from 1 to 100000"),
+        ("-r 1_0 -- true", "--repeat: '1_0' will not do"),
+        ("--max-joules ١٢ -- true", "--max-joules: '١٢' will not do"),
         ("-r 1.5 -- true", "--repeat: '1.5' will not do"),
         ("--warmup -1 -- true", "--warmup: '-1' will not do: expected a whole number from 0 to 100000"),
         ("--max-joules nan -- true", "--max-joules: 'nan' will not do: expected joules"),

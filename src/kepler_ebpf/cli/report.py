@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..config import OPTIONS
 from ..errors import KeplerError, UsageError
+from ..options import number
 from ..recording.reader import read
 from ..report import compare, firefox, flame, picture, tables
 from ..report.book import Book, book, lines_of
@@ -27,6 +28,7 @@ from ..report.text import summary
 
 _TOP = 15
 _LAYERS = 12
+_MOST_TOP = 1_000_000
 _PICTURE_STEPS = 2400
 _AGAIN = ("idle-policy", "hyperthread-ratio")
 _TEXT = ("container", "program")
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what energy is told by; several are allowed (default {' and '.join(_TEXT)})",
     )
     parser.add_argument(
-        "--top", type=int, metavar="N", help=f"most workloads in a list (default {_TOP}; all in --csv and --parquet)"
+        "--top", metavar="N", help=f"most workloads in a list (default {_TOP}; all in --csv and --parquet)"
     )
     parser.add_argument("--only", metavar="TEXT", help="give only those a line who have TEXT in their name")
     made = parser.add_argument_group("outputs", "each takes a file to write, - for standard output")
@@ -61,8 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns 1 where a file is damaged. Raises UsageError and KeplerError."""
-    if arguments.top is not None and arguments.top < 1:
-        raise UsageError(f"--top: {arguments.top} will not do: expected at least 1")
+    if arguments.top is not None:
+        try:
+            arguments.top = number(int, 1, _MOST_TOP, f"a whole number from 1 to {_MOST_TOP}")(arguments.top)
+        except ValueError as error:
+            raise UsageError(f"--top: {arguments.top!r} will not do: expected {error}") from None
     outputs = {name: target for name in _OUTPUTS if (target := getattr(arguments, name)) is not None}
     if arguments.frames and not outputs.keys() & {"csv", "parquet"}:
         raise UsageError("--frames: expected --csv or --parquet with it")
