@@ -43,7 +43,7 @@ test: packages-test $(VENV)/.installed-dev  ## the whole test suite (the kernel'
 test-kernels: packages-kernels $(VENV)/.installed-dev  ## virtual machines with other kernels and layouts of cgroups (a quarter of an hour)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q tests/guests
 
-test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads, thousands of cgroups a second (five minutes)
+test-endurance: $(VENV)/.installed-dev  ## stopped for a minute, 20,000 threads, thousands of cgroups a second (six minutes)
 	$(SUDO) env CI=$(CI) $(BIN)/pytest -q -s tests/endurance
 
 KUBERNETES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kepler-ebpf/kubernetes
