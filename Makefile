@@ -77,7 +77,7 @@ peers: $(VENV)/.installed-dev  ## beside others: make peers KEPLER=… SCAPHANDR
 		$(if $(KEPLER),--kepler '$(KEPLER)') $(if $(SCAPHANDRE),--scaphandre '$(SCAPHANDRE)') $(if $(ALUMET),--alumet '$(ALUMET)')
 
 PROMETHEUS := prometheus
-rates: packages-test $(VENV)/.installed-dev  ## whether rates add up to the node's in a real Prometheus, PROMETHEUS='…' (five minutes each), in docs/prometheus.md
+rates: packages-test $(VENV)/.installed-dev  ## whether rates add up to the node's in a real Prometheus, PROMETHEUS='…' (seven minutes each), in docs/prometheus.md
 	$(SUDO) $(BIN)/python -m benchmarks.rates $(PROMETHEUS) --write docs/prometheus.md
 
 study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fills docs/accuracy.md
