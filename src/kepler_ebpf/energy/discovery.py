@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ..host.fs import HostFS
 from .figures import Figures, do_safely
 from .places import Places
-from .source import Taking
 
 _AGAIN_NS = 5_000_000_000
 
@@ -25,11 +24,8 @@ class Discovering(Figures):
         super().__init__(clock_ns)
         self._fs = fs
         self._places = places or Places()
-        self._looked_ns = self._newest_ns = clock_ns()
+        self._discovered_ns = self._newest_ns = clock_ns()
         self._gone = False
-
-    @abstractmethod
-    def look(self) -> Taking: ...
 
     @abstractmethod
     def close(self) -> None: ...
@@ -40,7 +36,7 @@ class Discovering(Figures):
 
     def _discover_first(self) -> None:
         """At the start: whatever that raises is a fault of this source alone."""
-        do_safely(self, self._discover, self._looked_ns)
+        do_safely(self, self._discover, self._discovered_ns)
 
     def _looked(self, is_gone: bool) -> int:
         """At the end of a look: the time. ``is_gone``: something could not be read, so that it is to be looked for."""
@@ -56,7 +52,7 @@ class Discovering(Figures):
         self._gone = self._gone or at_once
         if now_ns < self._newest_ns:
             return
-        if self._gone or now_ns - self._looked_ns > _AGAIN_NS:
-            self._looked_ns, self._gone = now_ns, False
+        if self._gone or now_ns - self._discovered_ns > _AGAIN_NS:
+            self._discovered_ns, self._gone = now_ns, False
             self._places.follow(self._fs)
             self._discover()
