@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.kernel.source import CgroupEvent
+from kepler_ebpf.plain import cut
 from kepler_ebpf.recording.reader import read
 from kepler_ebpf.report.book import lines_of
 from kepler_ebpf.report.groups import GROUPINGS, foremost, group, mean_watts
 from kepler_ebpf.report.series import IDLE, OTHERS, Timeline, stack
-from kepler_ebpf.report.text import WIDTH, cut, gaps, number, summary
+from kepler_ebpf.report.text import WIDTH, gaps, number, summary
 from kepler_ebpf.workloads.workload import Workload
 from tests.report.runs import STORMY, Recorded, burst, header_alone, opened, storm
 

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from kepler_ebpf.plain import cut
 from kepler_ebpf.report import firefox, flame, tables
 from kepler_ebpf.report.book import Book
 from kepler_ebpf.report.groups import GROUPINGS, Groups, group
@@ -25,7 +26,7 @@ from kepler_ebpf.report.page import page
 from kepler_ebpf.report.picture import png
 from kepler_ebpf.report.series import Timeline, stack
 from kepler_ebpf.report.svg import svg, ticks
-from kepler_ebpf.report.text import cut, headline
+from kepler_ebpf.report.text import headline
 from kepler_ebpf.workloads.workload import Workload
 from tests.report.runs import PLAIN, STORMY, Recorded, burst, opened, storm
 

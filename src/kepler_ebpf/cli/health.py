@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from ..config import ENDPOINT, add_flags, from_arguments
 from ..errors import KeplerError
+from ..plain import cut
 from ..web.listen import parse_listen, shown
 from ..web.webconfig import WebConfig
 
@@ -37,9 +38,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         else:
             status = _in_time(lambda: _ask(host, port, secure=tls is not None))
     except UnicodeError:
-        raise KeplerError(f"no answer at {_plain(shown(host, port))}: not a host name") from None
+        raise KeplerError(f"no answer at {cut(shown(host, port), _MOST_SAID)}: not a host name") from None
     except (OSError, http.client.HTTPException) as error:
-        raise KeplerError(f"no answer at {_plain(shown(host, port))}: {_plain(str(error))}") from error
+        raise KeplerError(
+            f"no answer at {cut(shown(host, port), _MOST_SAID)}: {cut(str(error), _MOST_SAID)}"
+        ) from error
     if status != 200:
         raise KeplerError(f"the collector at {shown(host, port)} is not well: /healthz answers {status}")
     print("ok")
@@ -87,9 +90,3 @@ def _ask(host: str, port: int, secure: bool) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-def _plain(text: str) -> str:
-    """What somebody else says, as far as it is short and no terminal obeys it."""
-    text = "".join(one if one.isprintable() else "?" for one in text)
-    return text if len(text) <= _MOST_SAID else text[: _MOST_SAID - 1] + "…"

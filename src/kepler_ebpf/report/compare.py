@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..columns import Floats
+from ..plain import cut
 from . import student
 from .book import Book
 from .groups import GROUPINGS, Groups, group, others
 from .series import Timeline
-from .text import WIDTH, cut, headline, number, sources_line
+from .text import WIDTH, headline, number, sources_line
 
 STRETCHES = 20
 LEAST_FRAMES = 5 * STRETCHES

@@ -9,6 +9,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from ..plain import clean
 from .book import Book
 from .groups import SHORT_ID
 from .people import Who
@@ -42,4 +43,4 @@ def _place(who: Who) -> tuple[str, str, str]:
 
 def _frame(text: str, instead: str) -> str:
     """A name without what ends frames and lines."""
-    return "".join(":" if one == ";" else one if one.isprintable() else "?" for one in text) or instead
+    return clean(text.replace(";", ":")) or instead

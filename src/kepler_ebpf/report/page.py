@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ..plain import cut
 from .book import Book
 from .groups import Groups, mean_watts, node_peak_watts, others
 from .series import IDLE, OTHERS, UNATTRIBUTED, Timeline, stack
 from .svg import colors
-from .text import books_check, cut, headline, number, rules_line, sources_line
+from .text import books_check, headline, number, rules_line, sources_line
 
 MOST_STEPS = 10_000
 """Steps of time in a page; a recording of more frames is shown in so many equal steps."""

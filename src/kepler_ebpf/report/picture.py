@@ -7,10 +7,10 @@ import io
 import numpy as np
 
 from ..errors import KeplerError
+from ..plain import cut
 from .book import Book
 from .series import Stack
 from .svg import colors, note, title
-from .text import cut
 
 
 def png(book: Book, stack: Stack) -> bytes:

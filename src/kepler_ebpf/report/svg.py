@@ -8,9 +8,10 @@ from html import escape
 import numpy as np
 
 from ..columns import Floats
+from ..plain import cut
 from .book import Book
 from .series import IDLE, OTHERS, UNATTRIBUTED, Stack
-from .text import cut, moment, sources_line
+from .text import moment, sources_line
 
 WIDTH, HEIGHT = 1200, 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 76, 96

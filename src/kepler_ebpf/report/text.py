@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ..columns import NODE, Floats
+from ..plain import cut
 from .book import Book
 from .groups import Groups, mean_watts, node_peak_watts, others
 
@@ -36,12 +37,6 @@ def number(value: float, width: int = 9) -> str:
     decimals = 3 if magnitude < 10 else 2 if magnitude < 100 else 1 if magnitude < 10_000 else 0
     text = f"{value:{width}.{decimals}f}"
     return text if len(text) <= width else f"{value:{width}.2e}"
-
-
-def cut(text: str, width: int) -> str:
-    """Text in so many columns, control characters replaced; the end is what is left out."""
-    plain = "".join(one if one.isprintable() else "?" for one in text)
-    return plain if len(plain) <= width else plain[: width - 1] + "…"
 
 
 def sources_line(book: Book) -> str:

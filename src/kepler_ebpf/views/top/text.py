@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...plain import clean
+
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -22,11 +24,6 @@ Row = list[Span]
 def plain(row: Iterable[Span]) -> str:
     """The line without styles."""
     return "".join(span.text for span in row).rstrip()
-
-
-def clean(text: str) -> str:
-    """Names are what strangers chose: nothing that a terminal would obey, and nothing that hides or turns letters."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def width(text: str) -> int:
