@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.attribution.carry import Carry, ZoneState
 from kepler_ebpf.state import StateFile, Unusable, decode, encode
+from tests.needs import examples
 
 BOOT = "b7c0f6f5-ef5a-4a8b-8d77-9a3a1a0f7d33"
 BOOKS = Carry(
@@ -121,7 +122,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), anything), st.binary(max_size=50))
 def test_whatever_stands_there_is_books_or_a_refusal(change: dict[str, Any], garbage: bytes) -> None:
     for content in (garbage, json.dumps(GOOD | change).encode()):

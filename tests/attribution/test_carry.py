@@ -28,6 +28,7 @@ from kepler_ebpf.host.topology import Topology
 from kepler_ebpf.state import decode, encode
 from tests.energy.processors import proc_of
 from tests.fakes import FakeTables, sampler_over
+from tests.needs import examples
 
 RANGE = 65_532_610_987
 ZONES = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "core", "intel-rapl:0:1": "dram"}
@@ -143,7 +144,7 @@ def test_the_books_go_on_with_what_was_used_in_between() -> None:
         assert domains["core"] == pytest.approx(box.used[1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.integers(0, RANGE),
     st.lists(
@@ -283,7 +284,7 @@ def test_counts_of_perf_go_on_by_the_zones_counter() -> None:
         perf.close()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.integers(0, 2**64),
     st.integers(0, 2**64),

@@ -13,6 +13,7 @@ from kepler_ebpf.cli import run
 from kepler_ebpf.cli.report import _OUTPUTS
 from kepler_ebpf.recording import schema
 from kepler_ebpf.report.book import Book
+from tests.needs import examples
 from tests.report.runs import PLAIN, Recorded, burst, header_alone, opened
 
 pa = pytest.importorskip("pyarrow")
@@ -238,7 +239,7 @@ def test_a_turned_bit_anywhere_is_one_line_or_harmless(
     recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content, whole = recording.read_bytes(), opened(recording).measured.sum()
-    for position in range(0, len(content), len(content) // 150):
+    for position in range(0, len(content), len(content) // examples(150)):
         damaged = bytearray(content)
         damaged[position] ^= 1 << (position % 8)
         (tmp_path / "a").write_bytes(damaged)

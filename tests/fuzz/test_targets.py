@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import SEEDS, TARGETS
+from tests.needs import examples
 
 
 @st.composite
@@ -22,7 +23,7 @@ def changed(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_breaks_what_must_hold(name: str) -> None:
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(200), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.one_of(st.binary(max_size=1000), changed(SEEDS[name])))
     def run(data: bytes) -> None:
         TARGETS[name](data)

@@ -15,6 +15,7 @@ from kepler_ebpf.history.ring import History
 from kepler_ebpf.history.step import IDLE, MEASURED, UNATTRIBUTED, Process, Shares, Step
 from kepler_ebpf.workloads.workload import Workload
 from tests.fakes import FakeSource, FakeTables, FakeWorkloads, sampler_over
+from tests.needs import examples
 
 
 class World:
@@ -115,7 +116,7 @@ def test_short_lived_processes_of_one_name_are_one() -> None:
     closes(shares, world.last)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(
         st.tuples(

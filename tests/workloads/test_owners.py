@@ -16,6 +16,8 @@ from kepler_ebpf.workloads.workload import SYSTEM, Workload
 from tests.needs import require
 from tests.workloads.test_resolver import ID, POD, USER, Kubelet, resolver, settled, wait_for_name
 
+pytestmark = pytest.mark.usefixtures("names_without_pauses")
+
 SERVICE = "/system.slice/batch.service"
 POSING = f"{SERVICE}/x/kubepods/burstable/pod{POD}/{ID}"
 

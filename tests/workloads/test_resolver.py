@@ -15,6 +15,8 @@ from kepler_ebpf.workloads.resolver import WorkloadResolver
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
 from tests.needs import require
 
+pytestmark = pytest.mark.usefixtures("names_without_pauses")
+
 ID = "0f7e1c2d" * 8
 POD = "0a1b2c3d-9999-2222-3333-444455556666"
 
@@ -54,9 +56,9 @@ def test_a_hinted_container_gets_its_names_and_is_forgotten(tmp_path: Path) -> N
 
 
 def test_a_container_that_nobody_lists_any_more_is_its_pods_all_the_same(tmp_path: Path) -> None:
-    workloads = WorkloadResolver(Hierarchy(tmp_path), [Known()])
-    uid = "0a1b2c3d-1111-2222-3333-444455556666"
-    Known.pod_uid = uid
+    known = Known()
+    workloads = WorkloadResolver(Hierarchy(tmp_path), [known])
+    uid = known.pod_uid = "0a1b2c3d-1111-2222-3333-444455556666"
     for number, container_id in ((1, ID), (2, "d" * 64)):
         workloads.learn_path(number, f"/kubepods/burstable/pod{uid}/{container_id}")
     assert wait_for_name(workloads, workloads.identify(1)).container == "app"
