@@ -27,7 +27,6 @@ class GrowthOf:
     def __init__(self, level: Level) -> None:
         self._level = level
         self._before = np.zeros((len(NODE), 0))
-        self._booked = 0.0
         self.begin()
 
     @property

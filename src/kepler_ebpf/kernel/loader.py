@@ -4,7 +4,7 @@ Importing bcc and compiling costs over 100 MB resident, so it never happens in t
 sends every descriptor over the socket it was given (``SCM_RIGHTS``), and exits; what is attached stays attached for as
 long as the collector holds the descriptors, and goes away with it, also when the collector is killed.
 
-Run as ``python -m kepler_ebpf.kernel.loader FD`` by :mod:`kepler_ebpf.kernel.launch`.
+:mod:`.launch` starts it: ``main`` is told the socket's number as the first argument.
 """
 
 from __future__ import annotations
@@ -182,7 +182,3 @@ def main() -> None:
         socket.send_fds(channel, [b"."], part)
     # No clean-up: bcc's would detach the programs.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -28,8 +28,6 @@ class Line(NamedTuple):
 OTHERS, IDLE_KEY, UNATTRIBUTED_KEY = "others", "idle", "unattributed"
 ENDED = "ended/"
 """How keys of processes begin that came and went within the step."""
-REST = (OTHERS, IDLE_KEY, UNATTRIBUTED_KEY)
-"""Keys of the lines that are nobody's in particular."""
 
 
 class Grouping(NamedTuple):
