@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import struct
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kepler_ebpf.config import from_arguments
 from kepler_ebpf.energy.choose import open_packages
 from kepler_ebpf.energy.hwmon import HwmonSource
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
@@ -25,13 +27,7 @@ from kepler_ebpf.host.topology import Topology, read_topology
 from tests.energy.processors import proc_of
 from tests.needs import examples
 
-
-@dataclass(frozen=True)
-class Options:
-    sample_interval: float = 0.1
-    hwmon: tuple[()] = ()
-    model_idle_watts: float | None = None
-    model_max_watts: float | None = None
+DEFAULTS = from_arguments(argparse.Namespace(), {})
 
 
 class Machine:
@@ -69,9 +65,10 @@ def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(tmp_
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0", 65_532_610_987)
     with pytest.raises(UsageError, match=r"KEPLER_SAMPLE_INTERVAL is 60s.*after 32\.8s") as caught:
-        choose.choose_sources(machine.fs, machine.topology, Options(60.0), refuse)
+        choose.choose_sources(machine.fs, machine.topology, replace(DEFAULTS, sample_interval=60.0), refuse)
     assert "\n" not in str(caught.value)
-    assert choose.choose_sources(machine.fs, machine.topology, Options(30.0), refuse).packages.name == "rapl-powercap"
+    seldom = replace(DEFAULTS, sample_interval=30.0)
+    assert choose.choose_sources(machine.fs, machine.topology, seldom, refuse).packages.name == "rapl-powercap"
 
 
 def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(tmp_path: Path) -> None:
@@ -80,7 +77,7 @@ def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(tm
     machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
     for number in range(2):
         machine.zone(f"intel-rapl:{number}", f"package-{number}")
-    chosen = choose.choose_sources(machine.fs, machine.topology, Options(), refuse)
+    chosen = choose.choose_sources(machine.fs, machine.topology, DEFAULTS, refuse)
     assert chosen.packages.domains[0].source == "model", "nothing is known yet of either"
     assert chosen.packages.name == "rapl-powercap"
     assert chosen.by_package
@@ -132,7 +129,7 @@ def test_no_two_domains_of_a_machine_have_one_name_and_label_set(
             machine.put(f"class/hwmon/hwmon{number}/{file}_label", label)
             machine.put(f"class/hwmon/hwmon{number}/{file}_input", 5)
         topology = machine.topology
-        packages = open_packages(machine.fs, topology, Options(), refuse)
+        packages = open_packages(machine.fs, topology, DEFAULTS, refuse)
         try:
             series = Counter((d.component, d.zone, d.source) for d in (*packages.domains, *packages.expected))
             assert [one for one, count in series.items() if count > 1] == []
@@ -196,7 +193,7 @@ def test_the_one_counter_of_a_guests_packages_counts_once_whoever_reads_it(
         guest.zone(f"intel-rapl:{number}", name)
     if events:
         guest.perf(*events)
-    packages = open_packages(guest.fs, guest.topology, Options(), guest.open_event)
+    packages = open_packages(guest.fs, guest.topology, DEFAULTS, guest.open_event)
     try:
         began = time.monotonic()
         for _ in range(30):
@@ -220,6 +217,6 @@ def test_whatever_a_source_raises_when_it_is_opened_costs_that_source_alone(
     machine.zone("intel-rapl:0", "package-0")
     for source in (PerfRaplSource, HwmonSource, PowercapSource):
         monkeypatch.setattr(source, "_discover", lambda self: 1 / 0)
-        packages = open_packages(machine.fs, machine.topology, Options(), refuse)
+        packages = open_packages(machine.fs, machine.topology, DEFAULTS, refuse)
         assert next(one for one in packages.sources if isinstance(one, source)).faults["ZeroDivisionError"] >= 1
     assert packages.name == "model"

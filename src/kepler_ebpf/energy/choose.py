@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..columns import Component
+from ..config import Config
 from ..errors import UsageError
 from ..host.fs import HostFS
 from ..host.processor import is_virtual
@@ -17,29 +17,12 @@ from .model import CpuUse, ModelSource, power_spec
 from .nvml import NvmlSource
 from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
-from .places import Cpus as PackagesOfCpus
-from .places import Places
+from .places import FollowsTopology, Places
 from .powercap import PowercapSource
 from .source import EnergySource, PackageSource
 
 
-class MeterOptions(Protocol):
-    """What the user may say: how often meters are read, board sensors to take, watts of the node for the model."""
-
-    @property
-    def sample_interval(self) -> float: ...
-
-    @property
-    def hwmon(self) -> tuple[tuple[str, str, Component], ...]: ...
-
-    @property
-    def model_idle_watts(self) -> float | None: ...
-
-    @property
-    def model_max_watts(self) -> float | None: ...
-
-
-class Cpus(CpuUse, PackagesOfCpus, Protocol):
+class Cpus(CpuUse, FollowsTopology, Protocol):
     """What meters ask about the CPUs."""
 
 
@@ -47,7 +30,7 @@ class Cpus(CpuUse, PackagesOfCpus, Protocol):
 class Choice:
     """``packages``: the meter of the CPUs; ``nvml``: that of GPUs, if there are any; ``notes`` for the log.
 
-    ``places``: which package the meters' numbers mean. It, and the model, have to be told whom to ask (:meth:`ask`).
+    ``places``: which package the meters' numbers mean. It, and the model, know nothing of the CPUs before :meth:`ask`.
     """
 
     packages: PackageMeter
@@ -74,7 +57,7 @@ class Choice:
 def open_packages(
     fs: HostFS,
     topology: Topology,
-    options: MeterOptions,
+    config: Config,
     open_event: OpenEvent = perf_event_open,
     places: Places | None = None,
 ) -> PackageMeter:
@@ -83,24 +66,22 @@ def open_packages(
     virtual = is_virtual(fs)
     perf = PerfRaplSource(fs, open_event, places, virtual=virtual)
     powercap = PowercapSource(fs, places, virtual=virtual)
-    rules = (*(Rule(*rule) for rule in options.hwmon), *RULES)
+    rules = (*(Rule(*rule) for rule in config.hwmon), *RULES)
     candidates: list[PackageSource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
     candidates.append(HwmonSource(fs, rules, places))
-    spec = power_spec(fs, len(topology.online), options.model_idle_watts, options.model_max_watts)
+    spec = power_spec(fs, len(topology.online), config.model_idle_watts, config.model_max_watts)
     model = ModelSource(spec, len(topology.online))
     return PackageMeter(candidates, model)
 
 
-def choose_sources(
-    fs: HostFS, topology: Topology, options: MeterOptions, open_event: OpenEvent = perf_event_open
-) -> Choice:
+def choose_sources(fs: HostFS, topology: Topology, config: Config, open_event: OpenEvent = perf_event_open) -> Choice:
     """Open all meters. Raises UsageError where they would have to be read more often than the user wants."""
     places = Places(topology)
-    packages = open_packages(fs, topology, options, open_event, places)
-    if options.sample_interval > packages.longest_seconds:
+    packages = open_packages(fs, topology, config, open_event, places)
+    if config.sample_interval > packages.longest_seconds:
         packages.close()
         raise UsageError(
-            f"KEPLER_SAMPLE_INTERVAL is {options.sample_interval:g}s, but a counter of {packages.name} may wrap unseen "
+            f"KEPLER_SAMPLE_INTERVAL is {config.sample_interval:g}s, but a counter of {packages.name} may wrap unseen "
             f"after {packages.longest_seconds:.1f}s on this machine: set less"
         )
     model = packages.model

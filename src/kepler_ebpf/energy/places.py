@@ -15,8 +15,8 @@ from .source import ALL_PACKAGES
 log = logging.getLogger(__name__)
 
 
-class Cpus(Protocol):
-    """Whoever follows the topology: ranks of packages are given once, by one owner."""
+class FollowsTopology(Protocol):
+    """The kernel's tables, as far as they follow the topology: ranks of packages are given once, by one owner."""
 
     @property
     def topology(self) -> Topology: ...
@@ -32,11 +32,11 @@ class Places:
 
     def __init__(self, topology: Topology | None = None) -> None:
         self.topology = topology
-        self._cpus: Cpus | None = None
+        self._cpus: FollowsTopology | None = None
         self._numbers: dict[str, set[int]] = {}  # by source: all that it ever had
         self._warned: set[tuple[str, int]] = set()
 
-    def ask(self, cpus: Cpus) -> None:
+    def ask(self, cpus: FollowsTopology) -> None:
         """From now on the topology is what this tells."""
         self._cpus = cpus
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
+from ...config import Config
 from ...errors import UsageError
 from .engines import DOCKER_SOCKETS, PODMAN_SOCKETS, Engine
 from .kubelet import SERVICE_ACCOUNT, Kubelet
@@ -26,73 +26,45 @@ CRI_SOCKETS = (
 )
 
 
-class NameOptions(Protocol):
-    """What a user may say of names. Sockets: ``off``, paths separated by commas, or empty for the usual places."""
-
-    @property
-    def kubelet_url(self) -> str: ...
-
-    @property
-    def kubelet_token(self) -> Path | None: ...
-
-    @property
-    def kubelet_ca(self) -> Path | None: ...
-
-    @property
-    def kubelet_server_name(self) -> str: ...
-
-    @property
-    def kubelet_verify(self) -> bool: ...
-
-    @property
-    def cri_socket(self) -> str: ...
-
-    @property
-    def docker_socket(self) -> str: ...
-
-    @property
-    def podman_socket(self) -> str: ...
-
-
-def name_providers(options: NameOptions) -> list[NameProvider]:
+def name_providers(config: Config) -> list[NameProvider]:
     """The kubelet, CRI runtimes, docker and podman, as far as they are configured or found here.
 
     Raises UsageError for a bad address, and for a CRI socket that is asked for without the library to ask.
     """
     providers: list[NameProvider] = []
-    if options.kubelet_url != "off" and (options.kubelet_url != "auto" or (SERVICE_ACCOUNT / "token").exists()):
+    if config.kubelet_url != "off" and (config.kubelet_url != "auto" or (SERVICE_ACCOUNT / "token").exists()):
         providers.append(
             Kubelet(
-                DEFAULT_KUBELET if options.kubelet_url == "auto" else options.kubelet_url,
-                options.kubelet_token or SERVICE_ACCOUNT / "token",
-                options.kubelet_ca or SERVICE_ACCOUNT / "ca.crt",
-                server_name=options.kubelet_server_name,
-                verify=options.kubelet_verify,
+                DEFAULT_KUBELET if config.kubelet_url == "auto" else config.kubelet_url,
+                config.kubelet_token or SERVICE_ACCOUNT / "token",
+                config.kubelet_ca or SERVICE_ACCOUNT / "ca.crt",
+                server_name=config.kubelet_server_name,
+                verify=config.kubelet_verify,
             )
         )
-    for address in _sockets(options.cri_socket, CRI_SOCKETS):
+    for address in _sockets(config.cri_socket, CRI_SOCKETS):
         try:
             from .cri import Cri  # 25 MiB
 
             providers.append(Cri(address))
         except ImportError as error:
-            if options.cri_socket:
+            if config.cri_socket:
                 raise UsageError(
                     f"--cri-socket: {error.name} is not installed; pip install 'kepler-ebpf[cri]'"
                 ) from error
             log.info("%s is there but %s is not installed: no names from it (extra cri)", address, error.name)
-    for engine, setting, usual in _engines(options):
+    for engine, setting, usual in _engines(config):
         providers += [Engine(engine, path) for path in _sockets(setting, usual) if owner_of(path) is None]
     return providers
 
 
-def user_engines(options: NameOptions) -> UserEngines | None:
+def user_engines(config: Config) -> UserEngines | None:
     """Engines of single users: those that are configured; for root, those in the users' folders. None without any.
 
     Whether there are any is decided by what is there now.
     """
     searches: list[Callable[[], list[tuple[str, Path]]]] = []
-    for engine, setting, _ in _engines(options):
+    for engine, setting, _ in _engines(config):
         if setting not in ("", "off"):
             given = [(engine, path) for path in _sockets(setting, ()) if owner_of(path) is not None]
             searches.append(partial(list, given))
@@ -103,9 +75,9 @@ def user_engines(options: NameOptions) -> UserEngines | None:
     return UserEngines(lambda: [socket for search in searches for socket in search()])
 
 
-def _engines(options: NameOptions) -> tuple[tuple[str, str, tuple[Path, ...]], ...]:
+def _engines(config: Config) -> tuple[tuple[str, str, tuple[Path, ...]], ...]:
     """Each engine's name, setting, and usual sockets."""
-    return (("docker", options.docker_socket, DOCKER_SOCKETS), ("podman", options.podman_socket, PODMAN_SOCKETS))
+    return (("docker", config.docker_socket, DOCKER_SOCKETS), ("podman", config.podman_socket, PODMAN_SOCKETS))
 
 
 def _sockets(setting: str, usual: tuple[Path, ...]) -> list[Path]:
