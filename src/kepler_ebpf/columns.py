@@ -30,3 +30,6 @@ WORKLOAD: tuple[Component, ...] = (*NODE, "core", "uncore")
 
 PACKAGE, DRAM, GPU = range(len(NODE))
 """Positions in both."""
+
+TITLES = ("package", "DRAM", "GPU")
+"""What people call those of ``NODE``."""

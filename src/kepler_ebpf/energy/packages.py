@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +10,7 @@ from functools import partial
 from .figures import CountedColumns, Spacing, look_safely
 from .marks import Mark
 from .model import ModelSource
-from .source import Domain, EnergySource, PackageSource, Taking
+from .source import Domain, PackageSource, Taking
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +32,7 @@ class PackageMeter(CountedColumns):
     def __init__(self, candidates: Sequence[PackageSource], model: ModelSource) -> None:
         super().__init__()
         self.model = model
-        self._sources: tuple[EnergySource, ...] = (*candidates, model)
-        self._candidates = tuple(candidates)
+        self._sources: tuple[PackageSource, ...] = (*candidates, model)
         self._lengths = [0] * len(self._sources)
         self._order: list[tuple[int, int]] = []
         self._before: list[tuple[float, int]] = []
@@ -44,7 +42,7 @@ class PackageMeter(CountedColumns):
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
             look_safely(source)()
-        self._active: EnergySource = next((s for s in candidates if _answers(s)), model)
+        self._active: PackageSource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
 
     @property
@@ -64,15 +62,15 @@ class PackageMeter(CountedColumns):
     @property
     def expected(self) -> tuple[Domain, ...]:
         """Domains that its sources may come to offer."""
-        return tuple(domain for source in self._candidates for domain in source.expected)
+        return tuple(domain for source in self._sources for domain in source.expected)
 
     @property
     def longest_seconds(self) -> float:
         """For how long the source that counts now may be left unread."""
-        return next((source.longest_seconds for source in self._candidates if source is self._active), math.inf)
+        return self._active.longest_seconds
 
     @property
-    def sources(self) -> tuple[EnergySource, ...]:
+    def sources(self) -> tuple[PackageSource, ...]:
         """All of them, the model last."""
         return self._sources
 
@@ -88,7 +86,7 @@ class PackageMeter(CountedColumns):
         looked = [
             look_safely(source)
             for source in self._sources
-            if ask_all or source.domains or source is self._active or _expects(source)
+            if ask_all or source.domains or source is self._active or source.expected
         ]
         self.presses = any(source.presses for source in self._sources)
         return partial(self._take, looked, self.model.now_ns())
@@ -139,14 +137,14 @@ class PackageMeter(CountedColumns):
         return longest_ns
 
     def marks(self) -> dict[Domain, Mark]:
-        """Where the counters stand of the domains that count now, as far as they run on whoever reads them.
+        """Where the counters of the domains that count now stand, of those that run on while no collector reads them.
 
-        Counts of perf events begin with whoever opens them: the same zone's counter in the powercap tree stands in.
+        A perf event counts from when it is opened: the same zone's counter in the powercap tree stands in for it.
         """
         same = _RAPL if self._active.name in _RAPL else (self._active.name,)
         zones = {
             (domain.component, domain.zone): mark
-            for source in self._candidates
+            for source in self._sources
             for domain, mark in source.marks().items()
             if source.name in same
         }
@@ -183,14 +181,10 @@ class PackageMeter(CountedColumns):
             self._lengths[number] = len(source.domains)
 
 
-def _measures_packages(source: EnergySource) -> bool:
+def _measures_packages(source: PackageSource) -> bool:
     if not source.domains:
         return False
     return any(domain.component == "package" and live for domain, live in zip(source.domains, source.counted().live))
-
-
-def _expects(source: EnergySource) -> bool:
-    return bool(getattr(source, "expected", ()))
 
 
 def _answers(source: PackageSource) -> bool:

@@ -25,7 +25,7 @@ from .marks import Mark
 from .mirrors import Shown, Unmirrored
 from .places import Places
 from .source import Domain, Taking
-from .zones import OF_NO_NAME, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
+from .zones import OF_NO_NAME, SOURCE, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ _Raw = tuple[_Counter, Union[bytes, OSError], int]
 class PowercapSource(Unmirrored):
     """Energy of every zone (see :class:`EnergySource`)."""
 
-    name = "rapl-powercap"
+    name = SOURCE
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class PowercapSource(Unmirrored):
                 counter.believer.span = _span(counter.path) if counter.out_of_range < _MOST_OUT_OF_RANGE else 0
             self._take(counter, verdict, now)
         self._look_for_mirrors(readings, looked_ns)
-        self.settle(looked_ns)
+        self.end_reading(looked_ns)
         self._discover_again(looked_ns, at_once=gone)
 
     @property

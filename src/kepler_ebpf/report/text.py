@@ -7,14 +7,13 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from ..columns import NODE, Floats
+from ..columns import TITLES, Floats
 from ..plain import cut
 from .book import Book
 from .groups import Groups, mean_watts, node_peak_watts, others
 
 WIDTH = 80
 _DELAYED = 1.5  # times the median
-_NAMES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
 _HEADINGS = {
     "container": "containers",
     "pod": "pods",
@@ -103,11 +102,11 @@ def _node(book: Book) -> str:
         return _row(total, total / whole if whole else 0.0, mean, peak, None, name)
 
     lines = [_title("node"), line("measured", book.measured, node_peak_watts(book))]
-    for position, component in enumerate(NODE):
+    for position, title in enumerate(TITLES):
         if book.measured[position].any():
             only = np.zeros_like(book.measured)
             only[position] = book.measured[position]
-            lines.append(line(f"  {_NAMES[component]}", only, float(book.watts[position].max())))
+            lines.append(line(f"  {title}", only, float(book.watts[position].max())))
     lines += [
         line("charged to workloads", charged),
         line("idle", book.idle),

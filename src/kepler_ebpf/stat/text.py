@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..columns import NODE, Floats
+from ..columns import NODE, TITLES, Floats
+from ..plain import cut
 from .statistics import FEWEST_PAIRS, Ratio, Summary, ratio, summarize
 from .usage import CPU_TIME, CYCLES, ELAPSED, ENERGY, FIGURES, PEAK, Figure, Usage
 
 NOT_COUNTED = "<not counted>"
 _WIDEST = 60
-_TITLES = {"package": "package", "dram": "DRAM", "gpu": "GPU"}
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 
 
@@ -31,7 +31,7 @@ class Measured:
     @property
     def short(self) -> str:
         """The title for the screen, cut where it is long."""
-        return self.title if len(self.title) <= _WIDEST else self.title[: _WIDEST - 1] + "…"
+        return cut(self.title, _WIDEST)
 
     @property
     def quoted(self) -> str:
@@ -90,7 +90,7 @@ def _table(measured: Measured) -> list[str]:
         ("idle", "idle"),
         ("whole", "whole"),
     ]
-    heads = [*(_TITLES[NODE[number]] for number in told), *(["total"] if len(told) > 1 else [])]
+    heads = [*(TITLES[number] for number in told), *(["total"] if len(told) > 1 else [])]
     lines = [" " * 18 + "".join(f"{head:>13}" for head in heads) + f"{'share':>10}"]
     for title, part in rows:
         joules = measured.mean_of(part)[told]
