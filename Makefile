@@ -84,7 +84,7 @@ study: $(VENV)/.installed-dev  ## the accuracy study on simulated machines: fill
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[study]'
 	$(BIN)/python -m benchmarks.study --write docs/accuracy.md
 
-generated: $(VENV)/.installed-dev  ## rewrite what deploy/generate.py makes: Operator rules, dashboards
+generated: $(VENV)/.installed-dev  ## rewrite what deploy/generate.py makes: Operator rules, dashboards, the manual page, tables in docs/
 	$(BIN)/python -m deploy.generate
 
 release:  ## another version everywhere: make release VERSION=1.2.3 (RELEASE.md)

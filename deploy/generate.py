@@ -1,7 +1,8 @@
-"""Write what is made of something else in this folder: ``make generated``; a test holds them against each other.
+"""Write what is made of something else: ``make generated``; a test holds them against each other.
 
 Rules for the Prometheus Operator are the plain rule files, wrapped. Dashboards are grafana/dashboards.py. The Helm
-chart has both as templates. The manual page and the completions of the Debian package are made of verbs and options.
+chart has both as templates. The manual page and the completions of the Debian package are made of verbs and options,
+and the tables of options, metric families and columns in docs/ of the code that says them.
 The DaemonSet of nodes with GPUs is that of the others, under another runtime.
 """
 

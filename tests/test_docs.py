@@ -34,6 +34,19 @@ def test_every_alert_and_overlay_is_documented() -> None:
     assert [name for name in overlays if f"`{name}`" not in text] == []
 
 
+def test_the_table_of_threads_has_those_that_are_started() -> None:
+    """Those that have a name: one without is of a verb that ends in seconds."""
+    table = (ROOT / "docs/architecture.md").read_text().partition("## Threads")[2].partition("## ")[0]
+    rows = re.findall(r"^\| (`([\w-]+)`[^|]*) \| (`[^|]+) \|", table, re.MULTILINE)
+    started = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        found = re.findall(r'(?:Thread\(.*\bname=|ThreadPoolExecutor\(\d+, )"([\w-]+)"', path.read_text())
+        started |= {(name, path.relative_to(ROOT / "src/kepler_ebpf").as_posix()) for name in found}
+    for name, file in started:
+        assert any(f"`{name}`" in thread and f"`{file}`" in owner for thread, _, owner in rows), f"{file} starts {name}"
+    assert {first for _, first, _ in rows} <= {name for name, _ in started}
+
+
 def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
