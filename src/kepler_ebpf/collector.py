@@ -1,4 +1,4 @@
-"""The running collector: samples on a schedule, publishes snapshots, and hands them to whoever serves them."""
+"""The running collector: samples on a schedule, and publishes snapshots for the endpoint."""
 
 from __future__ import annotations
 

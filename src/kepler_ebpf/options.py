@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from .errors import UsageError
 
-if TYPE_CHECKING:  # numpy comes with it, and whoever asks a collector for its health need not wait for that
+if TYPE_CHECKING:  # it imports numpy, which `health` need not wait for
     from .columns import Component
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """The state file: the node's books at the latest publication, for a collector that starts after this one was killed.
 
 A few hundred bytes of JSON, replaced as a whole, good for one boot and one collector. What is not as it should be is
-refused, and the books begin at nought: a counter that starts anew is right, one that goes on from a wrong value is not.
+refused, and the books begin at 0: a counter that starts anew is right, one that goes on from a wrong value is not.
 """
 
 from __future__ import annotations

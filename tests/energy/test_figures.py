@@ -35,7 +35,7 @@ class Meter:
         for verdict in verdicts:
             self.now_ns += round(self.spacing * 1e9)
             self.figures.book(0, verdict, self.now_ns, "it")
-            self.figures.settle(self.now_ns)
+            self.figures.end_reading(self.now_ns)
 
 
 @pytest.fixture(autouse=True)

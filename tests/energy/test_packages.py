@@ -49,7 +49,7 @@ class Counter(Figures):
             seconds = (now - self._then_ns) * 1e-9
             self.book(0, Verdict(50.0 * seconds, seconds), now, "the counter")
             self._then_ns = now
-        self.settle(now)
+        self.end_reading(now)
 
     def close(self) -> None:
         pass
@@ -71,7 +71,7 @@ class Refreshed(Counter):
         else:
             refreshes = math.floor(now * 1e-9 / self.period + 1e-6)
             self.book(0, self.believer.read(round(50e6 * refreshes * self.period), now), now, "the counter")
-        self.settle(now)
+        self.end_reading(now)
 
 
 class World:

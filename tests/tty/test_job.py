@@ -21,7 +21,7 @@ with stopped_by_the_shell() as job:
         while not job.is_disturbed:
             time.sleep(0.01)
         print("given back", flush=True)
-        job.settle()
+        job.obey()
 print(signal.getsignal(signal.SIGTSTP) == signal.getsignal(signal.SIGCONT) == signal.SIG_DFL, flush=True)
 """
 

@@ -43,7 +43,7 @@ def clocks(packages: int) -> int:
     return len(CPU_COMPONENTS) * (packages + 1) + 1
 
 
-def settled(reading: Reading) -> NDArray[np.bool_]:
+def told_all(reading: Reading) -> NDArray[np.bool_]:
     """Which clocks have told, with each sample, all there is: bool[k, clocks]."""
     told = np.ones((len(reading.joules), clocks(reading.packages)), np.bool_)
     told[:, :-1] = reading.answered()
@@ -80,7 +80,7 @@ def make_frames(
     samples, shape = len(seconds), (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    everything = settled(reading)
+    everything = told_all(reading)
     for told, stretch in stretches.owed(_told(reading, everything), everything):
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {

@@ -58,7 +58,8 @@ class Lifecycle:
     def follow_cgroups(self, now: float) -> None:
         """Take the kernel's events of cgroups made and removed.
 
-        To be called between the look at the slices and the question whose they are: whoever ran was told of before.
+        To be called after the look at the tables, and before their cgroups are identified: each cgroup that ran was
+        made, and told of, before that look.
         """
         if not self._tables.has_cgroup_events():
             return
@@ -121,11 +122,11 @@ class Lifecycle:
         self._tables.follow_topology()
         if now - self._swept_at > _SWEEP_SECONDS:
             self._tables.sweep()
-            self._miss_cgroups(now)
+            self._find_gone_cgroups(now)
             self._swept_at = now
         self._vms.look()
 
-    def _miss_cgroups(self, now: float) -> None:
+    def _find_gone_cgroups(self, now: float) -> None:
         """Look for cgroups whose end no event told: a burst of events can overflow."""
         cgroups = self._tables.cgroups
         for cgroup in np.unique(cgroups.rows["id"][cgroups.used()]).tolist():

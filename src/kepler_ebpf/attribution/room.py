@@ -1,4 +1,4 @@
-"""Room in the kernel's table of cgroups: whoever may make cgroups can fill it, so rows of the idle come back."""
+"""Room in the kernel's table of cgroups: any user who may make cgroups can fill it, so idle ones lose their rows."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
 from .everyone import Everyone, counts_everyone
 from .frame import Frames, Reading, Stretch
-from .framing import Rules, clocks, make_frames, settled
+from .framing import Rules, clocks, make_frames, told_all
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
-from .samples import GpuUse, Look, Sample, as_one, gpu_use
+from .samples import GpuReading, Look, Sample, as_one, gpu_reading
 from .stretches import Stretches
 from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO
@@ -168,7 +168,7 @@ class Sampler:
         except Exception:
             self._owed = as_one(samples)  # their slices and joules are owed to the next ones
             raise
-        self._stretches.settle(settled(frames.reading))
+        self._stretches.charged(told_all(frames.reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
         linger = _GPU_LINGER_SECONDS if frames.reading.layout.is_gpu.any() else 0.0
         departed = self.lifecycle.find_dead(self._last, self.owed_since - linger)
@@ -216,7 +216,7 @@ class Sampler:
         for look in looks:
             try:
                 interval = self._interval = self.meter.take(look.meters).plus(self._interval)
-                gpus = self._gpu_uses(interval)
+                gpus = self._gpu_readings(interval)
             except Exception:
                 self._tables.keep(len(self._samples))
                 self._looked = self._last
@@ -232,14 +232,14 @@ class Sampler:
         self._busy = look.busy_seconds
         return [*busy, sum(busy)], [*wall, sum(wall)]
 
-    def _gpu_uses(self, interval: Interval) -> dict[int, GpuUse]:
+    def _gpu_readings(self, interval: Interval) -> dict[int, GpuReading]:
         """By domain, of each GPU that told something: its load and its users, as they are only known now."""
         found = {}
         for domain in self.meter.gpus:
             if interval.seconds[domain] > 0:
                 pids, weights = self.meter.users(domain)
                 rows = [self.lifecycle.row_of(pid) for pid in pids.tolist()]
-                found[domain] = gpu_use(self.meter.load(domain), rows, weights)
+                found[domain] = gpu_reading(self.meter.load(domain), rows, weights)
         return found
 
     def _gpu_users(self, samples: Sequence[Sample], reading: Reading) -> list[GpuUsers]:
@@ -247,10 +247,10 @@ class Sampler:
         return [
             GpuUsers(
                 number,
-                {"process": use.rows, "container": self.workloads_of(use.rows)},
-                reading.dynamic[number, domain] * use.parts,
+                {"process": gpu.rows, "container": self.workloads_of(gpu.rows)},
+                reading.dynamic[number, domain] * gpu.parts,
             )
             for number, sample in enumerate(samples)
-            for domain, use in sample.gpus.items()
-            if len(use.rows) and reading.dynamic[number, domain] > 0
+            for domain, gpu in sample.gpus.items()
+            if len(gpu.rows) and reading.dynamic[number, domain] > 0
         ]

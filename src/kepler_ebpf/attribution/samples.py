@@ -29,7 +29,7 @@ class Look(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GpuUse:
+class GpuReading:
     """A GPU that told something. ``load``: its utilisation, NaN where it is not known.
 
     ``rows``, ``parts``: the process rows of its users, intp[n], and each one's part of its joules, float64[n]: less
@@ -47,7 +47,7 @@ class Sample:
 
     ``began``, ``ended``: monotonic seconds. ``busy_seconds``, ``wall_seconds``: CPU time in use, and there to be used,
     by payer. ``interval``: what the meters told; ``live``: which domains answer; ``gpus``: by domain, those of them
-    that told something. Lists, as in :class:`.source.Counted`.
+    that told something. Lists, as in :class:`..energy.source.Counted`.
     """
 
     began: float
@@ -56,7 +56,7 @@ class Sample:
     wall_seconds: list[float]
     interval: Interval
     live: list[bool]
-    gpus: Mapping[int, GpuUse]
+    gpus: Mapping[int, GpuReading]
 
     @property
     def seconds(self) -> float:
@@ -81,9 +81,9 @@ def as_one(samples: Sequence[Sample]) -> Sample:
     return reduce(lambda earlier, later: later.plus(earlier), samples)
 
 
-def gpu_use(load: float, rows: Sequence[int | None], weights: Floats) -> GpuUse:
+def gpu_reading(load: float, rows: Sequence[int | None], weights: Floats) -> GpuReading:
     """``rows``: of each user, None where it is not to be had; ``weights``: float64[n], what each counts for."""
     known = [position for position, row in enumerate(rows) if row is not None]
     whole = float(weights.sum())
     index = np.array([rows[position] for position in known], np.intp)
-    return GpuUse(load, index, weights[known] / whole if whole > 0 else np.zeros(len(known)))
+    return GpuReading(load, index, weights[known] / whole if whole > 0 else np.zeros(len(known)))

@@ -53,21 +53,23 @@ class Stretches:
         ):
             self._drop()
 
-    def owed(self, told: NDArray[np.bool_], settled: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
+    def owed(self, told: NDArray[np.bool_], told_all: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
         """Who has to share what the clocks tell with the newest samples; clocks with the same answer together.
 
-        ``told``, ``settled``: bool[k, clocks], whether a clock tells anything with a sample, and whether that is all
+        ``told``, ``told_all``: bool[k, clocks], whether a clock tells anything with a sample, and whether that is all
         there is. Each item says for which clocks, bool[clocks], and who: ``sample`` of its slices is the one of the k
         samples with which they are charged.
         """
-        if len(self._kept) == 1 and settled.all():
+        if len(self._kept) == 1 and told_all.all():
             yield np.ones(len(self._since), np.bool_), self._kept[0]  # nothing is owed but the samples themselves
             return
         everything = self._joined()
         samples = len(told)
         before = len(everything.began) - samples
         starts = np.maximum(self._since - self._first, 0)
-        answers, of_answer = np.unique(np.concatenate((starts[np.newaxis], told, settled)), axis=1, return_inverse=True)
+        answers, of_answer = np.unique(
+            np.concatenate((starts[np.newaxis], told, told_all)), axis=1, return_inverse=True
+        )
         for number, answer in enumerate(answers.T):
             first, spans = int(answer[0]), []
             for sample in range(samples):
@@ -86,10 +88,10 @@ class Stretches:
                 ),
             )
 
-    def settle(self, settled: NDArray[np.bool_]) -> None:
-        """Which clocks have charged everything with which of the newest samples: bool[k, clocks]."""
+    def charged(self, told_all: NDArray[np.bool_]) -> None:
+        """What was owed is charged. ``told_all``: as for :meth:`owed`; such clocks need those samples no more."""
         end = self._first + len(self._began())
-        self._since = np.where(settled.any(axis=0), end - settled[::-1].argmax(axis=0), self._since)
+        self._since = np.where(told_all.any(axis=0), end - told_all[::-1].argmax(axis=0), self._since)
         while self._kept and self._since.min() >= self._first + len(self._kept[0].began):
             self._drop()
 

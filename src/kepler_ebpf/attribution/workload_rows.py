@@ -58,7 +58,8 @@ class WorkloadTable:
     def of(self, kernel_rows: Indexes) -> Indexes:
         """The row of each kernel row: intp[n]. One seen for the first time is looked up by its cgroup's id.
 
-        A cgroup that is not known yet counts for whoever it is inside of, and is asked for again the next time it runs.
+        A cgroup that is not known yet counts for the container around it, else for the host, and is looked up again the
+        next time it runs.
         """
         numbers = self._number_of[kernel_rows]
         unknown = numbers < 0
@@ -82,7 +83,7 @@ class WorkloadTable:
     def _look_up(self, kernel_row: int) -> int:
         cgroup = int(self._ids[kernel_row])
         if not cgroup:
-            return self.system  # the row is free: whoever gets it next is asked about then
+            return self.system  # the row is free: its next owner is looked up when it runs
         workload = self._workloads.identify(cgroup)
         if workload is None:
             return self._number_of_key.get(self._workloads.meanwhile(cgroup).key, self.system)
@@ -105,7 +106,7 @@ class WorkloadTable:
         return number
 
     def begin_anew(self, number: int, workload: Workload, now: float) -> None:
-        """Give a published workload other labels: its life so far ends, and a new one begins at nought."""
+        """Give a published workload other labels: its life so far ends, and a new one begins at 0."""
         row = self.rows[number]
         del self._number_of_key[row.workload.key]
         kernel_rows, row.kernel_rows, row.died = row.kernel_rows, set(), now
@@ -134,7 +135,7 @@ class WorkloadTable:
     def alive(self) -> tuple[Indexes, Floats]:
         """Numbers of the workloads that live, intp[n], and the CPUs that each asked for, float64[n].
 
-        Without the overflow row: it stands for whoever found no row, on most machines for nobody.
+        Without the overflow row: it stands for cgroups that found no row, and on most machines there are none.
         """
         living = [
             (number, row.workload.cpu_request)

@@ -121,7 +121,7 @@ def _show(view: View, source: _Source, collector: Collector) -> None:
                 view = _live(view, source, collector, painter, keys, job)
                 if keys.gone:
                     return
-            job.settle()  # who is at the terminal now finds it as it was before
+            job.obey()  # who is at the terminal now finds it as it was before
 
 
 def _live(view: View, source: _Source, collector: Collector, painter: Screen, keys: Keys, job: Job) -> View:

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Floats
 from .believe import Verdict
 from .marks import Mark
 from .source import Counted, Domain, EnergySource, Taking
@@ -63,7 +64,7 @@ def _note(source: EnergySource, error: Exception, now_ns: int) -> None:
         log.error("%s could not be read", source.name, exc_info=error)
     source.faults[reason] += 1
     if isinstance(source, Figures):
-        source.settle(now_ns)  # at the end of a reading that came to nothing
+        source.end_reading(now_ns)  # one that came to nothing
 
 
 class Spacing:
@@ -104,7 +105,7 @@ class CountedColumns:
         return self._counted
 
     @property
-    def joules(self) -> NDArray[np.float64]:
+    def joules(self) -> Floats:
         return np.array(self._counted.joules, np.float64)
 
     @property
@@ -164,8 +165,8 @@ class Figures(CountedColumns):
         elif verdict.seconds > 0:
             self.recovered(what)
 
-    def settle(self, now_ns: int) -> None:
-        """At the end of a reading: what has not answered for some seconds is not live; what has not failed is well."""
+    def end_reading(self, now_ns: int) -> None:
+        """What has not answered for some seconds is not live; what has not failed for some is well."""
         self._spacing.came(now_ns)
         live = self._counted.live
         for position, (accepted_ns, still_seconds) in enumerate(zip(self._accepted_ns, self._still_seconds)):
@@ -199,7 +200,7 @@ class Figures(CountedColumns):
             log.warning("energy of %s is not known for now: %s", what, reason)
 
     def recovered(self, what: str) -> None:
-        """A counter that could not be read can be read again. It is logged when that has lasted (:meth:`settle`).
+        """A counter that could not be read can be read again. It is logged when that has lasted (:meth:`end_reading`).
 
         Some fail and work by turns, many times a second: that is one fault.
         """

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .believe import PLAUSIBLE_WATTS
-from .gpu_samples import Sample
+from .gpu_samples import GpuSample
 from .gpu_use import NOBODY
 
 _NO_NUMBER = (TypeError, ValueError, OverflowError, AttributeError)
@@ -116,7 +116,7 @@ class Calls:
 
     # -- who used it ------------------------------------------------------------------------------------------------
 
-    def samples(self, handle: Any, since_us: int) -> list[Sample]:
+    def samples(self, handle: Any, since_us: int) -> list[GpuSample]:
         """Samples of processes with a later stamp. Raises where the driver gives none of this GPU (``is_absent``)."""
         try:
             samples = self._nvml.nvmlDeviceGetProcessUtilization(handle, since_us)
@@ -128,7 +128,7 @@ class Calls:
         found = []
         for sample in samples:
             with suppress(*_NO_NUMBER):
-                found.append(Sample(_pid_of(sample), _busy(sample), int(sample.timeStamp)))
+                found.append(GpuSample(_pid_of(sample), _busy(sample), int(sample.timeStamp)))
         return found
 
     def running(self, handle: Any) -> dict[int, float]:

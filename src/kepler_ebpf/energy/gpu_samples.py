@@ -22,7 +22,7 @@ _MOST_PROCESSES = 10_000
 
 
 @dataclass(frozen=True)
-class Sample:
+class GpuSample:
     """``utilization``: 0 to 1, NaN where not known. ``stamp_us``: by the driver's clock."""
 
     pid: int
@@ -51,7 +51,7 @@ class SampleStream:
         self._afresh = self._unfamiliar or self._new_ns is None or now_ns - self._new_ns >= _AFRESH_NS
         return 0 if self._afresh else max(min(self._newest_us, clock_us) - _OVERLAP_US, 0)
 
-    def take(self, samples: Sequence[Sample], now_ns: int, wall_us: int) -> dict[int, float]:
+    def take(self, samples: Sequence[GpuSample], now_ns: int, wall_us: int) -> dict[int, float]:
         """Utilisation, 0 to 1, of every process with a new sample: the mean where it has several."""
         believed = self._believe(samples, wall_us)
         if self._afresh:
@@ -75,7 +75,7 @@ class SampleStream:
             del self._by_process[next(iter(self._by_process))]
         return {pid: sum(uses) / len(uses) for pid, uses in found.items()}
 
-    def _believe(self, samples: Sequence[Sample], wall_us: int) -> list[Sample]:
+    def _believe(self, samples: Sequence[GpuSample], wall_us: int) -> list[GpuSample]:
         """Those whose stamps can be."""
         if self._afresh and samples:
             self._compare(sorted(sample.stamp_us for sample in samples), wall_us)
@@ -94,7 +94,7 @@ class SampleStream:
         else:
             self._refused_us = middle_us
 
-    def _follow(self, believed: Sequence[Sample]) -> None:
+    def _follow(self, believed: Sequence[GpuSample]) -> None:
         """Everything was asked for: stamps may have gone back."""
         newest: dict[int, int] = {}
         for sample in believed:

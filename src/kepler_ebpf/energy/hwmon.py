@@ -111,7 +111,7 @@ class HwmonSource(Discovering):
                 self.fault(one.what, reason_of(error))
                 continue
             self.book(one.position, verdict, now, one.what)
-        self.settle(looked_ns)
+        self.end_reading(looked_ns)
         self._discover_again(looked_ns)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where counters stand that run on whoever reads them, and what one used between two such marks."""
+"""Where counters stand that run on while no collector reads them, and what one used between two such marks."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Floats
 from .figures import look_safely
 from .source import Counted, Domain, EnergySource, GpuSource, Taking
 
@@ -100,7 +101,7 @@ class Meter:
         sources = [part for source in self.sources for part in getattr(source, "sources", (source,))]
         return {(source.name, reason): count for source in sources for reason, count in source.faults.items()}
 
-    def users(self, domain: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def users(self, domain: int) -> tuple[NDArray[np.int32], Floats]:
         """Who used a GPU's latest joules: process ids, int32[n], and weights, float64[n]; empty where not known."""
         number, position = self._order[domain]
         source = self.sources[number]

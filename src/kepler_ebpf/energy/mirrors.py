@@ -178,12 +178,12 @@ class Unmirrored(Discovering):
     def _look_for_mirrors(self, readings: Mapping[Shown, int], now_ns: int) -> None:
         """After a reading of all counters, raw."""
         for outcome in self._mirrors.decide(readings, now_ns) if self._virtual else ():
-            self._settle_mirror(outcome)
+            self._take_outcome(outcome)
 
-    def _settle_mirror(self, outcome: Outcome) -> None:
+    def _take_outcome(self, outcome: Outcome) -> None:
         """It is known of a counter whether it is its own: from now on it is a domain, or left out.
 
-        What is held is booked by the next reading: whoever adds up domains has met this one by then.
+        What is held is booked by the next reading: the meter has met the domain by then.
         """
         counter = outcome.counter
         if outcome.twin is not None:

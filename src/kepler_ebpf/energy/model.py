@@ -111,7 +111,7 @@ class CpuUse(Protocol):
 class ModelSource(Figures):
     """Modelled energy of the machine (see :class:`EnergySource`): power at the utilisation since the last reading.
 
-    One domain that all CPUs pay for: a model cannot tell packages apart. It is silent until it is told whom to ask.
+    One domain that all CPUs pay for: a model cannot tell packages apart. It is silent until :meth:`ask`.
     """
 
     name = "model"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Floats
 from .believe import Verdict
 from .figures import Figures
 from .gpu import Gpu
@@ -79,7 +80,7 @@ class NvmlSource(Figures):
         self._clock_ns = clock_ns
         self._calls: Calls | None = None
         self._gpus: list[Gpu] = []
-        self._users: list[tuple[NDArray[np.int32], NDArray[np.float64]]] = []
+        self._users: list[tuple[NDArray[np.int32], Floats]] = []
         self._loads: list[float] = []
         self._lock = threading.Lock()  # of the two that follow: the thread fills them, a sample takes them over
         self._ready: list[Release | None] = []
@@ -121,7 +122,7 @@ class NvmlSource(Figures):
                 self.add(gpu.domain)
                 self._users.append((np.empty(0, np.int32), np.empty(0)))
                 self._loads.append(math.nan)
-                self._put_back(position, release)  # whoever adds up domains has met this one by the next reading
+                self._put_back(position, release)  # for the next reading: the meter has met the domain by then
             elif release is not None:
                 self.book(position, Verdict(release.joules, release.seconds), now, "")
                 self._users[position] = _columns(release)
@@ -129,7 +130,7 @@ class NvmlSource(Figures):
             if self._counted.live[position]:
                 # Joules that wait for their users are not missing.
                 self._accepted_ns[position] = max(self._accepted_ns[position], gpu.accepted_ns)
-        self.settle(now)
+        self.end_reading(now)
 
     def _put_back(self, position: int, release: Release | None) -> None:
         if release is not None:
@@ -137,7 +138,7 @@ class NvmlSource(Figures):
                 later = self._ready[position]
                 self._ready[position] = release if later is None else release.plus(later)
 
-    def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def shares(self, position: int) -> tuple[NDArray[np.int32], Floats]:
         """Processes that used the GPU's latest joules: ids, int32[n], and weights, float64[n].
 
         Id 0 stands for those that cannot be named. Both are empty where nobody is known.
@@ -276,7 +277,7 @@ class NvmlSource(Figures):
             (self._unwell.add if reason else self._unwell.discard)(what)
 
 
-def _columns(release: Release) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def _columns(release: Release) -> tuple[NDArray[np.int32], Floats]:
     by_pid: dict[int, float] = {}
     for pid, weight in release.weights.items():
         by_pid[known_pid(pid)] = by_pid.get(known_pid(pid), 0.0) + weight

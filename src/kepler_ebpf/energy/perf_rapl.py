@@ -119,7 +119,7 @@ class PerfRaplSource(Unmirrored):
             readings[event] = count
             self._take(event, event.believer.read(count, now), now)
         self._look_for_mirrors(readings, looked_ns)
-        self.settle(looked_ns)
+        self.end_reading(looked_ns)
         self._discover_again(looked_ns)
 
     def close(self) -> None:

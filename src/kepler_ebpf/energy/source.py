@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import Component
+from ..columns import Component, Floats
 from .marks import Mark
 
 ALL_PACKAGES = -1
@@ -77,7 +77,7 @@ class EnergySource(Protocol):
     def domains(self) -> tuple[Domain, ...]: ...
 
     @property
-    def joules(self) -> NDArray[np.float64]: ...
+    def joules(self) -> Floats: ...
 
     @property
     def time_ns(self) -> NDArray[np.int64]: ...
@@ -123,14 +123,14 @@ class PackageSource(EnergySource, Protocol):
     def expected(self) -> tuple[Domain, ...]: ...
 
     def marks(self) -> Mapping[Domain, Mark]:
-        """Where the counters of its domains stand, as far as they run on whoever reads them."""
+        """Where the counters of its domains stand, of those that run on while no collector reads them."""
 
 
 @runtime_checkable
 class GpuSource(EnergySource, Protocol):
     """A source whose domains are GPUs, and which knows their users."""
 
-    def shares(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def shares(self, position: int) -> tuple[NDArray[np.int32], Floats]:
         """Who used the joules that a domain told last: process ids, int32[n], and weights, float64[n].
 
         Id 0 stands for users that cannot be named: their part is nobody's.

@@ -63,7 +63,7 @@ def _process_key(who: Process) -> object:
     return who.pid, who.start_ns, who.comm, id(who.workload)
 
 
-class Processes:
+class ProcessShares:
     """The process level of the history.
 
     Processes that began and ended within one step are one by name and workload: nobody looks for their pids, and a
@@ -99,7 +99,7 @@ class Processes:
         power, joules, dead = inverse @ growth.used, growth.joules, np.zeros(0, _PERSON)
         alive = len(joules)
         if self._gone:
-            dead, gone = self._buried()
+            dead, gone = self._departed()
             power = np.concatenate([power, inverse @ gone.used])
             joules = np.concatenate([joules, gone.joules])
         best = choose(power, joules, self._kept, self._resting)
@@ -112,7 +112,7 @@ class Processes:
         self._growth.begin()
         return _shares(who, power[best], joules[best], self._level, watts)
 
-    def _buried(self) -> tuple[NDArray[np.void], Growth]:
+    def _departed(self) -> tuple[NDArray[np.void], Growth]:
         """Who was settled in this step, and what they used in it."""
         rows = np.concatenate([gone.rows for gone, _, _ in self._gone])
         figures = np.concatenate([gone.figures[: len(NODE)] for gone, _, _ in self._gone], axis=1)
@@ -156,7 +156,7 @@ def _merged(people: NDArray[np.void], growth: Growth) -> tuple[NDArray[np.void],
     return np.frombuffer(b"".join(places), _PERSON), Growth(sums[:-1], sums[-1])
 
 
-class Containers:
+class ContainerShares:
     """The container level of the history."""
 
     def __init__(self, sampler: Sampler, kept: int, resting: bool) -> None:

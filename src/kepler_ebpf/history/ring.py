@@ -12,8 +12,8 @@ from ..attribution.sampler import Sampler
 from ..columns import NODE, Floats
 from ..energy.figures import LIVE_SECONDS
 from ..kernel.source import KernelTables
-from .people import Containers, Processes
-from .step import Shares, Step
+from .people import ContainerShares, ProcessShares
+from .step import Shares, Step, Who
 
 LIMIT_BYTES = 4 << 20
 # What Python keeps of a step beside its columns: the objects, their dictionaries, some numbers (sys.getsizeof).
@@ -49,8 +49,8 @@ class History:
         self._limit_bytes = limit_bytes
         self._clock, self._wall = clock, wall
         self._ledger = sampler.ledger
-        self._processes = Processes(sampler, tables, kept, resting)
-        self._containers = Containers(sampler, kept, resting)
+        self._processes = ProcessShares(sampler, tables, kept, resting)
+        self._containers = ContainerShares(sampler, kept, resting)
         self._leaving: Departed | None = None  # whose rows were given back after the frame before
         self._number = 0
         now = clock()
@@ -142,5 +142,5 @@ def _columns(step: Step) -> int:
     return sum(array.nbytes for array in arrays) + _shares(step.processes) + _shares(step.containers)
 
 
-def _shares(shares: Shares) -> int:  # type: ignore[type-arg]
+def _shares(shares: Shares[Who]) -> int:
     return shares.watts.nbytes + shares.joules.nbytes + 8 * len(shares.who)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .fs import HostFS, read_text
 
-# (vendor, family) → model → row of specpower_watts_per_thread.csv; ranges end inclusively.
+# By model of family 6: a row of specpower_watts_per_thread.csv.
 _INTEL_MODELS = {
     0x2A: "Sandy Bridge",
     0x2D: "Sandy Bridge",
@@ -36,6 +36,7 @@ _INTEL_MODELS = {
     0xAD: "Granite Rapids",
     0xAE: "Granite Rapids",
 }
+# By family, and the first and last model of a range.
 _AMD_MODELS = (
     (0x17, 0x00, 0x2F, "EPYC 1 (Naples)"),
     (0x17, 0x30, 0xFF, "EPYC 2 (Rome)"),

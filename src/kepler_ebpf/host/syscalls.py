@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _syscall(number: int, *args: Any) -> int:
     if number < 0:
-        raise OSError(38, f"no system call number known for {platform.machine()}")
+        raise OSError(errno.ENOSYS, f"no system call number known for {platform.machine()}")
     result: int = _libc.syscall(ctypes.c_long(number), *args)
     if result < 0:
         code = ctypes.get_errno()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Indexes
 from .cpus import Cpus
 from .running import CpuLook, CpuRows, Running, figures, running
 from .table import Slices, Table
@@ -23,7 +24,7 @@ class Looks:
         self._processes, self._cgroups, self._cpus = processes, cgroups, cpus
         self._cpu_rows = CpuRows(cpus.rows)
         self._looks: list[CpuLook] = []  # since the latest tell
-        # By CPU: since when a slice ran that was looked at, and one whose row was recycled.
+        # By CPU, when two slices began: one of a kernel thread that was checked, and one whose row was recycled.
         self._checked, self._disowned = np.zeros((2, len(cpus.rows)), np.uint64)
         self._look_at_cpus()
 
@@ -54,7 +55,7 @@ class Looks:
             self._cgroups.tell(open_slices.look, open_slices.cgroup_use, used),
         )
 
-    def disown(self, use: str, index: NDArray[np.intp]) -> None:
+    def disown(self, use: str, index: Indexes) -> None:
         """These rows will be others': what runs in them now is not to be added to theirs.
 
         ``use``: which table's, as the CPUs' rows name the position.

@@ -1,4 +1,4 @@
-"""What ``/proc`` tells of processes whom the programs have not met."""
+"""What ``/proc`` tells of processes that the BPF programs have not seen."""
 
 from __future__ import annotations
 

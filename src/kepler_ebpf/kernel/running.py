@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..columns import Indexes
 from .layout import CPU
 from .table import Words
 
@@ -39,11 +40,11 @@ class Running:
     clock.
     """
 
-    look: NDArray[np.intp]
-    cpu: NDArray[np.intp]
+    look: Indexes
+    cpu: Indexes
     since_ns: Words
-    use: NDArray[np.intp]
-    cgroup_use: NDArray[np.intp]
+    use: Indexes
+    cgroup_use: Indexes
     alone_ns: Words
     shared_ns: Words
 

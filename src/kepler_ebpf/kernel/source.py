@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..columns import Indexes
 from ..host.topology import Topology
 from .launch import Loaded
 from .table import Slices, Table
@@ -85,10 +83,10 @@ class KernelTables(Protocol):
     def sampled_ns(self) -> int:
         """When that was (CLOCK_MONOTONIC)."""
 
-    def dead(self) -> NDArray[np.intp]:
+    def dead(self) -> Indexes:
         """Positions of process rows whose process is gone, given once each."""
 
-    def recycle_processes(self, index: NDArray[np.intp]) -> None:
+    def recycle_processes(self, index: Indexes) -> None:
         """Give the rows of dead processes back to the kernel."""
 
     def sweep(self) -> None:
@@ -100,7 +98,7 @@ class KernelTables(Protocol):
     def adopt_process(self, tgid: int) -> int | None:
         """Make a row for a process that has not run; None where it is gone or no row is free."""
 
-    def retire_cgroups(self, index: NDArray[np.intp]) -> None:
+    def retire_cgroups(self, index: Indexes) -> None:
         """Let no new slice find these cgroups' rows."""
 
     def cgroup_events(self) -> Iterator[CgroupEvent]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import set_positions
+from ..columns import Floats, Indexes, set_positions
 from ..host.syscalls import Element
 
 COUNTERS = ("alone_ns", "shared_ns", "cycles", "misses", "instructions")
@@ -28,16 +28,16 @@ class Slices:
     ``cycles``, ``misses``, ``instructions``: float64[n], growth since the sample before.
     """
 
-    sample: NDArray[np.intp]
-    index: NDArray[np.intp]
-    package: NDArray[np.intp]
-    alone_ns: NDArray[np.float64]
-    shared_ns: NDArray[np.float64]
-    cycles: NDArray[np.float64]
-    misses: NDArray[np.float64]
-    instructions: NDArray[np.float64]
+    sample: Indexes
+    index: Indexes
+    package: Indexes
+    alone_ns: Floats
+    shared_ns: Floats
+    cycles: Floats
+    misses: Floats
+    instructions: Floats
 
-    def at(self, index: NDArray[np.intp]) -> Slices:
+    def at(self, index: Indexes) -> Slices:
         """The same slices, counted for other rows."""
         return replace(self, index=index)
 
@@ -46,7 +46,7 @@ class Slices:
         found = self.take(slice(*self.sample.searchsorted((sample, sample + 1)).tolist()))
         return replace(found, sample=np.zeros(len(found.sample), np.intp))
 
-    def take(self, positions: NDArray[np.intp] | slice) -> Slices:
+    def take(self, positions: Indexes | slice) -> Slices:
         """The slices at these positions."""
         return Slices(*(getattr(self, name)[positions] for name in _COLUMNS))
 
@@ -126,7 +126,7 @@ class Table:
             self._behind = self._key[self._front : self._front + _FRONT_STEP]
         return self._front
 
-    def used(self) -> NDArray[np.intp]:
+    def used(self) -> Indexes:
         """Positions of the rows in use, without the reserved ones."""
         return set_positions(self._key[: self.front()] != 0)  # a copy: the kernel may write meanwhile
 
@@ -160,7 +160,7 @@ class Table:
         """Counters of the uses at each look since the latest :meth:`tell`, uint64[counted, looks, uses]."""
         return self._total[:, 1 : self._looks + 1, : self._end]
 
-    def tell(self, look: NDArray[np.intp], positions: NDArray[np.intp], running: Words) -> Slices:
+    def tell(self, look: Indexes, positions: Indexes, running: Words) -> Slices:
         """What every row did from look to look since the last call, slices that were open included.
 
         ``look``, ``positions``: intp[n], when slices were open, and their uses; ``running``: uint64[counted, n], what
@@ -187,7 +187,7 @@ class Table:
         row, package = (use, np.zeros(len(use), np.intp)) if self.packages == 1 else divmod(use, self.packages)
         return Slices(sample, row, package, *grown)
 
-    def read(self, index: NDArray[np.intp]) -> NDArray[np.void]:
+    def read(self, index: Indexes) -> NDArray[np.void]:
         """A copy of these rows, with all that was told of them on all packages, as the fields of ``COUNTERS``."""
         rows = np.zeros(len(index), self._dtype)
         for name in self.rows.dtype.names or ():
@@ -196,7 +196,7 @@ class Table:
             rows[name] = told.reshape(self.capacity, self.packages)[index].sum(axis=1)
         return rows
 
-    def recycle(self, index: NDArray[np.intp]) -> None:
+    def recycle(self, index: Indexes) -> None:
         """Give rows back to the kernel, cleared. Nothing may refer to them any more, and no look may be untold. Raises
         OSError."""
         if len(index):
@@ -206,7 +206,7 @@ class Table:
             self._told[:, uses] = 0
             self._push(np.sort(index)[::-1].tolist())
 
-    def uses_of(self, index: NDArray[np.intp]) -> NDArray[np.intp]:
+    def uses_of(self, index: Indexes) -> Indexes:
         """Positions of the uses of these rows, one row's behind the other's."""
         return (index[:, np.newaxis] * self.packages + np.arange(self.packages)).reshape(-1)
 

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..columns import Indexes
 from ..errors import KeplerError
 from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
@@ -170,7 +170,7 @@ class BpfTables:
 
     # -- processes --------------------------------------------------------------------------------------------------
 
-    def dead(self) -> NDArray[np.intp]:
+    def dead(self) -> Indexes:
         """Positions of process rows whose process is gone, given once each."""
         marked = int(self._dead_rows[0])
         if marked == self._known_dead:
@@ -182,7 +182,7 @@ class BpfTables:
         """Whether so many processes have ended that their rows are wanted back soon."""
         return int(self._dead_rows[0]) - self._known_dead > self.processes.capacity // 16
 
-    def recycle_processes(self, index: NDArray[np.intp]) -> None:
+    def recycle_processes(self, index: Indexes) -> None:
         """Give the rows of dead processes back to the kernel. Raises OSError."""
         if not len(index):
             return
@@ -257,7 +257,7 @@ class BpfTables:
             self.cgroups.rows["taken"][index] = 1
         return int(struct.unpack_from("=I", self._cgroup_of.value)[0])
 
-    def retire_cgroups(self, index: NDArray[np.intp]) -> None:
+    def retire_cgroups(self, index: Indexes) -> None:
         """Let no new slice find these cgroups' rows; recycle them later, when running slices have ended.
 
         Processes that point at a row look their cgroup up anew when they next run: a cgroup that was taken for gone

@@ -14,7 +14,7 @@ from ..columns import NODE, Floats, Indexes
 from ..errors import KeplerError
 from ..recording.reader import Recording
 from . import people
-from .columns import Level
+from .columns import LevelColumns
 from .people import People, Who
 
 
@@ -88,9 +88,9 @@ class Book:
 class Lines:
     """The lines of a recording that attribution was made from, level by level, and who they are about."""
 
-    node: Level
-    domains: Level
-    levels: Mapping[str, Level]
+    node: LevelColumns
+    domains: LevelColumns
+    levels: Mapping[str, LevelColumns]
     people: Mapping[str, People]
 
     @property
@@ -100,14 +100,14 @@ class Lines:
 
 def lines_of(recording: Recording) -> Lines:
     """Raises KeplerError where there is no frame."""
-    node = Level(recording, "node")
+    node = LevelColumns(recording, "node")
     if not len(node):
         where = recording.damage or f"{recording.path} holds no frame"
         raise KeplerError(where.removesuffix(": what stands before it was read"))
-    levels = {name: Level(recording, name) for name in ("process", "container")}
+    levels = {name: LevelColumns(recording, name) for name in ("process", "container")}
     boxes = people.containers(levels["container"], len(node))
     known = {"process": people.processes(levels["process"], boxes.everyone, len(node)), "container": boxes}
-    return Lines(node, Level(recording, "domain"), levels, known)
+    return Lines(node, LevelColumns(recording, "domain"), levels, known)
 
 
 def book(recording: Recording, lines: Lines) -> Book:
@@ -120,8 +120,8 @@ def book(recording: Recording, lines: Lines) -> Book:
         lines.node.numbers("seconds"),
         lines.node.filled("cpu_seconds"),
         measured,
-        Level(recording, "idle").joules(),
-        Level(recording, "unattributed").joules(),
+        LevelColumns(recording, "idle").joules(),
+        LevelColumns(recording, "unattributed").joules(),
         covered,
         watts,
         {name: _charges(level, lines.people[name]) for name, level in lines.levels.items()},
@@ -132,7 +132,7 @@ def book(recording: Recording, lines: Lines) -> Book:
     )
 
 
-def _charges(level: Level, known: People) -> Charges:
+def _charges(level: LevelColumns, known: People) -> Charges:
     joules, seconds = level.joules(), level.filled("cpu_seconds")
     used = np.flatnonzero((known.of_line >= 0) & ((joules > 0).any(axis=0) | (seconds > 0)))
     return Charges(known.everyone, known.of_line[used], level.frame[used], joules[:, used], seconds[used])

@@ -13,7 +13,7 @@ from ..recording.reader import Recording
 JOULES = tuple(f"{component}_joules" for component in NODE)
 
 
-class Level:
+class LevelColumns:
     """The lines of one level, in the order in which they were written; that is the order of frames."""
 
     def __init__(self, recording: Recording, name: str) -> None:

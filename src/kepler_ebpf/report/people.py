@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import Indexes
-from .columns import Level
+from .columns import LevelColumns
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class People:
         return np.where(is_known, named[position], len(self.everyone)).astype(np.intp)
 
 
-def containers(lines: Level, frames: int) -> People:
+def containers(lines: LevelColumns, frames: int) -> People:
     """The containers of the container level: the same id is the same container, under the last names it had."""
     ids, id_words = lines.words("container_id")
     columns = [lines.words(name) for name in ("name", "pod", "namespace")]
@@ -69,7 +69,7 @@ def _last(column: Indexes, words: list[str]) -> str:
     return next((words[code] for code in dict.fromkeys(column[::-1].tolist()) if words[code]), "")
 
 
-def processes(lines: Level, known: tuple[Who, ...], frames: int) -> People:
+def processes(lines: LevelColumns, known: tuple[Who, ...], frames: int) -> People:
     """The processes of the process level. ``known``: the containers, with their names."""
     name, names = lines.words("name")
     ids, id_words = lines.words("container_id")
@@ -94,14 +94,14 @@ def _pairs(some: NDArray[np.int64] | Indexes, others: NDArray[np.int64] | Indexe
     return found
 
 
-def _people(everyone: tuple[Who, ...], of_line: Indexes, lines: Level, frames: int) -> People:
+def _people(everyone: tuple[Who, ...], of_line: Indexes, lines: LevelColumns, frames: int) -> People:
     named = np.flatnonzero(of_line >= 0)
     place = (lines.integers("row") * frames + lines.frame)[named]
     order = np.argsort(place, kind="stable")
     return People(everyone, of_line, place[order], of_line[named[order]], frames)
 
 
-def _numbered(key: Indexes, lines: Level) -> tuple[Indexes, list[int]]:
+def _numbered(key: Indexes, lines: LevelColumns) -> tuple[Indexes, list[int]]:
     """The lines with the same key under one number, -1 where a line says that somebody has gone, and a line of each."""
     here = np.flatnonzero(lines.flags("there", missing=True))
     _, first, number = np.unique(key[here], return_index=True, return_inverse=True)

@@ -12,14 +12,14 @@ from ..attribution.charging import GpuUsers
 from ..attribution.domains import reading
 from ..attribution.everyone import Everyone
 from ..attribution.frame import Frame, Layout, Reading, Stretch
-from ..attribution.framing import Rules, clocks, make_frames, settled
+from ..attribution.framing import Rules, clocks, make_frames, told_all
 from ..attribution.stretches import Stretches
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..errors import KeplerError
 from ..kernel.table import Slices
 from ..recording.reader import Recording
 from .book import Book, Charges, Lines, book
-from .columns import Level
+from .columns import LevelColumns
 from .people import People, Who
 
 
@@ -97,7 +97,7 @@ def frames(lines: Lines, rules: Rules) -> Iterator[Frame]:
         read = meters.reading(number)
         users = _gpu_users({level: columns.gpu(number) for level, columns in ran.items()})
         made = make_frames(rules, stretches, read, users, crowd.at(number), seconds[one], busy[one])
-        stretches.settle(settled(read))
+        stretches.charged(told_all(read))
         began += float(seconds[number])
         yield made.last
 
@@ -116,7 +116,7 @@ class _Parts:
 class _Ran:
     """Who ran, and who used GPUs, in each frame of a level."""
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: LevelColumns) -> None:
         alone = level.numbers("alone_ns")
         take = np.flatnonzero(~np.isnan(alone))
         self._parts = _Parts(level.frame[take])
@@ -149,7 +149,7 @@ def _gpu_users(of_level: dict[str, tuple[Indexes, Floats]]) -> list[GpuUsers]:
 class _Meters:
     """The readings."""
 
-    def __init__(self, domains: Level, packages: int) -> None:
+    def __init__(self, domains: LevelColumns, packages: int) -> None:
         self._parts = _Parts(domains.frame)
         self._packages = packages
         codes, words = domains.words("component")
@@ -176,7 +176,7 @@ class _Meters:
 class _Crowd:
     """Who is there, frame by frame; frames are asked for in order."""
 
-    def __init__(self, levels: Mapping[str, Level]) -> None:
+    def __init__(self, levels: Mapping[str, LevelColumns]) -> None:
         self._changes = {level: _Changes(columns) for level, columns in levels.items()}
 
     def at(self, number: int) -> Everyone:
@@ -186,7 +186,7 @@ class _Crowd:
 
 
 class _Changes:
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: LevelColumns) -> None:
         there, gone = level.flags("there"), ~level.flags("there", missing=True)
         take = np.flatnonzero(there | gone)
         self._parts = _Parts(level.frame[take])

@@ -21,7 +21,7 @@ class ContainerSeries:
     A series keeps its labels for life. It begins with its workload's first joule, once the names are known or nobody is
     likely to tell them; ends ``hold_seconds`` after its workload has died; and when so many have died that memory would
     grow (over a thousand), the oldest of those that have been published end sooner. Where a name comes too late, the
-    nameless series ends like that of the dead, and another one begins at nought.
+    nameless series ends like that of the dead, and another one begins at 0.
     """
 
     def __init__(self, level: Level, table: WorkloadTable, workloads: Workloads, hold_seconds: float) -> None:
@@ -36,7 +36,7 @@ class ContainerSeries:
         the publication before was made, seconds since the epoch."""
         level = self._level
         level.grow(max(self._table.rows, default=0) + 1)
-        self._expire(now, owed_since)
+        self._settle_dead(now, owed_since)
         self._rename(now)
         shown: list[int] = []
         workloads: list[Workload] = []
@@ -85,7 +85,7 @@ class ContainerSeries:
                 self._table.begin_anew(number, workload, now)
                 self._level.grow(max(self._table.rows) + 1)
 
-    def _expire(self, now: float, owed_since: float) -> None:
+    def _settle_dead(self, now: float, owed_since: float) -> None:
         """Drop rows whose series have been there long enough after their death, and the oldest of too many."""
         dead = sorted((row.died, number) for number, row in self._table.rows.items() if row.died is not None)
         surplus = len(dead) - _MAX_DEAD

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..columns import Floats, Indexes
 from ..workloads.workload import Workload
 from .types import Pod
 
@@ -54,9 +54,9 @@ class Pods:
     def publish(
         self,
         workloads: Sequence[Workload],
-        joules: NDArray[np.float64],
-        watts: NDArray[np.float64],
-        seconds: NDArray[np.float64],
+        joules: Floats,
+        watts: Floats,
+        seconds: Floats,
         began: Sequence[float],
         now: float,
     ) -> tuple[Pod, ...]:
@@ -79,7 +79,7 @@ class Pods:
         return tuple(pods)
 
     @staticmethod
-    def _first(place: NDArray[np.intp], began: Sequence[float], places: int) -> list[float]:
+    def _first(place: Indexes, began: Sequence[float], places: int) -> list[float]:
         """When the first container of each pod began, without those of nobody's, which are at place 0."""
         first = np.full(places, np.inf)
         np.minimum.at(first, place, began)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..attribution.frame import Departed
 from ..attribution.ledger import Level
-from ..columns import NODE, Floats
+from ..columns import NODE, Floats, Indexes
 from ..workloads.source import Workloads
 from .types import Processes
 
@@ -72,7 +72,7 @@ class Candidates:
     def gather(
         cls,
         rows: NDArray[np.void],
-        used: NDArray[np.intp],
+        used: Indexes,
         level: Level,
         departed: Sequence[Departed],
         covered_seconds: Floats,

@@ -1,4 +1,4 @@
-"""Whose energy is asked for: which entries of a frame count."""
+"""What is measured: which entries of a frame count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Part:
 
 
 class Target(Protocol):
-    """Whoever is measured."""
+    """What is measured."""
 
     def part(self, frame: Frame) -> Part:
         """What it used in this frame."""
@@ -56,10 +56,10 @@ class WorkloadTarget:
 
 
 class Lineage:
-    """Processes and all that descend from them, at the level of processes: by who was whose parent at its first slice.
+    """Processes and all that descend from them, at the level of processes: by each one's parent at its first slice.
 
     ``roots``: process ids. ``newcomers_only``: whether nobody else who has run already can be one of them.
-    ``adopter``: to whom their orphans go, where that is told: a process that is his child is one of them.
+    ``adopter``: the process that their orphans become children of, None if unknown: each child of it is one of them.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 class Job:
     """``is_disturbed``: whether we are asked to stop, or were stopped: the terminal is to be given back, and then
-    :meth:`settle` called, before it is taken again."""
+    :meth:`obey` called, before it is taken again."""
 
     def __init__(self) -> None:
         self.is_disturbed = False
@@ -20,7 +20,7 @@ class Job:
         self.is_disturbed = True
         self._is_to_stop = number == signal.SIGTSTP
 
-    def settle(self) -> None:
+    def obey(self) -> None:
         """Stop, if that is asked of us; return when the shell goes on with us."""
         while self._is_to_stop:
             self._is_to_stop = False

@@ -18,8 +18,8 @@ from .selection import EVERYTHING, OURSELVES, Selection, shows
 from .text import Labels, Writer
 
 # A thread that waits for the interpreter's lock is given it after 5 ms only (sys.setswitchinterval), and a sample waits
-# for it after each of its system calls: beside a page of 45 ms one of 20 calls ended up to 45 ms late. Whoever sleeps
-# between chunks, if only for an instant, lets the sampler through: it was 6 to 18 ms late (benchmarks/page.py).
+# for it after each of its system calls: beside a page of 45 ms one of 20 calls ended up to 45 ms late. A renderer that
+# sleeps between chunks, if only for an instant, lets the sampler through: it was 6 to 18 ms late (benchmarks/page.py).
 _PAUSE_SECONDS = 20e-6
 _MAX_TEXTS = 16
 _NOTHING = CollectorRegistry(auto_describe=False)

@@ -17,7 +17,7 @@ from prometheus_client.utils import floatToGoString
 from .family import Family, Filled, LabelSet, Samples
 
 CHUNK = 500
-"""Most lines in a chunk, about a millisecond's work: whoever writes the page lets other threads run in between."""
+"""Most lines in a chunk, about a millisecond's work: other threads run between two chunks."""
 
 _LEAST = float("-inf")
 # From here on Go, and so prometheus_client, writes an exponent where Python's repr() does not.

@@ -247,8 +247,8 @@ def _path_of(fd: int) -> str | None:
 def _front_of(fd: int) -> str | None:
     """The path of the lowest directory above this one that is not longer than PATH_MAX. Raises OSError.
 
-    A container can nest cgroups until nothing tells their path any more; who looks from above still sees whose they
-    are. By bisection: a path is the shorter, the more levels one goes up.
+    A container can nest cgroups until nothing tells their path any more; its upper part still tells whose they are. By
+    bisection: a path is the shorter, the more levels one goes up.
     """
     short, front = 1, None
     while short <= _DEEPEST and front is None:

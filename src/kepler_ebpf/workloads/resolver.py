@@ -125,7 +125,7 @@ class WorkloadResolver:
         return workload
 
     def meanwhile(self, cgroup_id: int) -> Workload:
-        """Who pays for a cgroup of which it is not known yet whose it is: the container around it, else the host."""
+        """The workload that pays for a cgroup until its own is known: the container around it, else the host."""
         path = self._hints.get(cgroup_id)
         outer = parse(path).outer if path else None
         claim = self._homes.find(self._owner(outer), clip(outer.container_id), outer.home) if outer else None
