@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kepler_ebpf.energy.discovery import Discovering
 from kepler_ebpf.energy.hwmon import HwmonSource
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
 from kepler_ebpf.energy.places import Places
 from kepler_ebpf.energy.powercap import PowercapSource
-from kepler_ebpf.energy.source import EnergySource, Taking
+from kepler_ebpf.energy.source import Taking
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from tests.energy.processors import proc_of
@@ -43,7 +44,7 @@ class World:
     ``together``: how many readings are worked out at once.
     """
 
-    source: EnergySource
+    source: Discovering
     say: Callable[[str | None], None]
     now_ns: int = 10**9
     together: int = 1

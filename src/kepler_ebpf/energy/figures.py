@@ -106,14 +106,17 @@ class CountedColumns:
 
     @property
     def joules(self) -> Floats:
+        """As an array: float64[n]."""
         return np.array(self._counted.joules, np.float64)
 
     @property
     def time_ns(self) -> NDArray[np.int64]:
+        """As an array: int64[n]."""
         return np.array(self._counted.time_ns, np.int64)
 
     @property
     def live(self) -> NDArray[np.bool_]:
+        """As an array: bool[n]."""
         return np.array(self._counted.live, np.bool_)
 
     def grow(self) -> None:

@@ -43,7 +43,12 @@ class Domain:
 
 
 class Counted(NamedTuple):
-    """What a source's n domains have counted. Lists: as there are few, a call into numpy costs more."""
+    """What a source's n domains have counted. Lists: as there are few, a call into numpy costs more.
+
+    ``joules``: accepted since the source was opened; they never fall. ``time_ns``: the time that these cover; only
+    differences are used. Both advance together, or not at all. ``live``: whether anything was accepted lately: from
+    the first accepted difference on, until some seconds without one.
+    """
 
     joules: list[float]
     time_ns: list[int]
@@ -59,10 +64,6 @@ class EnergySource(Protocol):
 
     ``domains`` only ever grows: a domain keeps its index for life. A domain that vanished merely stops advancing.
 
-    ``joules``: float64[n], accepted since the source was opened; never falls.
-    ``time_ns``: int64[n], time that these cover; only differences are used. Both advance together, or not at all.
-    ``live``: bool[n], whether anything was accepted lately: from the first accepted difference on, until some seconds
-    without one.
     ``faults``: readings, or energy, that were not believed, by reason (``EIO``, ``reset``, ``gap``, …); logged once.
     ``notes``: what the source left out and why, for people.
 
@@ -77,22 +78,13 @@ class EnergySource(Protocol):
     def domains(self) -> tuple[Domain, ...]: ...
 
     @property
-    def joules(self) -> Floats: ...
-
-    @property
-    def time_ns(self) -> NDArray[np.int64]: ...
-
-    @property
-    def live(self) -> NDArray[np.bool_]: ...
-
-    @property
     def faults(self) -> Counter[str]: ...
 
     @property
     def notes(self) -> tuple[str, ...]: ...
 
     def counted(self) -> Counted:
-        """``joules``, ``time_ns`` and ``live`` as they are now."""
+        """The figures as they are now."""
 
     def look(self) -> Taking:
         """Read all counters, raw and with the time: no more, as each sample does it at its moment, on cold caches.
