@@ -11,6 +11,7 @@ from typing import Any
 
 from ..history.step import IDLE, UNATTRIBUTED, Step
 from ..snapshot.types import Snapshot
+from .node_families import POWER_NAMES
 from .usage import Label, named, of_model, rest
 
 CHART_LINES = 10
@@ -83,7 +84,7 @@ def _step(step: Step, by: str, labels: _Labels) -> list[float]:
 def _node(snapshot: Snapshot) -> dict[str, Any]:
     """The node's figures under the names and with the values of /metrics, and what they come from."""
     node, loop = snapshot.node, snapshot.health.loop
-    parts = zip(("cpu", "dram", "gpu"), node.component_watts.tolist(), node.has_component)
+    parts = zip(POWER_NAMES, node.component_watts.tolist(), node.has_component)
     return {
         "publication": snapshot.number,
         "power": {

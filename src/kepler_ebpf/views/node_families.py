@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..columns import DRAM, GPU, NODE, PACKAGE, Floats
+from ..columns import NODE, Floats
 from ..snapshot.types import Node, Snapshot
 from .family import Family, Samples, alone, in_pairs, keyed, where
+
+POWER_NAMES = ("cpu", "dram", "gpu")
+"""What families of power call the components of ``columns.NODE``, in this order."""
 
 
 def _power(component: int) -> Callable[[Snapshot], Samples]:
@@ -86,7 +89,7 @@ FAMILIES = (
             _power(component),
             "where metered",
         )
-        for component, name, text in ((PACKAGE, "cpu", "packages"), (DRAM, "dram", "DRAM"), (GPU, "gpu", "GPUs"))
+        for component, (name, text) in enumerate(zip(POWER_NAMES, ("packages", "DRAM", "GPUs")))
     ),
     Family(
         "kepler_node_cpu_utilization",

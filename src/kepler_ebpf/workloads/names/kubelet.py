@@ -39,7 +39,7 @@ class Kubelet:
 
     def __init__(
         self,
-        url: str = "https://127.0.0.1:10250",
+        url: str,
         token: Path = SERVICE_ACCOUNT / "token",
         ca: Path = SERVICE_ACCOUNT / "ca.crt",
         *,
