@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kepler_ebpf.config import from_arguments
-from kepler_ebpf.energy.choose import open_packages
+from kepler_ebpf.energy.choose import choose_sources, open_packages
 from kepler_ebpf.energy.hwmon import HwmonSource
 from kepler_ebpf.energy.perf_rapl import PerfRaplSource
 from kepler_ebpf.energy.powercap import PowercapSource
@@ -60,24 +60,29 @@ def refuse(event_type: int, config: int, cpu: int) -> int:
 
 
 def test_a_sample_interval_that_a_zone_cannot_be_left_unread_for_is_refused(tmp_path: Path) -> None:
-    from kepler_ebpf.energy import choose
-
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0", 65_532_610_987)
     with pytest.raises(UsageError, match=r"KEPLER_SAMPLE_INTERVAL is 60s.*after 32\.8s") as caught:
-        choose.choose_sources(machine.fs, machine.topology, replace(DEFAULTS, sample_interval=60.0), refuse)
+        choose_sources(machine.fs, machine.topology, replace(DEFAULTS, sample_interval=60.0), refuse)
     assert "\n" not in str(caught.value)
     seldom = replace(DEFAULTS, sample_interval=30.0)
-    assert choose.choose_sources(machine.fs, machine.topology, seldom, refuse).packages.name == "rapl-powercap"
+    assert choose_sources(machine.fs, machine.topology, seldom, refuse).packages.name == "rapl-powercap"
+
+
+def test_a_meter_that_is_there_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """Its range is wrong, which shows after a few readings: until then the model counts."""
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "package-0", span=1000)
+    unread, modelled = choose_sources(machine.fs, machine.topology, DEFAULTS, refuse).notes
+    assert unread.startswith("rapl-powercap is there but cannot be read (range)")
+    assert modelled.startswith("no energy meter for the CPUs answers yet: their power is a model's")
 
 
 def test_packages_of_a_guest_that_may_be_one_are_told_apart_until_it_is_known(tmp_path: Path) -> None:
-    from kepler_ebpf.energy import choose
-
     machine = Machine(tmp_path, (0, 1), flags="fpu hypervisor")
     for number in range(2):
         machine.zone(f"intel-rapl:{number}", f"package-{number}")
-    chosen = choose.choose_sources(machine.fs, machine.topology, DEFAULTS, refuse)
+    chosen = choose_sources(machine.fs, machine.topology, DEFAULTS, refuse)
     assert chosen.packages.domains[0].source == "model", "nothing is known yet of either"
     assert chosen.packages.name == "rapl-powercap"
     assert chosen.by_package

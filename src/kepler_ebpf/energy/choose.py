@@ -84,15 +84,14 @@ def choose_sources(fs: HostFS, topology: Topology, config: Config, open_event: O
             f"KEPLER_SAMPLE_INTERVAL is {config.sample_interval:g}s, but a counter of {packages.name} may wrap unseen "
             f"after {packages.longest_seconds:.1f}s on this machine: set less"
         )
-    model = packages.model
+    model, unread = packages.model, [source for source in packages.sources if source.faults]
     notes = [
         f"{source.name} is there but cannot be read ({', '.join(sorted(source.faults))}): see kepler-ebpf doctor"
-        for source in packages.sources
-        if source.faults
+        for source in unread
     ]
     if packages.name == model.name:
-        what = model.spec.description
-        notes.append(f"no energy meter for the CPUs on this machine: their power is a model's ({what})")
+        why = "no energy meter for the CPUs answers yet" if unread else "no energy meter for the CPUs on this machine"
+        notes.append(f"{why}: their power is a model's ({model.spec.description})")
     return Choice(packages, NvmlSource(fs.proc), places, tuple(notes))
 
 
