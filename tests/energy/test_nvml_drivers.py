@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import subprocess
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -273,16 +273,23 @@ def test_whatever_a_binding_raises_costs_a_reading(bench: Bench, error: type[Exc
     assert source.faults == {error.__name__: 1}
 
 
-def test_a_call_that_hangs_blocks_nobody(bench: Bench) -> None:
-    source = bench.source
-    bench.script.write("gpu 0 1000 50000 0 0", "hang 3")
-    began = time.monotonic()
+def test_a_call_that_hangs_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    class Hanging:
+        def nvmlInit(self) -> None:
+            asked.set()
+            released.wait()
+
+    monkeypatch.setattr("kepler_ebpf.energy.nvml._LONGEST_STOP_SECONDS", 0.05)
+    source = NvmlSource(binding=Hanging)
+    guard = threading.Timer(60.0, released.set)
+    guard.start()
     source.start()
-    while source._calls is None:
-        time.sleep(0.01)
+    asked.wait()
     source.read()
     source.close()
-    assert time.monotonic() - began < 2.0
-    assert source._thread.is_alive()
-    bench.script.write("gpu 0 1000 50000 0 0")
-    source._thread.join()  # the library is shared with the tests that follow
+    assert source._thread.is_alive(), "neither has waited for the call"
+    guard.cancel()
+    released.set()
+    source._thread.join()
