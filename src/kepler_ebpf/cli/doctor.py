@@ -91,15 +91,13 @@ def _bpf(fs: HostFS) -> Iterator[Finding]:
     """Not asked but tried: everything is loaded and attached as ``serve`` would."""
     try:
         topology = read_topology(fs)
-        accounting = BpfTables(
-            fs, topology, choose(fs).hierarchy, 1024, 1024, cycles=None, misses=None, instructions=None
-        )
+        tables = BpfTables(fs, topology, choose(fs).hierarchy, 1024, 1024, cycles=None, misses=None, instructions=None)
     except KeplerError as error:
         yield Finding("BPF", BROKEN, " ".join(str(error).split()))
         return
-    reads_strings = accounting.loaded.reads_strings
-    seconds, peak = accounting.loaded.seconds, accounting.loaded.peak_bytes / 2**20
-    accounting.close()
+    reads_strings = tables.loaded.reads_strings
+    seconds, peak = tables.loaded.seconds, tables.loaded.peak_bytes / 2**20
+    tables.close()
     yield Finding(
         "BPF", OK, f"programs compiled, loaded and attached in {seconds:.1f} s (loader's peak {peak:.0f} MiB)"
     )

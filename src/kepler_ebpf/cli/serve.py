@@ -1,6 +1,6 @@
 """Run the collector and serve its metrics (the default verb).
 
-Samples the kernel's books and the energy meters, and serves Prometheus metrics until SIGTERM or SIGINT.
+Samples the kernel's tables and the energy meters, and serves Prometheus metrics until SIGTERM or SIGINT.
 Every option is also a variable; a flag wins over its variable.
 """
 
