@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.source import CgroupEvent
-from tests.attribution.test_sampler import DOMAINS, Node, package
 from tests.needs import examples
+from tests.node import DOMAINS, Node, package
 
 SAMPLES = 60
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
-from tests.attribution.test_sampler import Node
 from tests.needs import examples
+from tests.node import Node
 
 SAMPLES = 12
 READINGS = st.just(0.0) | st.floats(1e-6, 1000)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kepler_ebpf.attribution.room import chosen, fair_share
-from tests.attribution.test_sampler import Node, package
+from tests.node import Node, package
 
 
 @given(st.lists(st.integers(1, 100), max_size=20), st.integers(0, 500))

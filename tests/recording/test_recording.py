@@ -16,7 +16,7 @@ from kepler_ebpf.recording import schema
 from kepler_ebpf.recording.reader import Recording, read
 from kepler_ebpf.recording.schema import COLUMNS
 from kepler_ebpf.recording.writer import Recorder
-from tests.attribution.test_sampler import Node
+from tests.node import Node
 
 pa = pytest.importorskip("pyarrow")
 

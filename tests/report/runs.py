@@ -15,7 +15,7 @@ from kepler_ebpf.recording import schema
 from kepler_ebpf.recording.reader import read
 from kepler_ebpf.recording.writer import Recorder
 from kepler_ebpf.report.book import Book, book, lines_of
-from tests.attribution.test_sampler import Node
+from tests.node import Node
 
 BEGAN_NS = 1_700_000_000 * 10**9
 STORMY = (

@@ -10,7 +10,7 @@ from kepler_ebpf.kernel.source import CgroupEvent
 from kepler_ebpf.snapshot.containers import ContainerSeries
 from kepler_ebpf.snapshot.types import Containers
 from kepler_ebpf.workloads.workload import Workload
-from tests.attribution.test_sampler import DOMAINS, Node
+from tests.node import DOMAINS, Node
 
 HOLD = 120.0
 EPOCH = 1.75e9  # what the clock on the wall says more than the monotonic one

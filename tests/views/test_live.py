@@ -13,8 +13,8 @@ from kepler_ebpf.views.landing import PAGE_HEADERS, landing_page
 from kepler_ebpf.views.live import CHART_LINES, TABLE_LINES, live_json
 from kepler_ebpf.views.usage import GROUPINGS, named, of_model, rest
 from kepler_ebpf.workloads.workload import Workload
-from tests.history.test_ring import World
-from tests.views.test_families import everything
+from tests.history.world import World
+from tests.snapshots import everything
 
 HEALTH = {"/healthz": (True, "ok")}
 

@@ -9,7 +9,7 @@ import pytest
 
 from kepler_ebpf.views.negotiation import FORMATS
 from kepler_ebpf.views.prometheus import Renderer
-from tests.views.test_families import everything
+from tests.snapshots import everything
 
 
 class Latest:

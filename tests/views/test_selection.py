@@ -15,7 +15,7 @@ from kepler_ebpf.views.families import FAMILIES
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.views.selection import OURSELVES, Selection, UnknownLevelError
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
-from tests.views.test_families import everything
+from tests.snapshots import everything
 
 
 def busy() -> Snapshot:

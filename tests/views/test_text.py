@@ -20,7 +20,7 @@ from kepler_ebpf.views.families import FAMILIES, families
 from kepler_ebpf.views.family import NONE, Family, Filled, Kind, Samples, in_pairs
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.views.text import CHUNK, Labels, Writer, openmetrics_text, prometheus_text
-from tests.views.test_families import everything
+from tests.snapshots import everything
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -19,7 +19,7 @@ from kepler_ebpf.views.top.state import SORTS, View, pressed
 from kepler_ebpf.views.top.text import bar, fit, joules, plain, sparkline, watts, width
 from kepler_ebpf.views.usage import GROUPINGS
 from kepler_ebpf.workloads.workload import Workload
-from tests.history.test_ring import World
+from tests.history.world import World
 
 MODEL = {"power_source": "model", "power_model_error_ratio": "0.14"}
 DOMAINS = (

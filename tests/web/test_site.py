@@ -7,8 +7,8 @@ import json
 import pytest
 
 from kepler_ebpf.web.site import Site
-from tests.history.test_ring import World
-from tests.views.test_families import everything
+from tests.history.world import World
+from tests.snapshots import everything
 
 
 class Publisher:
