@@ -69,7 +69,7 @@ soak: $(VENV)/.installed-dev  ## a collector beside what wears it out, for SOAK_
 bench: packages-bench $(VENV)/.installed-dev  ## speed and memory, as a table, in docs/overhead.md and benchmarks/results.json
 	$(SUDO) $(BIN)/python -m benchmarks --json benchmarks/results.json --write docs/overhead.md
 
-slowdown: packages-bench $(VENV)/.installed-dev  ## how much slower others run beside the collector, in twenty pairs (four minutes), in docs/overhead.md
+slowdown: packages-bench $(VENV)/.installed-dev  ## how much slower others run beside the collector, in twenty pairs (seven minutes), in docs/overhead.md
 	$(SUDO) $(BIN)/python -m benchmarks.slowdown --write docs/overhead.md
 
 peers: $(VENV)/.installed-dev  ## beside others: make peers KEPLER=… SCAPHANDRE=… ALUMET=… (paths of programs, each may be left out)

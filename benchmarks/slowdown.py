@@ -1,7 +1,8 @@
 """How much slower others run beside the collector: ``make slowdown``. Needs root, perf, and wrk for the HTTP server.
 
 Each pair runs all loads with the collector and without it, in random order, so that a machine that grows slower or
-faster cancels out. Ratios are estimates with their 95 % intervals, as ``kepler-ebpf stat --vs`` reports them.
+faster cancels out. Ratios are estimates with their 95 % intervals, as ``kepler-ebpf stat --vs`` reports them. What only
+switches runs beside an empty program, too: no collector that sees each switch can cost less.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import argparse
 import platform
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from benchmarks.footprint import collector
+from benchmarks.reference import reference_programs
 from benchmarks.report import Figure, fill, growth, table
 
 _PORT, _SERVER_PORT = 9935, 9936
@@ -65,6 +68,7 @@ def _seconds_a_request() -> float:
     return 1 / float(line.split()[-1])
 
 
+_REPEATS = 3  # runs of a load in each half of a pair, of which the median counts: time is stolen in bursts
 _LOADS: dict[str, tuple[Callable[[], float], float]] = {
     "perf bench sched pipe": (partial(_timed, ["perf", "bench", "sched", "pipe", "-l", "40000"]), 4.0),
     "hackbench": (partial(_timed, ["perf", "bench", "sched", "messaging", "-g", "4", "-l", "150"]), 3.0),
@@ -72,6 +76,13 @@ _LOADS: dict[str, tuple[Callable[[], float], float]] = {
     "HTTP server under wrk": (_seconds_a_request, 1.0),
 }
 """By name: seconds of a fixed piece of work, and by how many per cent they may grow."""
+
+
+_BESIDE: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "nothing": ExitStack,
+    "empty program": partial(reference_programs, "empty"),
+    "collector": partial(collector, _PORT),
+}
 
 
 @contextmanager
@@ -94,17 +105,23 @@ def measure(pairs: int) -> list[Figure]:
         else:
             print("wrk is not installed: the HTTP server is left out", file=sys.stderr)
             del loads["HTTP server under wrk"]
-        seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
+        seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         for number in range(pairs):
-            for beside in random.sample((True, False), 2):
-                with collector(_PORT) if beside else ExitStack():
+            for beside in random.sample(list(_BESIDE), len(_BESIDE)):
+                with _BESIDE[beside]():
                     for name in random.sample(list(loads), len(loads)):
-                        seconds[name, beside].append(loads[name][0]())
+                        seconds[name, beside].append(statistics.median(loads[name][0]() for _ in range(_REPEATS)))
             print(f"\r{number + 1} of {pairs} pairs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return [
-        growth(f"slow-down: {name}", seconds[name, True], seconds[name, False], goal)
-        for name, (_, goal) in loads.items()
+        *(
+            growth(f"slow-down: {name}", seconds[name, "collector"], seconds[name, "nothing"], goal)
+            for name, (_, goal) in loads.items()
+        ),
+        *(
+            growth(f"an empty program alone: {name}", seconds[name, "empty program"], seconds[name, "nothing"], None)
+            for name in ("perf bench sched pipe", "hackbench")
+        ),
     ]
 
 

@@ -7,20 +7,18 @@ program runs before ours and one behind it, and ours is compared with the mean o
 
 from __future__ import annotations
 
-import os
-import socket
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from tests.cgroups import find_hierarchy
 
 from benchmarks.footprint import crowd
+from benchmarks.reference import reference_programs
 from benchmarks.report import Figure
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import read_topology
@@ -29,49 +27,6 @@ from kepler_ebpf.kernel.tables import BpfTables
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _ROUNDS = 7
-
-_REFERENCE = """
-import os, socket, sys
-os.environ["BCC_KERNEL_SOURCE"] = sys.argv[2]
-from bcc import BPF
-bpf = BPF(text='''
-int empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }
-BPF_ARRAY(last, u64, 1);
-int clock_only(struct bpf_raw_tracepoint_args *ctx) {
-    u32 zero = 0;
-    u64 *at = last.lookup(&zero);
-    if (at) *at = bpf_ktime_get_ns();
-    return 0;
-}''')
-fds = []
-for name in (b"empty", b"clock_only"):
-    fds.append(bpf.load_func(name, BPF.RAW_TRACEPOINT).fd)
-    bpf.attach_raw_tracepoint(tp=b"sched_switch", fn_name=name)
-    break_here = bpf.raw_tracepoint_fds.pop(b"sched_switch")
-    fds.append(break_here)
-socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"."], fds)
-os._exit(0)
-"""
-
-
-@contextmanager
-def _reference_programs() -> Iterator[dict[str, int]]:
-    """Programs that do nothing, and that read the clock, attached to sched_switch."""
-    ours, theirs = socket.socketpair()
-    sources = Path(__file__).parent.parent / "bpf"
-    subprocess.run(
-        [sys.executable, "-c", _REFERENCE, str(theirs.fileno()), str(sources)],
-        pass_fds=[theirs.fileno()],
-        check=True,
-    )
-    _, fds, _, _ = socket.recv_fds(ours, 1, 4)
-    ours.close()
-    theirs.close()
-    try:
-        yield {"empty": fds[0], "clock_only": fds[2]}
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
 def _cost_ns(programs: dict[str, int], run: Callable[[], object]) -> dict[str, float]:
@@ -122,10 +77,10 @@ def measure() -> list[Figure]:
     fs = HostFS()
     with ExitStack() as held:
         held.callback(_STATS.write_text, before)
-        reference = held.enter_context(_reference_programs())
+        reference = held.enter_context(reference_programs("empty", "clock_only"))
         accounting = BpfTables(fs, read_topology(fs), find_hierarchy(fs), 32768, 1024)
         held.callback(accounting.close)
-        behind = held.enter_context(_reference_programs())["empty"]
+        behind = held.enter_context(reference_programs("empty"))["empty"]
         programs = {**reference, "on_switch": accounting.loaded.programs["on_switch"], "empty behind": behind}
         siblings = _pose_as_siblings(accounting)
         _STATS.write_text("1")
