@@ -9,14 +9,13 @@ servers alone: on other processors their median stands in, and its error is not 
 from __future__ import annotations
 
 import csv
+import statistics
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
-
-import numpy as np
 
 from .. import data
 from ..host.fs import HostFS
@@ -68,8 +67,9 @@ def power_spec(fs: HostFS, threads: int, idle_watts: float | None = None, max_wa
     else:
         same = [row for row in rows if row["vendor"] == processor.vendor]
         alike = same or rows
-        idle = float(np.median([float(row["idle_watts_median"]) for row in alike]))
-        full = float(np.median([float(row["full_watts_median"]) for row in alike]))
+        # Not numpy's: that imports its masked arrays, which stay in memory (2 MiB).
+        idle = statistics.median(float(row["idle_watts_median"]) for row in alike)
+        full = statistics.median(float(row["full_watts_median"]) for row in alike)
         error = _ERROR_OF_UNKNOWN if same else float("nan")
         whose = processor.vendor if same else "all x86"
         description = f"SPECpower median of {whose} microarchitectures, this one being unknown"
