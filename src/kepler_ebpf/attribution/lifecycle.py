@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..columns import NODE, Indexes
+from ..columns import NODE, Indexes, are_among
 from ..kernel.source import KernelTables
 from ..workloads.source import Workloads
 from .frame import Departed
@@ -85,7 +85,7 @@ class Lifecycle:
             return
         cgroups = self._tables.cgroups
         used = cgroups.used()
-        rows = used[np.isin(cgroups.rows["id"][used], due)]
+        rows = used[are_among(cgroups.rows["id"][used], due)]
         self._tables.retire_cgroups(rows)
         for row in rows.tolist():
             self._table.retire_row(row, now)
@@ -129,7 +129,7 @@ class Lifecycle:
     def _find_gone_cgroups(self, now: float) -> None:
         """Look for cgroups whose end no event told: a burst of events can overflow."""
         cgroups = self._tables.cgroups
-        for cgroup in np.unique(cgroups.rows["id"][cgroups.used()]).tolist():
+        for cgroup in set(cgroups.rows["id"][cgroups.used()].tolist()):
             if cgroup and cgroup not in self._removed and self._workloads.is_gone(cgroup):
                 self._removed[cgroup] = now
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import Indexes
+from ..columns import Indexes, are_among
 from .cpus import Cpus
 from .running import CpuLook, CpuRows, Running, figures, running
 from .table import Slices, Table
@@ -61,7 +61,7 @@ class Looks:
         ``use``: which table's, as the CPUs' rows name the position.
         """
         rows = self._cpus.rows
-        theirs = np.isin(rows[use] // self._processes.packages, index)
+        theirs = are_among(rows[use] // self._processes.packages, index)
         self._disowned[theirs] = rows["since_ns"][theirs]
 
     def _look_at_cpus(self) -> CpuLook:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..columns import Indexes
+from ..columns import Indexes, are_among
 from ..errors import KeplerError
 from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
@@ -269,7 +269,7 @@ class BpfTables:
         self._looks.disown("cgroup_use", index)
         front = self.processes.front()
         for rows in (self.processes.rows[:front], self.processes.uses[: front * self.packages]):
-            rows["cgroup_id"][np.isin(rows["cgroup_row"], index)] = 0
+            rows["cgroup_id"][are_among(rows["cgroup_row"], index)] = 0
 
     def has_cgroup_events(self) -> bool:
         """Whether :meth:`cgroup_events` has something to tell."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..attribution.frame import Entry, Frames
 from ..attribution.sampler import Sampler
-from ..columns import Floats, Indexes
+from ..columns import Floats, Indexes, are_among
 from ..energy.source import Domain
 from ..kernel import layout
 from ..kernel.source import KernelTables
@@ -176,7 +176,7 @@ def _same(some: NDArray[Any], others: NDArray[Any]) -> bool:
 
 
 def _difference(some: Indexes, others: Indexes) -> Indexes:
-    return some if not len(others) else some[~np.isin(some, others)]
+    return some if not len(others) else some[~are_among(some, others)]
 
 
 def spans(starts: Indexes, counts: Indexes) -> Indexes:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ..attribution.frame import Departed
 from ..attribution.ledger import Level
-from ..columns import NODE, Floats, Indexes
+from ..columns import NODE, Floats, Indexes, are_among
 from ..workloads.source import Workloads
 from .types import Processes
 
@@ -156,7 +156,7 @@ class ProcessSeries:
     def _is_shown(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these kernel rows have a series: bool[n]."""
         starts = np.array([start for _, start in self._shown], np.uint64)
-        mine = np.flatnonzero(np.isin(rows["start_ns"], starts))
+        mine = np.flatnonzero(are_among(rows["start_ns"], starts))
         found = np.zeros(len(rows), np.bool_)
         found[mine] = [key in self._shown for key in zip(rows["tgid"][mine].tolist(), rows["start_ns"][mine].tolist())]
         return found
