@@ -62,7 +62,7 @@ def _publication() -> list[Figure]:
     collector = _busy_node(kernel, workloads)
     for number in range(_LIVE):
         workloads.learn_path(number + 1, f"/kubepods/burstable/pod{_uid(number)}/{_id(number)}")
-    renderer = Renderer(lambda: collector.snapshot)
+    renderer = Renderer(collector)
     publish_ms, render_ms = [], []
     for _ in range(_ROUNDS + _WARM_UP_ROUNDS):
         for number in range(_LIVE):

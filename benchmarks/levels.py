@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.snapshots import Published
+
 from benchmarks.page import node_of
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.options import LEVELS
@@ -45,7 +47,7 @@ def full_node() -> Snapshot:
 def table() -> str:
     """Series and kilobytes by level."""
     snapshot = full_node()
-    renderer = Renderer(lambda: snapshot)
+    renderer = Renderer(Published(snapshot))
     lines = ["| level | series | kB of text |", "|---|---|---|"]
     lines += [_line(f"`{level}`", renderer.metrics("", False, f"collect[]={level}")[0]) for level in LEVELS]
     all_levels = "&".join(f"collect[]={level}" for level in LEVELS)

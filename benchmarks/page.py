@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from tests.snapshots import Published
 
 from benchmarks.report import Figure
 from kepler_ebpf.energy.source import Domain
@@ -123,7 +124,7 @@ class _Sampler:
 def measure() -> list[Figure]:
     """Both formats, each in a publication of its own; then pages without a break beside a sampler."""
     snapshot = node_of(_PROCESSES, _CONTAINERS)
-    renderer = Renderer(lambda: snapshot)
+    renderer = Renderer(Published(snapshot))
     figures = []
     for name, accept in (("Prometheus text", ""), ("OpenMetrics", _OPENMETRICS)):
         render, again = [], []

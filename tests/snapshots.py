@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.snapshot.types import Containers, Health, Loop, Node, Pod, Processes, Snapshot, Zone
 from kepler_ebpf.workloads.workload import Workload
+
+
+@dataclass
+class Published:
+    """Whose latest snapshot it is."""
+
+    snapshot: Snapshot | None
 
 
 def everything() -> Snapshot:

@@ -25,27 +25,42 @@ class Clock:
         return self.now
 
 
+class Kept:
+    """A consumer that keeps all frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frames] = []
+
+    def add(self, frames: Frames) -> None:
+        self.frames.append(frames)
+
+
+class Failing:
+    """A consumer that a test may let fail."""
+
+    def __init__(self) -> None:
+        self.fails = False
+
+    def add(self, frames: Frames) -> None:
+        if self.fails:
+            raise RuntimeError("no room")
+
+
 class World:
     """A collector over fakes, driven by the test and not by its thread."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.failing = False
         self.kernel = FakeTables(1)
         self.source = FakeSource((Domain("package", 0, "fake", idle_watts=0.0),))
         workloads = FakeWorkloads()
         sampler = sampler_over(self.kernel, self.source, workloads=workloads, clock=self.clock)
         self.publisher = Publisher(sampler, self.kernel, workloads, SeriesOptions(), {})
         schedule = Schedule(0.1, 1.0, self.clock())
-        self.frames: list[Frames] = []
-        consumers = (self.fail, self.frames.append)
+        self.failing, self.kept = Failing(), Kept()
+        consumers = (self.failing, self.kept)
         self.collector = Collector(sampler, self.publisher, schedule, 5.0, self.clock, consumers)
         self.collector._thread = threading.current_thread()
-
-    def fail(self, frames: Frames) -> None:
-        """A consumer of frames that a test may let fail."""
-        if self.failing:
-            raise RuntimeError("no room")
 
     def tick(self, joules: float, seconds: float = 0.1) -> None:
         self.clock.now += seconds
@@ -69,10 +84,10 @@ def test_a_mean_is_never_above_the_highest_sample_from_the_first_publication_on(
 def test_a_consumer_that_fails_is_logged_once_and_costs_nobody_else_a_frame(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.tick(1.0)
-    world.failing = True
+    world.failing.fails = True
     for _ in range(5):
         world.tick(1.0)
-    assert len(world.frames) == 6
+    assert len(world.kept.frames) == 6
     assert [record.exc_text is not None or record.exc_info is not None for record in caplog.records] == [True]
 
 

@@ -159,8 +159,7 @@ def collector_over(
     series = SeriesOptions(config.process_limit, config.exit_hold)
     publisher = Publisher(session.sampler, session.tables, session.workloads, series, session.info)
     schedule = Schedule(config.sample_interval, config.cpu_budget, time.monotonic())
-    consumers = [history.add for history in histories]
-    return Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=consumers, keep=keep)
+    return Collector(session.sampler, publisher, schedule, config.metrics_interval, consumers=histories, keep=keep)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from .attribution.frame import Frames
 from .attribution.sampler import Sampler
@@ -40,6 +41,13 @@ class Histogram:
         return tuple(zip(bounds, map(float, accumulate(self._counts))))
 
 
+class Consumer(Protocol):
+    """Takes all frames, in order."""
+
+    def add(self, frames: Frames) -> None:
+        """Called in the sampler's thread, once they are booked."""
+
+
 class Collector:
     """Runs the sampler in a thread of its own. ``snapshot`` is replaced as a whole, never changed."""
 
@@ -50,7 +58,7 @@ class Collector:
         schedule: Schedule,
         metrics_interval: float,
         clock: Callable[[], float] = time.monotonic,
-        consumers: Sequence[Callable[[Frames], None]] = (),
+        consumers: Sequence[Consumer] = (),
         keep: Callable[[], None] = lambda: None,
     ) -> None:
         """``metrics_interval``: seconds between publications. ``consumers``: take all frames, once they are booked.
@@ -63,7 +71,7 @@ class Collector:
         self._clock = clock
         self._keep = keep
         self._consumers = tuple(consumers)
-        self._failing_consumers: set[Callable[[Frames], None]] = set()
+        self._failing_consumers: set[Consumer] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._durations = Histogram()
@@ -153,13 +161,13 @@ class Collector:
         frames = self._sampler.book()
         if frames is None:
             return
-        for consume in self._consumers:
+        for consumer in self._consumers:
             try:
-                consume(frames)
+                consumer.add(frames)
             except Exception:
-                if consume not in self._failing_consumers:
+                if consumer not in self._failing_consumers:
                     log.exception("the last minutes cannot be kept: the page and top lack what is now")
-                self._failing_consumers.add(consume)
+                self._failing_consumers.add(consumer)
 
     def publish(self) -> None:
         """Make a snapshot of the books and put it in place of the one before."""

@@ -25,7 +25,7 @@ def latest() -> Latest:
 
 
 def test_a_thousand_versions_are_kept_as_one_text(latest: Latest) -> None:
-    renderer = Renderer(lambda: latest.snapshot)
+    renderer = Renderer(latest)
     headers = [f"{name};version=1.0.{number}" for number in range(500) for name in ("text/plain", "*/*", "a/b")]
     headers += [f"application/openmetrics-text;version={number}.0.0" for number in range(500)]
     answers = {renderer.metrics(accept, compressed) for accept in headers for compressed in (False, True)}
@@ -39,7 +39,7 @@ def test_a_thousand_versions_are_kept_as_one_text(latest: Latest) -> None:
 def test_a_new_snapshot_ends_all_that_was_kept_of_the_one_before(
     latest: Latest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer = Renderer(lambda: latest.snapshot)
+    renderer = Renderer(latest)
     compressed: list[bytes] = []
     real = gzip.compress
 
@@ -60,13 +60,13 @@ def test_a_new_snapshot_ends_all_that_was_kept_of_the_one_before(
 
 
 def test_compressed_and_plain_are_the_same_text(latest: Latest) -> None:
-    renderer = Renderer(lambda: latest.snapshot)
+    renderer = Renderer(latest)
     for accept in ("", "application/openmetrics-text"):
         assert gzip.decompress(renderer.metrics(accept, True)[0]) == renderer.metrics(accept, False)[0]
 
 
 def test_what_is_kept_is_told_without_waiting_and_of_this_snapshot_alone(latest: Latest) -> None:
-    renderer = Renderer(lambda: latest.snapshot)
+    renderer = Renderer(latest)
     whole, some = renderer.asked(""), renderer.asked("", query="collect[]=node")
     assert (whole.whole, whole.kept, some.whole, some.kept) == (True, None, False, None)
     assert whole.key != some.key

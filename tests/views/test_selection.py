@@ -15,7 +15,7 @@ from kepler_ebpf.views.families import FAMILIES
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.views.selection import OURSELVES, Selection, UnknownLevelError
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
-from tests.snapshots import everything
+from tests.snapshots import Published, everything
 
 
 def busy() -> Snapshot:
@@ -59,7 +59,7 @@ def busy() -> Snapshot:
 
 
 def page(selection: Selection, query: str = "") -> str:
-    return Renderer(busy, selection).metrics("", False, query)[0].decode()
+    return Renderer(Published(busy()), selection).metrics("", False, query)[0].decode()
 
 
 def levels_of(text: str) -> set[str]:
@@ -162,7 +162,7 @@ def test_processes_of_hidden_namespaces_are_hidden_without_the_containers_level_
 
 def test_queries_do_not_make_it_keep_more_and_more() -> None:
     snapshot = busy()
-    renderer = Renderer(lambda: snapshot)
+    renderer = Renderer(Published(snapshot))
     for bits in range(1, 1 << len(LEVELS)):
         query = "&".join(f"collect[]={level}" for place, level in enumerate(LEVELS) if bits >> place & 1)
         text = renderer.metrics("", False, query)[0]

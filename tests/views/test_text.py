@@ -15,12 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from kepler_ebpf.snapshot.types import Health, Snapshot
+from kepler_ebpf.snapshot.types import Health
 from kepler_ebpf.views.families import FAMILIES, families
 from kepler_ebpf.views.family import NONE, Family, Filled, Kind, Samples, in_pairs
 from kepler_ebpf.views.prometheus import Renderer
 from kepler_ebpf.views.text import CHUNK, Labels, Writer, openmetrics_text, prometheus_text
-from tests.snapshots import everything
+from tests.snapshots import Published, everything
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -155,32 +155,32 @@ def test_units_are_said_where_the_name_has_one() -> None:
 
 
 def test_pages_are_written_once_per_snapshot() -> None:
-    snapshot: Snapshot = everything()
-    renderer = Renderer(lambda: snapshot)
+    published = Published(everything())
+    renderer = Renderer(published)
     for accept in ("", OPENMETRICS):
         for compressed in (False, True):
             first = renderer.metrics(accept, compressed)[0]
             assert renderer.metrics(accept, compressed)[0] is first
     before = renderer.metrics("")[0]
     assert renderer.metrics(OPENMETRICS)[0] != before
-    snapshot = replace(snapshot, number=4, pods=())
+    published.snapshot = replace(everything(), number=4, pods=())
     assert b"kepler_pod_" in before
     assert b"kepler_pod_" not in renderer.metrics("")[0]
 
 
 def test_an_openmetrics_page_is_one_to_a_strict_parser() -> None:
-    text = Renderer(everything).metrics(OPENMETRICS)[0].decode()
+    text = Renderer(Published(everything())).metrics(OPENMETRICS)[0].decode()
     found = {family.name for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
     assert {family.name for family in FAMILIES} | {"process_cpu_seconds"} <= found
 
 
 def test_a_loop_that_has_taken_no_sample_has_no_histogram() -> None:
-    text = Renderer(lambda: replace(everything(), health=Health())).metrics("")[0]
+    text = Renderer(Published(replace(everything(), health=Health()))).metrics("")[0]
     assert b"kepler_ebpf_sample_seconds" not in text
     assert b"kepler_ebpf_samples_total 0.0" in text
 
 
 def test_before_the_first_snapshot_there_is_the_collectors_own_process_alone() -> None:
-    text = Renderer(lambda: None).metrics("")[0]
+    text = Renderer(Published(None)).metrics("")[0]
     assert b"process_resident_memory_bytes" in text
     assert b"kepler_" not in text

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from .believe import NOTHING, Verdict
-from .gpu_calls import Calls, is_absent, is_lost, is_unloaded, reason_of
+from .gpu_calls import Calls, GpuHost, is_absent, is_lost, is_unloaded, reason_of
 from .gpu_meter import GpuMeter
 from .gpu_use import GpuUse, Release
 from .gpu_users import Users
@@ -18,9 +17,6 @@ _LIMIT_NS = 1_000_000_000
 """No more often is its power limit read."""
 _MOST_FAILURES = 3
 
-Report = Callable[[str, str], None]
-"""Takes what failed and a word why; an empty word: it works again."""
-
 
 class Gpu:
     """State of one GPU; the thread that asks NVML owns it.
@@ -29,9 +25,7 @@ class Gpu:
     more after each :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
     """
 
-    def __init__(
-        self, calls: Calls, handle: Any, domain: Domain, report: Report, is_alive: Callable[[int], bool]
-    ) -> None:
+    def __init__(self, calls: Calls, handle: Any, domain: Domain, host: GpuHost) -> None:
         self.domain = domain
         self.lost = False
         self.unmetered = False
@@ -39,10 +33,10 @@ class Gpu:
         self.refresh_seconds = math.inf
         self._calls = calls
         self._handle = handle
-        self._report = report
+        self._host = host
         self._meter = self._begin()
         self._use = GpuUse()
-        self._users = Users(calls, self._use, lambda reason: report(f"{self.name}'s users", reason), is_alive)
+        self._users = Users(calls, self._use, host, f"{self.name}'s users")
         self._load = math.nan
         self._failures = 0
         self._retry_ns = 0
@@ -56,9 +50,7 @@ class Gpu:
         return f"GPU {self.domain.index}"
 
     def _begin(self) -> GpuMeter:
-        return GpuMeter(
-            self._calls, self._handle, lambda reason: self._report(f"{self.name} by its energy counter", reason)
-        )
+        return GpuMeter(self._calls, self._handle, self._host, f"{self.name} by its energy counter")
 
     @property
     def well(self) -> bool:
@@ -113,9 +105,9 @@ class Gpu:
             self._limit_ns = now_ns + _LIMIT_NS
             self._meter.ask_limit(self._handle)  # for the next reading
         if verdict.fault:
-            self._report(self.name, verdict.fault)
+            self._host.report(self.name, verdict.fault)
         elif verdict.seconds > 0:
-            self._report(self.name, "")
+            self._host.report(self.name, "")
         if self._users.due(now_ns):
             self._load = self._calls.load(self._handle)
             self._users.ask(self._handle, self._load, now_ns)
@@ -133,7 +125,7 @@ class Gpu:
             if not is_absent(error):
                 raise
             if not self.unmetered:
-                self._report(self.name, reason_of(error))
+                self._host.report(self.name, reason_of(error))
             self.unmetered = True
             return NOTHING
         self.unmetered = False
@@ -141,7 +133,7 @@ class Gpu:
 
     def _fail(self, error: Exception, now_ns: int) -> None:
         reason = reason_of(error)
-        self._report(self.name, reason)
+        self._host.report(self.name, reason)
         self._failures += 1
         self._retry_ns = now_ns + _RETRY_NS
         if is_lost(error):

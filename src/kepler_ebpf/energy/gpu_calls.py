@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from .believe import PLAUSIBLE_WATTS
 from .gpu_samples import GpuSample
@@ -42,6 +42,16 @@ def is_lost(error: BaseException) -> bool:
 def is_unloaded(error: BaseException) -> bool:
     """Whether the library has to be initialised anew."""
     return reason_of(error) in _UNLOADED
+
+
+class GpuHost(Protocol):
+    """What one GPU asks of its source."""
+
+    def report(self, what: str, reason: str) -> None:
+        """Take what failed and a word why; an empty word: it works again."""
+
+    def is_alive(self, pid: int) -> bool:
+        """Whether there is this process."""
 
 
 class Calls:

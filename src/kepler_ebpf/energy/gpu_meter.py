@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
-from .gpu_calls import Calls, is_absent, is_lost, is_unloaded, reason_of
+from .gpu_calls import Calls, GpuHost, is_absent, is_lost, is_unloaded, reason_of
 
 _PATIENCE_NS = 8_000_000_000
 """For so long a counter may fail or stand still before power stands in: refreshes may be seconds apart."""
@@ -17,16 +16,16 @@ _LEAST_WATTS = 1.0
 
 
 class GpuMeter:
-    """The meter of one GPU. ``report`` takes a word why its counter is not read; an empty word: it is again.
+    """The meter of one GPU. ``host`` is told under this ``name`` why its counter is not read, and that it is again.
 
     A counter that is not supported is given up for power at once and for good. One that fails, or does not move though
     the GPU draws power, covers that time itself if it goes on soon; else power does, up to the moment when the counter
     next moves.
     """
 
-    def __init__(self, calls: Calls, handle: Any, report: Callable[[str], None]) -> None:
+    def __init__(self, calls: Calls, handle: Any, host: GpuHost, name: str) -> None:
         self._calls = calls
-        self._report = report
+        self._host, self._name = host, name
         self._counter: Believer | None = None
         self._power: PowerBeliever | None = None
         self._stands_in = False  # whether power counts, though there is a counter
@@ -82,7 +81,7 @@ class GpuMeter:
                     raise
                 self._failing, self._value, self._retry_ns = error, None, now_ns + _RETRY_NS
                 verdict = self._instead(handle, now_ns)
-                self._report(reason_of(error))  # of the counter alone, as power answers
+                self._host.report(self._name, reason_of(error))  # of the counter alone, as power answers
                 return verdict
             self._failing = None
             shown = self._shown(self._counter, value, handle, now_ns)
@@ -105,7 +104,7 @@ class GpuMeter:
             met = counter.believed is None  # what it used before is not known
             verdict = counter.read(value, now_ns)
             if verdict.seconds > 0:
-                self._report("")
+                self._host.report(self._name, "")
             if met or moved or verdict.seconds > 0 or verdict.fault:
                 self._moved_ns, self._power, self._pending = now_ns, None, NOTHING
             return verdict if self._moved_ns == now_ns else None
@@ -154,6 +153,6 @@ class GpuMeter:
             if joules < _LEAST_WATTS * seconds or not seconds:
                 self._moved_ns, self._power, self._pending = now_ns, None, NOTHING
                 return NOTHING
-            self._report("still")
+            self._host.report(self._name, "still")
         self._stands_in, self._pending = True, NOTHING
         return Verdict(joules, seconds)

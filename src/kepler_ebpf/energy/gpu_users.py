@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from .gpu_calls import Calls, is_absent, is_refused, known_pid, reason_of
+from .gpu_calls import Calls, GpuHost, is_absent, is_refused, known_pid, reason_of
 from .gpu_samples import SampleStream
 from .gpu_use import HOLD_SECONDS, NOBODY, GpuUse
 
@@ -25,14 +25,11 @@ class Users:
     joules who have it open.
     """
 
-    def __init__(
-        self, calls: Calls, use: GpuUse, report: Callable[[str], None], is_alive: Callable[[int], bool]
-    ) -> None:
-        """``report`` takes a word why users are not known; an empty word: they are again."""
+    def __init__(self, calls: Calls, use: GpuUse, host: GpuHost, name: str) -> None:
+        """``host`` is told under this ``name`` why users are not known, and that they are again."""
         self._calls = calls
         self._use = use
-        self._report = report
-        self._is_alive = is_alive
+        self._host, self._name = host, name
         self._met: set[int] = set()  # processes that were alive when they had a sample
         self._stream = SampleStream()
         self._ask_ns = self._asked_ns = 0
@@ -58,7 +55,7 @@ class Users:
             self._without(error, handle, now_ns)
             return
         found = self._stream.take(samples, now_ns, _wall_us())
-        self._report("stamp" if self._stream.refused else "")
+        self._host.report(self._name, "stamp" if self._stream.refused else "")
         if found:
             self._sampled(found, now_ns)
         elif load > 0:
@@ -77,13 +74,13 @@ class Users:
             self._use.only(found.keys(), now_ns)  # others had been charged for having it open
         for pid, utilization in found.items():
             self._use.sample(pid, utilization, now_ns, awaited=known_pid(pid) != NOBODY)
-            if pid not in self._met and self._is_alive(pid):
+            if pid not in self._met and self._host.is_alive(pid):
                 self._met.add(pid)
 
     def _notice_ends(self, now_ns: int) -> None:
         """Do not let joules wait for a process that has ended; one that was never seen alive is in no view of ours."""
         for pid in self._use.silent(now_ns):
-            if pid in self._met and not self._is_alive(pid):
+            if pid in self._met and not self._host.is_alive(pid):
                 self._use.end(pid, now_ns)
                 self._met.discard(pid)
         if len(self._met) > _MOST_MET:
@@ -100,7 +97,7 @@ class Users:
         if is_refused(error) or self._without_ns >= _PATIENCE_NS:
             self._ask_list(handle, now_ns)
         if not (by_list and self._by_list):
-            self._report(reason_of(error))
+            self._host.report(self._name, reason_of(error))
 
     def _ask_list(self, handle: Any, now_ns: int) -> None:
         self._ask_ns = now_ns + _RUNNING_NS
@@ -109,7 +106,7 @@ class Users:
         except Exception as error:
             self._by_list = False
             if not is_absent(error):
-                self._report(reason_of(error))
+                self._host.report(self._name, reason_of(error))
             return
         self._by_list = True
         for pid, share in running.items():

@@ -185,7 +185,7 @@ class NvmlSource(Figures):
                     self.recount()
                 self.poll()
             except Exception as error:  # a fault of ours costs a reading, not the thread
-                self._report("the GPUs", reason_of(error))
+                self.report("the GPUs", reason_of(error))
             if self._gpus:
                 # Twice as often as the driver refreshes, so that no refresh is seen a whole period late.
                 fastest = min(gpu.refresh_seconds for gpu in self._gpus) / 2
@@ -216,17 +216,17 @@ class NvmlSource(Figures):
         try:
             count = self._calls.count()
         except Exception as error:
-            self._report(_DRIVER, reason_of(error))
+            self.report(_DRIVER, reason_of(error))
             self._unload(error)
             return
-        self._report(_DRIVER, "")
+        self.report(_DRIVER, "")
         known = {gpu.domain.uuid: gpu for gpu in self._gpus}
         seen: dict[int, str] = {}
         for index in range(count):
             try:
                 handle, uuid, model = self._calls.device(index)
             except Exception as error:
-                self._report(f"GPU {index}", reason_of(error))
+                self.report(f"GPU {index}", reason_of(error))
                 if is_unloaded(error):
                     self._unload(error)
                     return
@@ -236,7 +236,7 @@ class NvmlSource(Figures):
                 known[uuid].found(handle)
                 continue
             domain = Domain("gpu", index, self.name, uuid=uuid, model=model)
-            gpu = Gpu(self._calls, handle, domain, self._report, self._is_alive)
+            gpu = Gpu(self._calls, handle, domain, self)
             with self._lock:
                 self._gpus.append(gpu)
                 self._ready.append(None)
@@ -244,7 +244,8 @@ class NvmlSource(Figures):
             if gpu.domain.index in seen and gpu.domain.uuid not in seen.values():
                 gpu.lose(reset=True)  # another one has its place: nothing is to be counted twice
 
-    def _is_alive(self, pid: int) -> bool:
+    def is_alive(self, pid: int) -> bool:
+        """As :class:`.gpu_calls.GpuHost` says."""
         return (self._proc / str(pid)).exists()
 
     def _load(self) -> bool:
@@ -269,7 +270,8 @@ class NvmlSource(Figures):
             for gpu in self._gpus:
                 gpu.lose(reset=True)
 
-    def _report(self, what: str, reason: str) -> None:
+    def report(self, what: str, reason: str) -> None:
+        """As :class:`.gpu_calls.GpuHost` says."""
         with self._lock:
             # Word that something works comes with every reading: only changes, and faults, are kept.
             if len(self._events) < _MOST_EVENTS and (reason or what in self._unwell):

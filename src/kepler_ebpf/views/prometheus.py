@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from collections.abc import Hashable
+from typing import NamedTuple, Protocol
 
 from prometheus_client import ProcessCollector
 from prometheus_client.registry import CollectorRegistry
@@ -40,6 +40,14 @@ class Asked(NamedTuple):
     kept: Page | None = None
 
 
+class Published(Protocol):
+    """Whose latest snapshot is rendered."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest publication; None before the first. It must not block."""
+
+
 class Renderer:
     """Renders the latest snapshot on demand: each text at most once per snapshot, plain and compressed.
 
@@ -47,8 +55,8 @@ class Renderer:
     pages of some levels alone those are kept that are asked for first, as queries can ask for many.
     """
 
-    def __init__(self, snapshot: Callable[[], Snapshot | None], selection: Selection = EVERYTHING) -> None:
-        self._snapshot = snapshot
+    def __init__(self, published: Published, selection: Selection = EVERYTHING) -> None:
+        self._published = published
         self._selection = selection
         self._rendering: Snapshot | None = None
         self._labels = Labels()
@@ -63,7 +71,7 @@ class Renderer:
         Raises UnknownLevelError.
         """
         chosen, levels = best_format(accept), self._selection.asked(query)
-        latest, key = self._snapshot(), (chosen.writer, compressed, levels)
+        latest, key = self._published.snapshot, (chosen.writer, compressed, levels)
         text = self._texts.get(key) if latest is self._rendering else None
         return Asked(
             (latest.number if latest else None, chosen.content_type, *key),
@@ -78,7 +86,7 @@ class Renderer:
         """
         chosen, levels = best_format(accept), self._selection.asked(query)
         with self._lock:
-            latest = self._snapshot()
+            latest = self._published.snapshot
             if latest is not self._rendering:
                 self._texts = {}  # first: asked() must find no text of the one before
                 self._rendering = latest

@@ -46,7 +46,12 @@ class Site:
         self._publisher: Publisher | None = None
         self._history: History | None = None
         self._run = secrets.token_hex(4)
-        self._renderer = Renderer(self._snapshot, selection)
+        self._renderer = Renderer(self, selection)
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The latest publication; None before the first."""
+        return self._publisher.snapshot if self._publisher else None
 
     def serve(self, publisher: Publisher, history: History | None = None) -> None:
         """From now on answer for this collector. ``history``: what the page shows of the last minutes."""
@@ -71,7 +76,7 @@ class Site:
 
     def ready(self) -> tuple[bool, str]:
         """Whether there is something to scrape that is not stale."""
-        if self._snapshot() is None:
+        if self.snapshot is None:
             return False, "no snapshot yet"
         alive, line = self.alive()
         return (True, "ready") if alive else (False, line)
@@ -86,14 +91,11 @@ class Site:
             raise ValueError("since must be the number of a step, such as 0")
         steps, length = (self._history.steps, self._history.length) if self._history else ((), 0)
         health = {"/healthz": self.alive(), "/readyz": self.ready()}
-        return live_json(steps, int(since), by, length, time.monotonic(), self._run, self._snapshot(), health)
+        return live_json(steps, int(since), by, length, time.monotonic(), self._run, self.snapshot, health)
 
     def landing(self) -> str:
-        snapshot = self._snapshot()
+        snapshot = self.snapshot
         facts = dict(snapshot.info) if snapshot else {}
         for (provider, reason), count in (snapshot.health.name_errors if snapshot else {}).items():
             facts[f"names from {provider} ({reason})"] = f"{count} requests failed: {remedy(provider, reason)}"
         return landing_page("kepler-ebpf", __version__, facts)
-
-    def _snapshot(self) -> Snapshot | None:
-        return self._publisher.snapshot if self._publisher else None
