@@ -50,13 +50,19 @@ class Option(Generic[T]):
             origin, text = f"--{self.name}", flag
         else:
             origin, text = self.variable, environment.get(self.variable, self.default)
-        try:
-            return self.parse(text)
-        except (ValueError, OSError) as error:  # a path that is too long is an OSError
-            expected = (
-                str(error) if isinstance(error, ValueError) else f"a path that can be looked at ({error.strerror})"
-            )
-            raise UsageError(f"{origin}: {text!r} will not do: expected {expected}") from None
+        return parsed(origin, text, self.parse)
+
+
+def parsed(origin: str, text: str, parse: Callable[[str], T]) -> T:
+    """A value that was given at ``origin``, a flag or a variable. ``parse`` raises ValueError with what would do.
+
+    Raises UsageError, which names all three.
+    """
+    try:
+        return parse(text)
+    except (ValueError, OSError) as error:  # a path that is too long is an OSError
+        expected = str(error) if isinstance(error, ValueError) else f"a path that can be looked at ({error.strerror})"
+        raise UsageError(f"{origin}: {text!r} will not do: expected {expected}") from None
 
 
 def option(default: str, parse: Callable[[str], T], help: str, group: str) -> T:

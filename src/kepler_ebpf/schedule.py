@@ -23,6 +23,10 @@ class Schedule:
         self._tick = 0
         self._cost = 0.0
 
+    def begin(self, now: float) -> None:
+        """Let the grid begin here: nobody waited for a sample before."""
+        self._origin, self._tick = now, 0
+
     def next(self, now: float) -> float:
         """The next grid point after ``now``; those that have passed already are skipped and counted."""
         self._skip(now)

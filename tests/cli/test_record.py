@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,46 @@ def test_the_recorders_own_start_is_no_part_of_a_recording(command: tuple[str, .
     assert sum(node["seconds"].to_pylist()) < START_SECONDS / 2  # and not the clock's: others use this machine, too
     assert sum(node["joules"].to_pylist()) == 0.0
     assert sum(node["cpu_seconds"].to_pylist()) == 0.0
+
+
+def test_no_sample_is_late_before_a_recording_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = 0.0
+
+    class Slow(record.Publisher):
+        def __init__(self, *of: Any) -> None:
+            nonlocal passed
+            passed = START_SECONDS
+            super().__init__(*of)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed, time_ns=time.time_ns)
+    monkeypatch.setattr(record, "time", clock)
+    monkeypatch.setattr(record, "Publisher", Slow)
+    assert run(["record", "-o", str(tmp_path / "a"), "-i", "60s", "--duration", "1ms"], {}) == 0
+    assert "; 0 samples late" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dashes", [(), ("--",)])
+def test_what_stands_behind_a_command_is_its_own(dashes: tuple[str, ...], tmp_path: Path) -> None:
+    """As with stat: options that are ours too, and two dashes."""
+    words = ["sh", "-c", f'printf %s "$*" > {tmp_path}/told', "--duration", "-i", "--", "-o"]
+    assert run(["record", "-o", str(tmp_path / "a"), *dashes, *words], {}) == 0
+    assert (tmp_path / "told").read_text() == "-i -- -o"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--duration", ""), "--duration: '' will not do: expected a duration"),
+        (("--",), "--: expected a command behind it"),
+    ],
+)
+def test_what_is_empty_is_not_until_ctrl_c(
+    words: tuple[str, ...], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["record", "-o", str(tmp_path / "a"), *words], {}) == 2
+    assert line in capsys.readouterr().err
 
 
 def test_who_is_there_is_told_with_the_first_frame_of_a_recording(tmp_path: Path) -> None:

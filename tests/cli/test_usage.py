@@ -102,6 +102,12 @@ def test_what_no_verb_knows_is_one_line(verb: str, bad: list[str], capsys: pytes
     one_line([verb, *REQUIRED.get(verb, ()), *bad], capsys)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("words", [["--colour"], ["-x"]], ids=repr)
+def test_whose_help_to_see_is_said(verb: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"(see kepler-ebpf {verb} --help)" in one_line([verb, *REQUIRED.get(verb, ()), *words], capsys)
+
+
 @pytest.mark.parametrize("verb", ["serve", "top", "doctor", "health"])
 def test_a_word_behind_a_verb_that_takes_none(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "now" in one_line([verb, "now"], capsys)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import IO
+from typing import IO, Any
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
@@ -26,6 +26,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UsageError(f"{' '.join(message.split())} (see {self.prog} --help)")
+
+    def parse_known_args(self, *given: Any, **named: Any) -> tuple[Any, list[str]]:
+        """Nothing is left for who asked: a verb says itself what is not its own, and where its help is."""
+        found, unknown = super().parse_known_args(*given, **named)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         print(message, end="", file=file or sys.stderr, flush=True)

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from .. import __version__
@@ -21,15 +21,16 @@ from ..collector import Collector
 from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError, UsageError
 from ..logs import set_up_logging
-from ..options import parse_duration
+from ..options import parse_duration, parsed
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
 from ..stat.child import Child, invoking_user
+from ..stat.request import command_of
 from ..stat.runs import Ending, exit_code
 from ..stat.signals import Signals, die_of
 
-OPERANDS = "-o FILE [-- COMMAND...]"
+OPERANDS = "-o FILE [-- COMMAND [ARGUMENT]...]"
 _PROGRESS_SECONDS = 0.5
 _PUBLICATION_SECONDS = 1.0
 _HOLD_SECONDS = 2.0
@@ -49,33 +50,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--duration", metavar="DURATION", help="how long to record, such as 60s")
     add_flags(parser, MEASURING, leave_out=("sample-interval", "cpu-budget", "log-level"))
-    parser.add_argument("command", nargs="*", metavar="COMMAND", help="record while this runs (behind --)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="record while this runs")
 
 
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns the command's exit status, 0 where there is none. Raises UsageError and KeplerError."""
     config = from_arguments(arguments, environment)
-    try:
-        duration = parse_duration(arguments.duration) if arguments.duration else None
-    except ValueError as error:
-        raise UsageError(f"--duration: {arguments.duration!r} will not do: expected {error}") from None
-    user = invoking_user(environment) if arguments.command else None
+    duration = None if arguments.duration is None else parsed("--duration", arguments.duration, parse_duration)
+    command = command_of(arguments.command)
+    if arguments.command and not command:
+        raise UsageError("--: expected a command behind it")
+    user = invoking_user(environment) if command else None
     set_up_logging("warning", config.log_format)
-    with open_session(
-        config, drop_privileges=not arguments.command, tell_everyone=True, batch_seconds=_BATCH_SECONDS
-    ) as session:
+    with open_session(config, drop_privileges=not command, tell_everyone=True, batch_seconds=_BATCH_SECONDS) as session:
         for note in session.notes:
             print(f"kepler-ebpf: {note}", file=sys.stderr)
         info = {"node": platform.node(), "version": __version__, **session.info}
         recorder = Recorder(Path(arguments.output), session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
         with closing(Signals()) as signals, closing(recorder):
-            child = Child(arguments.command, user) if arguments.command else None
+            child = Child(command, user) if command else None
             status = _record(session, recorder, schedule, duration, signals, child)
     written = recorder.progress
-    _say(
+    print(
         f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {arguments.output}; "
-        f"{schedule.late} samples late\n"
+        f"{schedule.late} samples late",
+        file=sys.stderr,
     )
     if signals.told and status == 128 + signals.told[-1]:
         die_of(signals.told[-1])  # whoever called us, a shell's loop say, is to know that it was interrupted
@@ -95,19 +95,20 @@ def _record(
         session.sampler, session.tables, session.workloads, SeriesOptions(None, _HOLD_SECONDS), session.info
     )
     collector = Collector(session.sampler, publisher, schedule, _PUBLICATION_SECONDS)
-    began = time.monotonic()
     # The sampler counts since it was made, and making all the rest took half a second: that is nobody's recording. Who
     # is there is told with the first frame that is kept, and the rows of who has gone are given back as ever.
     session.sampler.look()
     session.sampler.book()
-    progress = _ProgressLine(recorder, began)
     ending = Ending(child, signals, 0) if child is not None else None
     if child is not None:
         if signals.told:
             return 128 + signals.told[-1]
         child.release()
+    began = time.monotonic()
+    schedule.begin(began)
+    progress = _ProgressLine(recorder, began)
     try:
-        over, due = False, schedule.next(time.monotonic())
+        over, due = False, schedule.next(began)
         while not over:
             signals.wait(due - time.monotonic())
             now = time.monotonic()
@@ -128,7 +129,7 @@ def _record(
     except KeplerError as error:
         if ending is None or ending.is_here():
             raise
-        _say(f"kepler-ebpf: {error}; the command runs on\n")
+        print(f"kepler-ebpf: {error}; the command runs on", file=sys.stderr)
         ending.wait()
         return error.exit_code
     finally:
@@ -138,12 +139,6 @@ def _record(
     if not ending.is_here():
         child.signal(signal.SIGTERM)
     return exit_code(ending.wait())
-
-
-def _say(text: str) -> None:
-    """On standard error, if that is still there: a terminal that is closed must not cost the recording."""
-    with suppress(OSError):
-        print(text, end="", file=sys.stderr, flush=True)
 
 
 class _ProgressLine:
@@ -157,10 +152,11 @@ class _ProgressLine:
         """Say it again, if it is some time since it was said."""
         if self._is_shown and now - self._shown >= _PROGRESS_SECONDS:
             written, seconds = self._recorder.progress, now - self._began
-            _say(f"\r{seconds:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB ")
+            line = f"\r{seconds:6.1f} s  {written.frames} frames  {written.bytes / 1e6:.1f} MB "
+            print(line, end="", file=sys.stderr, flush=True)
             self._shown = now
 
     def end(self) -> None:
         """Leave the line."""
         if self._is_shown:
-            _say("\n")
+            print(file=sys.stderr)

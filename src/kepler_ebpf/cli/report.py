@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..config import OPTIONS
 from ..errors import KeplerError, UsageError
-from ..options import number
+from ..options import number, parsed
 from ..recording.reader import read
 from ..report import compare, firefox, flame, picture, tables
 from ..report.book import Book, book, lines_of
@@ -64,10 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns 1 where a file is damaged. Raises UsageError and KeplerError."""
     if arguments.top is not None:
-        try:
-            arguments.top = number(int, 1, _MOST_TOP, f"a whole number from 1 to {_MOST_TOP}")(arguments.top)
-        except ValueError as error:
-            raise UsageError(f"--top: {arguments.top!r} will not do: expected {error}") from None
+        arguments.top = parsed(
+            "--top", arguments.top, number(int, 1, _MOST_TOP, f"a whole number from 1 to {_MOST_TOP}")
+        )
     outputs = {name: target for name in _OUTPUTS if (target := getattr(arguments, name)) is not None}
     if arguments.frames and not outputs.keys() & {"csv", "parquet"}:
         raise UsageError("--frames: expected --csv or --parquet with it")

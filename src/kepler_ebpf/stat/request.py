@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import UsageError
-from ..options import number, parse_duration
+from ..options import number, parse_duration, parsed
 
 T = TypeVar("T")
 _MOST_RUNS = 100_000
@@ -36,7 +36,7 @@ class Request:
 
 def checked(arguments: argparse.Namespace) -> Request:
     """Raises UsageError."""
-    command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    command = command_of(arguments.command)
     watched = [name for name in ("pid", "cgroup", "container") if getattr(arguments, name) is not None]
     if len(watched) + bool(command) != 1:
         what = "either a command or one of -p, --cgroup and --container" if watched else "kepler-ebpf stat -- COMMAND"
@@ -62,13 +62,13 @@ def checked(arguments: argparse.Namespace) -> Request:
     )
 
 
+def command_of(words: Sequence[str]) -> Sequence[str]:
+    """The command at the end of a line: what stands behind its first word is its own, with ``--`` before it or not."""
+    return words[1:] if words[:1] == ["--"] else words
+
+
 def _parsed(option: str, value: str | None, parse: Callable[[str], T]) -> T | None:
-    if value is None:
-        return None
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise UsageError(f"--{option}: {value!r} will not do: expected {error}") from None
+    return None if value is None else parsed(f"--{option}", value, parse)
 
 
 def _words(line: str) -> list[str]:
