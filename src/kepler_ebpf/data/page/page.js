@@ -83,8 +83,9 @@ function watts(value) {
 }
 
 function joules(value) {
-  const [size, unit] = value >= 1e9 ? [1e9, "GJ"] : value >= 1e6 ? [1e6, "MJ"] : value >= 1e3 ? [1e3, "kJ"] : [1, "J"];
-  return `${(value / size).toPrecision(3)} ${unit}`.replace(/e\+\d+/, "");
+  let unit = 0;
+  for (; value >= 999.5 && unit < 3; unit++) value /= 1e3;  // what would be rounded to 1000 is one of the next
+  return `${value.toFixed(value >= 99.95 ? 0 : value >= 9.995 ? 1 : value >= 0.9995 ? 2 : 3)} ${"kMG"[unit - 1] ?? ""}J`;
 }
 
 function ago(seconds) {
@@ -204,8 +205,10 @@ function rows(parent, lines, whole) {
     row.cells[0].firstChild.style.background = key === "node" ? "none" : `var(${variable(key)})`;
     row.cells[0].lastChild.textContent = row.cells[0].title = name;
     row.cells[1].textContent = row.cells[1].title = where;
+    row.cells[0].colSpan = where ? 1 : 2;
+    row.cells[1].hidden = !where;
     row.cells[2].textContent = watts(power);
-    row.cells[3].textContent = whole > 0 ? `${((100 * power) / whole).toFixed(1)} %` : "";
+    row.cells[3].textContent = whole > 0 ? `${((100 * power) / whole).toFixed(1)}%` : "";
     row.cells[4].textContent = energy === undefined ? "" : joules(energy);
     row.dataset.key = key;
     row.dataset.joules = energy ?? "";
