@@ -14,6 +14,7 @@ import pytest
 
 from kepler_ebpf.cli import record, run
 from kepler_ebpf.recording.reader import read
+from kepler_ebpf.snapshot.publisher import Publisher
 from tests.fakes import FakeGpus, FakeTables, FakeWorkloads, sampler_over
 from tests.report.runs import PLAIN
 
@@ -59,7 +60,7 @@ def test_no_sample_is_late_before_a_recording_begins(
 ) -> None:
     passed = 0.0
 
-    class Slow(record.Publisher):
+    class Slow(Publisher):
         def __init__(self, *of: Any) -> None:
             nonlocal passed
             passed = START_SECONDS

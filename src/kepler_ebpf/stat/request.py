@@ -49,7 +49,7 @@ def checked(arguments: argparse.Namespace) -> Request:
             raise UsageError(f"--{name} is for {whose} only")
     commands = [command] if command else []
     if arguments.vs is not None:
-        commands.append(_parsed("vs", arguments.vs, _words))
+        commands.append(parsed("--vs", arguments.vs, _words))
     return Request(
         tuple(commands),
         tuple(pid for line in arguments.pid or () for pid in _parsed("pid", line, _pids) or ()),
