@@ -102,7 +102,7 @@ def test_keys_change_the_screen_and_the_terminal_is_as_before_in_the_end() -> No
         top.press("c")
         top.wait_for("containers by watts")
         top.press("ts")
-        top.wait_for("a tree by pod by peak")
+        top.wait_for("tree of pods by peak")
         top.press(" ")
         top.wait_for("frozen, ")
         top.press("q")
@@ -130,6 +130,13 @@ def test_after_ctrl_z_the_terminal_is_the_shells_and_after_fg_it_is_ours_again()
         top.press("q")
         assert top.process.wait(60) == 0
         assert termios.tcgetattr(top.theirs) == before
+
+
+def test_a_terminal_that_moves_no_cursor_gets_one_table_after_the_other() -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    with terminal(TERM="dumb") as top:
+        top.wait_for(r"processes by watts[\s\S]*the node[\s\S]*processes by watts[\s\S]*the node")
+        assert b"\x1b" not in top._told
 
 
 def test_no_color_means_none() -> None:

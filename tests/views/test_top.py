@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,37 @@ def test_rows_add_up_to_the_node_filtered_or_not(sight: Sight, by: str, wanted: 
         assert node.line.watts == pytest.approx(step.node_watts)
         if wanted and not view.tree:
             assert all(wanted in entry.line.label.name + entry.line.label.where for entry in rows.somebody)
+
+
+def test_processes_in_a_tree_add_up_to_their_container(sight: Sight) -> None:
+    """Those without a line too: they ended before, or there are too many."""
+    step = sight.steps[-1]
+    few = replace(step, processes=replace(step.processes, who=step.processes.who[:9]))
+    for one in (step, few):
+        rows = table(View(tree=True), one, sight.frames, 10).somebody
+        homes = [
+            number for number, row in enumerate(rows) if number + 1 < len(rows) and rows[number + 1].depth > row.depth
+        ]
+        for number in homes:
+            below = list(itertools.takewhile(lambda row: row.depth > rows[number].depth, rows[number + 1 :]))
+            children = [row.line for row in below if row.depth == rows[number].depth + 1]
+            assert sum(line.watts for line in children) == pytest.approx(rows[number].line.watts, abs=1e-5)
+            assert sum(line.joules for line in children) == pytest.approx(rows[number].line.joules, abs=1e-5)
+
+
+@pytest.mark.parametrize("by", GROUPINGS)
+@pytest.mark.parametrize("sort", SORTS)
+def test_no_word_is_cut_at_80_columns(sight: Sight, by: str, sort: str) -> None:
+    """But names, which are strangers'."""
+    for view in (View(by=by, sort=sort), View(by=by, sort=sort, at=1), View(tree=True, sort=sort)):
+        rows = [plain(row) for row in screen(view, sight, 80, 24)]
+        assert "…" not in "".join([rows[0], *rows[-5:]])
+
+
+def test_no_word_of_the_help_is_cut_at_80_columns(sight: Sight) -> None:
+    rows = [plain(row) for row in screen(View(help=True), sight, 80, 24)]
+    assert "…" not in "".join(rows)
+    assert rows[-1].endswith("= the node.")
 
 
 def test_what_is_printed_adds_up_too(sight: Sight) -> None:

@@ -29,6 +29,7 @@ from ..stat.child import Child, invoking_user
 from ..stat.request import command_of
 from ..stat.runs import Ending, exit_code
 from ..stat.signals import Signals, die_of
+from ..tty.redrawn import is_redrawn
 
 OPERANDS = "-o FILE [-- COMMAND [ARGUMENT]...]"
 _PROGRESS_SECONDS = 0.5
@@ -70,7 +71,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
         with closing(Signals()) as signals, closing(recorder):
             child = Child(command, user) if command else None
-            status = _record(session, recorder, schedule, duration, signals, child)
+            is_shown = is_redrawn(sys.stderr, environment)
+            status = _record(session, recorder, schedule, duration, signals, child, is_shown)
     written = recorder.progress
     print(
         f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {arguments.output}; "
@@ -89,6 +91,7 @@ def _record(
     duration: float | None,
     signals: Signals,
     child: Child | None,
+    is_shown: bool,
 ) -> int:
     # Names, and rows of the dead, are seen to when a snapshot is made.
     publisher = Publisher(
@@ -106,7 +109,7 @@ def _record(
         child.release()
     began = time.monotonic()
     schedule.begin(began)
-    progress = _ProgressLine(recorder, began)
+    progress = _ProgressLine(recorder, began, is_shown)
     try:
         over, due = False, schedule.next(began)
         while not over:
@@ -142,11 +145,10 @@ def _record(
 
 
 class _ProgressLine:
-    """How much has been recorded, on a terminal."""
+    """How much has been recorded, where it can be shown in one line."""
 
-    def __init__(self, recorder: Recorder, began: float) -> None:
-        self._recorder, self._began, self._shown = recorder, began, began
-        self._is_shown = sys.stderr.isatty()
+    def __init__(self, recorder: Recorder, began: float, is_shown: bool) -> None:
+        self._recorder, self._began, self._shown, self._is_shown = recorder, began, began, is_shown
 
     def show(self, now: float) -> None:
         """Say it again, if it is some time since it was said."""

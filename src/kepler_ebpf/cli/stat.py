@@ -26,6 +26,7 @@ from ..stat.runs import Runner, describe_status, exit_code, order, repeat
 from ..stat.signals import Signals, die_of
 from ..stat.text import Measured
 from ..stat.usage import ENERGY, Usage
+from ..tty.redrawn import is_redrawn
 
 OVER_BUDGET = 121
 """Exit code of a command that used more than ``--max-joules``: none that shells, env, timeout or xargs have."""
@@ -111,7 +112,9 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
                     runner = Runner.over(session, probe, signals, config.fs, invoking_user(environment))
                     probe.learn_floors(floor_seconds)
                     plan = order(len(request.commands), request.runs, request.warmups, random.Random())
-                    usages = repeat(runner, request.commands, plan, arguments.prepare, _progress(len(plan)))
+                    usages = repeat(
+                        runner, request.commands, plan, arguments.prepare, _progress(len(plan), environment)
+                    )
                     titles, notes = [text.shown(command) for command in request.commands], runner.notes
                 else:
                     one = _watched(session, signals, config, request)
@@ -161,7 +164,7 @@ def _watch(one: watched.Watched, probe: Probe, signals: Signals, seconds: float 
     )
 
 
-def _progress(whole: int) -> Callable[[int, Sequence[Sequence[Usage]]], None]:
+def _progress(whole: int, environment: Mapping[str, str]) -> Callable[[int, Sequence[Sequence[Usage]]], None]:
     """Where runs are repeated at a terminal: which one runs now. The command's own words may take the line's place."""
 
     def show(done: int, usages: Sequence[Sequence[Usage]]) -> None:
@@ -170,7 +173,7 @@ def _progress(whole: int) -> Callable[[int, Sequence[Sequence[Usage]]], None]:
         line = f" run {done + 1} of {whole}{said}\r" if done < whole else ""
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
-    return show if whole > 1 and sys.stderr.isatty() else lambda done, usages: None
+    return show if whole > 1 and is_redrawn(sys.stderr, environment) else lambda done, usages: None
 
 
 def _printed(arguments: argparse.Namespace, measured: Sequence[Measured], remarks: Iterable[str]) -> str:

@@ -25,6 +25,7 @@ from ..logs import set_up_logging
 from ..tty.job import Job, stopped_by_the_shell
 from ..tty.keys import Keys, pressed_keys
 from ..tty.paint import Screen, require_rich
+from ..tty.redrawn import is_redrawn
 from ..views.top.screen import Sight, once, page_rows, screen
 from ..views.top.state import SORTS, View, pressed
 from ..views.top.text import plain
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Returns 0 when the user has seen enough. Raises UsageError and KeplerError."""
     config = from_arguments(arguments, environment)
-    live = sys.stdout.isatty() and sys.stdin.isatty() and not arguments.once
+    live = is_redrawn(sys.stdout, environment) and sys.stdin.isatty() and not arguments.once
     if live:
         require_rich()
     set_up_logging("warning", config.log_format)

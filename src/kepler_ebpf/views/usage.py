@@ -90,9 +90,9 @@ GROUPINGS = {
     "process": Grouping("processes", True, _process, "other and ended processes"),
     "program": Grouping("programs", True, _program, "other and ended programs"),
     "container": Grouping("containers", False, _container, "other and ended containers"),
-    "pod": Grouping("pods", False, _pod, "not in a pod, or ended"),
-    "namespace": Grouping("namespaces", False, _namespace, "not in a namespace, or ended"),
-    "vm": Grouping("virtual machines", False, _vm, "not in a virtual machine, or ended"),
+    "pod": Grouping("pods", False, _pod, "in no pod, or ended"),
+    "namespace": Grouping("namespaces", False, _namespace, "in no namespace, or ended"),
+    "vm": Grouping("virtual machines", False, _vm, "in no virtual machine, or ended"),
 }
 
 

@@ -13,6 +13,7 @@ from .state import View
 
 NODE = "node"
 _HELD_FRAMES = 2000  # those of a minute, in three groupings
+_ROUNDING = 1e-6  # less is no one's
 
 
 class Entry(NamedTuple):
@@ -81,8 +82,18 @@ def _tree(step: Step) -> list[tuple[int, str, Line]]:
             depth = 1
         for container in members:
             items.append((depth, "container", container))
-            items += [(depth + 1, "process", line) for line in inside.get(container.label.key, [])]
+            items += [(depth + 1, "process", line) for line in _whole(container, inside.get(container.label.key, []))]
     return items
+
+
+def _whole(container: Line, processes: list[Line]) -> list[Line]:
+    """Its processes, and the others in it that have no line, so that they add up to it."""
+    watts = container.watts - sum(line.watts for line in processes)
+    joules = container.joules - sum(line.joules for line in processes)
+    if not processes or max(watts, joules) < _ROUNDING:
+        return processes
+    label = Label(f"{ENDED}{container.label.key}", "other and ended", "")
+    return [*processes, Line(label, max(watts, 0.0), max(joules, 0.0))]
 
 
 def _key(by: str, who: Process | Workload) -> str:

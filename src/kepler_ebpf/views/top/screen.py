@@ -99,8 +99,8 @@ def _title(view: View, sight: Sight, step: Step, width: int) -> Row:
     behind = sight.steps[-1].ended - step.ended
     clock = time.strftime("%H:%M:%S", time.localtime(step.clock))
     state = f"frozen, {behind:.0f} s ago" if view.at is not None else "live"
-    grouping = "a tree by pod" if view.tree else GROUPINGS[view.by].title
-    text = f"{watts(step.node_watts):>7} W  {clock}  {state:<17} {grouping} by {view.sort}"
+    grouping = "tree of pods" if view.tree else GROUPINGS[view.by].title
+    text = f"{watts(step.node_watts):>6} W  {clock}  {state:<17} {grouping} by {view.sort}"
     return [Span("kepler-ebpf top ", "title"), Span(fit(text, width - 16), "bold")]
 
 

@@ -10,7 +10,9 @@ SORTS = ("watts", "peak", "joules", "name")
 _BY_KEY = {"p": "process", "g": "program", "c": "container", "o": "pod", "n": "namespace", "v": "vm"}
 _ORDER = tuple(GROUPINGS)
 HELP = (
-    ("p g c o n v, Tab", "processes, programs, containers, pods, namespaces, virtual machines"),
+    ("p g c", "processes, programs, containers"),
+    ("o n v", "pods, namespaces, virtual machines"),
+    ("Tab", "the next of these"),
     ("t", "tree: pods, their containers, and the processes in these"),
     ("s, r", "sort by the next column; reverse"),
     ("/", "filter by a part of name or place; Escape forgets it"),
