@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 
 from kepler_ebpf.plain import cut
-from kepler_ebpf.report import firefox, flame, tables
+from kepler_ebpf.report import compare, firefox, flame, tables
 from kepler_ebpf.report.book import Book
 from kepler_ebpf.report.groups import GROUPINGS, Groups, group
 from kepler_ebpf.report.page import page
 from kepler_ebpf.report.picture import png
 from kepler_ebpf.report.series import Timeline, stack
 from kepler_ebpf.report.svg import svg, ticks
-from kepler_ebpf.report.text import headline
+from kepler_ebpf.report.text import WIDTH, headline, summary
 from kepler_ebpf.workloads.workload import Workload
 from tests.report.runs import PLAIN, STORMY, Recorded, burst, opened, storm
 
@@ -165,6 +165,24 @@ def test_what_has_no_line_of_its_own_is_one_line_of_a_table(told: Book) -> None:
     for name, whole in (("joules", groups.total), ("cpu_seconds", groups.cpu_seconds), ("members", groups.members)):
         assert sum(float(row[name]) for row in rows) == pytest.approx(float(whole.sum()), rel=1e-12)
     assert rows[-1]["peak_watts"] == ""
+
+
+def test_facts_of_a_recording_are_folded_and_not_cut(tmp_path: Path) -> None:
+    """When, and on what machine: no terminal is too narrow for them, nor any other file's name too long."""
+    folder = tmp_path / ("a" * 60)
+    folder.mkdir()
+    for name in ("one", "two"):
+        machine = Recorded(folder / name)
+        for seconds in (0.1, 0.1, 0.9):
+            machine.tick(1.0, seconds=seconds)
+        machine.close()
+    one, two = (opened(folder / name) for name in ("one", "two"))
+    for told in (summary(one, []), compare.text(one, two, "program", 3)):
+        assert max(map(len, told.splitlines())) <= WIDTH
+        assert "…" not in told
+        words = " ".join(told.split())
+        assert "3 frames of 100.0 ms (median; longest 900.0), fake, Fake 1 " in words
+    assert "B: " in told
 
 
 def test_frames_that_took_longer_than_the_median_are_told(tmp_path: Path) -> None:

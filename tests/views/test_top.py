@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import replace
 from typing import Any
@@ -74,14 +73,17 @@ def test_processes_in_a_tree_add_up_to_their_container(sight: Sight) -> None:
     few = replace(step, processes=replace(step.processes, who=step.processes.who[:9]))
     for one in (step, few):
         rows = table(View(tree=True), one, sight.frames, 10).somebody
-        homes = [
-            number for number, row in enumerate(rows) if number + 1 < len(rows) and rows[number + 1].depth > row.depth
-        ]
-        for number in homes:
-            below = list(itertools.takewhile(lambda row: row.depth > rows[number].depth, rows[number + 1 :]))
-            children = [row.line for row in below if row.depth == rows[number].depth + 1]
-            assert sum(line.watts for line in children) == pytest.approx(rows[number].line.watts, abs=1e-5)
-            assert sum(line.joules for line in children) == pytest.approx(rows[number].line.joules, abs=1e-5)
+        sums: dict[int, list[float]] = {}
+        path: list[int] = []  # what a row is in
+        for number, row in enumerate(rows):
+            del path[row.depth :]
+            if path:
+                watts, joules = sums.setdefault(path[-1], [0.0, 0.0])
+                sums[path[-1]] = [watts + row.line.watts, joules + row.line.joules]
+            path.append(number)
+        assert len(sums) > 3
+        for number, sum_ in sums.items():
+            assert sum_ == pytest.approx([rows[number].line.watts, rows[number].line.joules], abs=1e-5)
 
 
 @pytest.mark.parametrize("by", GROUPINGS)

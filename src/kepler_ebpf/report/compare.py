@@ -20,7 +20,7 @@ from . import student
 from .book import Book
 from .groups import GROUPINGS, Groups, group, others
 from .series import Timeline
-from .text import WIDTH, headline, number, sources_line
+from .text import WIDTH, folded, headline, number, sources_line
 
 STRETCHES = 20
 LEAST_FRAMES = 5 * STRETCHES
@@ -128,8 +128,8 @@ def text(first: Book, second: Book, by: str, top: int) -> str:
     """The comparison as plain text."""
     found = compare(first, second, by)
     lines = [
-        *(cut(f"{mark}: {book.path}: {headline(book)}", WIDTH) for mark, book in (("A", first), ("B", second))),
-        *dict.fromkeys(cut(sources_line(book), WIDTH) for book in (first, second)),
+        *(line for mark, book in (("A", first), ("B", second)) for line in _head(mark, book)),
+        *(line for fact in dict.fromkeys(map(sources_line, (first, second))) for line in folded(fact)),
         "",
         f"{'A mean W':>9} {'B mean W':>9} {'B - A W':>9} {'95 % interval':>21}  {'p':>7}  {by}",
         *(_row(one) for one in found[: top + 1]),
@@ -139,6 +139,10 @@ def text(first: Book, second: Book, by: str, top: int) -> str:
     lines.append("")
     lines += _verdict(first, second, found)
     return "\n".join(lines) + "\n"
+
+
+def _head(mark: str, book: Book) -> list[str]:
+    return folded(f"{mark}: {book.path}: {headline(book)}")
 
 
 def _row(one: Difference) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
@@ -13,6 +14,7 @@ from .book import Book
 from .groups import Groups, mean_watts, node_peak_watts, others
 
 WIDTH = 80
+_LONGEST = 5 * WIDTH
 _DELAYED = 1.5  # times the median
 _HEADINGS = {
     "container": "containers",
@@ -71,14 +73,14 @@ def headline(book: Book) -> str:
     return ", ".join([*parts, *(book.info[name] for name in ("node", "cpu_model") if book.info.get(name))])
 
 
+def folded(text: str) -> list[str]:
+    """Facts, none of which is left out for its length, but what no machine and no path is called."""
+    return textwrap.wrap(cut(text, _LONGEST), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _head(book: Book) -> str:
-    lines = [
-        str(book.path),
-        headline(book),
-        sources_line(book),
-        rules_line(book),
-    ]
-    return "".join(cut(line, WIDTH) + "\n" for line in lines)
+    facts = (str(book.path), headline(book), sources_line(book), rules_line(book))
+    return "".join(line + "\n" for fact in facts for line in folded(fact))
 
 
 def _row(joules: float, share: float, mean: float, peak: float | None, seconds: float | None, name: str) -> str:
