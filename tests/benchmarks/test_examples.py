@@ -8,17 +8,21 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from kepler_ebpf.report.groups import group
 from kepler_ebpf.stat import export
 from kepler_ebpf.stat.text import Measured
 from tests.e2e.conftest import COMMAND
 from tests.kernel.workloads import spinner
 from tests.needs import require
+from tests.report.runs import STORMY, Recorded, opened, storm
 from tests.stat.test_text import usage
 
+RECORDING_IN_PANDAS = Path(__file__).parents[2] / "benchmarks/examples/recording_in_pandas.py"
 ENERGY_IN_CI = Path(__file__).parents[2] / "benchmarks/examples/energy_in_ci.py"
 
 
@@ -99,3 +103,24 @@ def test_a_program_that_costs_more_does_not_pass() -> None:
     assert over.returncode == 1
     assert "1e-06 J allowed" in over.stdout
     assert run(old, "no-such-program").returncode == 127
+
+
+def test_a_recording_is_read_with_pandas_alone(tmp_path: Path) -> None:
+    for needed in ("pandas", "pyarrow"):
+        require(find_spec(needed), f"the example reads a recording with {needed}")
+    machine = Recorded(tmp_path / "run", STORMY, 2)
+    storm(machine, 1, 60)
+    machine.close()
+    done = subprocess.run(
+        [sys.executable, "-I", str(RECORDING_IN_PANDAS), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    told = opened(tmp_path / "run")
+    most = float(group(told, "process").total[0])
+    assert done.stdout.splitlines()[2].split()[2] == f"{most:.3f}"
+    gaps = re.findall(r"by (process|container) the books are off by (\S+) J", done.stdout)
+    assert [level for level, _ in gaps] == ["process", "container"]
+    assert all(float(gap) < 1e-9 * told.measured.sum() for _, gap in gaps)
