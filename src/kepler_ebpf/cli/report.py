@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..report.replay import attribute_again
 from ..report.series import Stack, Timeline, stack
 from ..report.svg import svg
 from ..report.text import summary
+from ..stat.files import STDOUT, is_one_file
 
 _TOP = 15
 _LAYERS = 12
@@ -92,23 +92,12 @@ def _refuse_overwriting(inputs: Sequence[str], outputs: Mapping[str, str]) -> No
     """Raises UsageError where an output would take the place of a recording that is read, or of another output."""
     for name, target in outputs.items():
         for path in inputs:
-            if _is_one_file(target, path):
+            if path != STDOUT and is_one_file(target, path):  # as an input it is another stream
                 raise UsageError(f"--{name}: {target} is the recording {path} itself: expected another file")
     for (name, target), (other, theirs) in itertools.combinations(outputs.items(), 2):
-        if target == theirs == "-":
-            raise UsageError(f"--{other}: --{name} goes to standard output already: expected a file")
-        if _is_one_file(target, theirs):
-            raise UsageError(f"--{other}: {theirs} is the file of --{name} already: expected another one")
-
-
-def _is_one_file(some: str, other: str) -> bool:
-    """Whether these are, or will be, one file with content of its own, whatever links lead to it."""
-    if "-" in (some, other):
-        return False
-    try:
-        return os.path.samefile(some, other) and os.path.isfile(some)
-    except OSError:
-        return os.path.realpath(some) == os.path.realpath(other)
+        if is_one_file(target, theirs):
+            already = "standard output" if theirs == STDOUT else theirs
+            raise UsageError(f"--{other}: {already} is taken by --{name} already: expected another file")
 
 
 def _compare(arguments: argparse.Namespace, outputs: list[str]) -> int:

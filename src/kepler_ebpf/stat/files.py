@@ -42,12 +42,16 @@ class OutputFile:
             if not isinstance(error, BrokenPipeError):  # whoever read it has seen enough: that costs nobody a status
                 raise
 
-    def is_the_same_as(self, other: OutputFile) -> bool:
-        """Whether one would be written over the other. ``/dev/null`` and terminals take both."""
-        if self.path == other.path == STDOUT:
-            return True
-        mine, others = (os.fstat(one._file.fileno()) for one in (self, other))
-        return os.path.samestat(mine, others) and not stat.S_ISCHR(mine.st_mode)
+
+def is_one_file(some: str, other: str) -> bool:
+    """Whether these paths, ``-`` for standard output, are or will be one file that can hold only one of two contents,
+    whatever links lead to it. Pipes, terminals and ``/dev/null`` take both."""
+    if STDOUT in (some, other):
+        return some == other
+    try:
+        return os.path.samefile(some, other) and os.path.isfile(some)
+    except OSError:
+        return os.path.realpath(some) == os.path.realpath(other)
 
 
 @contextmanager
@@ -86,7 +90,7 @@ def _opened(path: str) -> tuple[IO[str], bool]:
 
 def require_different(output: OutputFile | None, json_file: OutputFile | None) -> None:
     """Raises UsageError where both are one file, which could hold only one of them."""
-    if output is not None and json_file is not None and output.is_the_same_as(json_file):
+    if output is not None and json_file is not None and is_one_file(output.path, json_file.path):
         raise UsageError(f"-o {output.path} and --json {json_file.path} are one file: expected two")
 
 
