@@ -95,6 +95,18 @@ def test_what_is_empty_is_not_until_ctrl_c(
     assert line in capsys.readouterr().err
 
 
+def test_a_dash_is_standard_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["record", "-o", "-", "--duration", "100ms"], {}) == 0
+    (tmp_path / "a").write_bytes(capfdbinary.readouterr().out)
+    assert read(tmp_path / "a").damage == ""
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+    assert run(["record", "-o", "-", "--", "true"], {}) == 2
+    assert b"-o: what the command says is on standard output, expected a file" in capfdbinary.readouterr().err
+
+
 def test_who_is_there_is_told_with_the_first_frame_of_a_recording(tmp_path: Path) -> None:
     assert run(["record", "-o", str(tmp_path / "a"), "--duration", "100ms"], {}) == 0
     recording = read(tmp_path / "a")

@@ -11,7 +11,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
 from ..stat.child import Child, invoking_user
+from ..stat.files import STDOUT
 from ..stat.request import command_of
 from ..stat.runs import Ending, exit_code
 from ..stat.signals import Signals, die_of
@@ -40,7 +41,11 @@ _BATCH_SECONDS = 0.1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="file to write; one that is there is replaced"
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write; one that is there is replaced; - for standard output",
     )
     parser.add_argument(
         *("-i", "--interval", "--sample-interval"),
@@ -61,13 +66,14 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     command = command_of(arguments.command)
     if arguments.command and not command:
         raise UsageError("--: expected a command behind it")
+    path = _path(arguments.output, command)
     user = invoking_user(environment) if command else None
     set_up_logging("warning", config.log_format)
     with open_session(config, drop_privileges=not command, tell_everyone=True, batch_seconds=_BATCH_SECONDS) as session:
         for note in session.notes:
             print(f"kepler-ebpf: {note}", file=sys.stderr)
         info = {"node": platform.node(), "version": __version__, **session.info}
-        recorder = Recorder(Path(arguments.output), session.sampler, session.tables, info)
+        recorder = Recorder(path, session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())
         with closing(Signals()) as signals, closing(recorder):
             child = Child(command, user) if command else None
@@ -75,13 +81,24 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             status = _record(session, recorder, schedule, duration, signals, child, is_shown)
     written = recorder.progress
     print(
-        f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {arguments.output}; "
+        f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {path}; "
         f"{schedule.late} samples late",
         file=sys.stderr,
     )
     if signals.told and status == 128 + signals.told[-1]:
         die_of(signals.told[-1])  # whoever called us, a shell's loop say, is to know that it was interrupted
     return status
+
+
+def _path(output: str, command: Sequence[str]) -> Path:
+    """Where to write: ``-`` is standard output, as with every verb. Raises UsageError where that would be no file."""
+    if output != STDOUT:
+        return Path(output)
+    if command:
+        raise UsageError("-o: what the command says is on standard output, expected a file")
+    if sys.stdout.isatty():
+        raise UsageError("-o: no terminal shows a recording, expected a file, or standard output to go to one")
+    return Path("/dev/stdout")
 
 
 def _record(
