@@ -21,6 +21,8 @@ _IDLE_POLICIES = ("none", "proportional", "equal", "requests")
 _MOST, _LEAST = 1e18, 1e-100
 """Of any figure but 0, so that no quotient, square or sum of them is beyond a float64."""
 _ROUNDING = -1e-6
+_MOST_WORD_BYTES = 1 << 12
+"""Of a line. A dictionary stands for all batches until there is another one, and is read with each of them."""
 _LONGEST_SECONDS, _SHORTEST_SECONDS = 1e9, 1e-9
 _YEAR_10000_US = 253_402_300_800_000_000
 _BOOKS = schema.LEVELS[:3]
@@ -70,6 +72,9 @@ class Gate:
 
     def check(self, batch: Any) -> None:
         """Raises ValueError with what cannot be."""
+        for column in batch.columns:
+            if hasattr(column, "dictionary") and column.dictionary.nbytes > _MOST_WORD_BYTES * (len(batch) + 1):
+                raise ValueError("it has more words than lines")
         if not len(batch):
             return
         level = _levels(batch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,11 @@ from typing import IO, Any
 
 from ..errors import KeplerError
 from . import gate, schema
+from .unpacking import Unpacking
 
 STANDARD_INPUT = Path("-")
 _BEGIN = b"\xff\xff\xff\xff"
 """Of every message of an Arrow stream: https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format"""
-_MOST_COLUMN_BYTES = 1 << 30
-"""More than a column of any batch takes: these end after a second, or with the frame that fills them."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +96,6 @@ class _Bounded(io.BufferedReader):
         return super().read(size if size is None or size < 0 else min(size, max(0, self._size - self.tell())))
 
 
-def _asked_bytes(error: MemoryError) -> int:
-    """What Arrow could not have ("malloc of size 4096 failed"): what the file says that a column takes."""
-    found = re.search(r"size (\d+)", str(error))
-    return int(found[1]) if found else 0
-
-
 def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Rules and facts of a recording of this version. Raises KeplerError where it is none."""
     metadata = form.metadata or {}
@@ -123,9 +115,11 @@ def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, st
 
 
 def _batches(pa: Any, stream: Any, file: Any, path: Path, check: gate.Gate, damage: list[str]) -> Iterator[Any]:
+    unpacking = Unpacking()
     while True:
         offset = file.tell()
         try:
+            _look_ahead(pa, file, unpacking)
             batch, told = stream.read_next_batch_with_custom_metadata()
             batch.validate(full=True)
             if schema.checksum(batch) != (told or {}).get(schema.CHECKSUM_KEY):
@@ -135,15 +129,23 @@ def _batches(pa: Any, stream: Any, file: Any, path: Path, check: gate.Gate, dama
             if file.read(1):  # a length of nothing is the mark of the end
                 damage.append(_damaged(path, offset, "the end is marked here, and more follows"))
             return
+        except MemoryError:
+            raise  # the file asks for no more than it may: memory is lacking indeed
         except (pa.ArrowException, OSError, EOFError, ValueError, IndexError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if isinstance(error, MemoryError):
-                if (asked := _asked_bytes(error)) < _MOST_COLUMN_BYTES:
-                    raise  # memory is lacking indeed
-                reason = f"a column takes {asked} bytes, it says"
             damage.append(_damaged(path, offset, reason))
             return
         yield batch
+
+
+def _look_ahead(pa: Any, file: Any, unpacking: Unpacking) -> None:
+    """Raises ValueError where the next batch, with the dictionaries before it, would take too much memory."""
+    offset = file.tell()
+    for message in pa.ipc.MessageReader.open_stream(file):
+        unpacking.add(message)
+        if message.type == "record batch":
+            break
+    file.seek(offset)
 
 
 def _damaged(path: Path, offset: int, reason: str) -> str:
