@@ -96,39 +96,6 @@ def test_what_may_not_be_read_is_not_gone(tmp_path: Path, monkeypatch: pytest.Mo
     tree.close()
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
-def test_who_may_make_a_cgroup_is_told_by_the_first_folder_that_is_not_roots(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
-) -> None:
-    tree = CgroupTree(Hierarchy(tmp_path))
-    owners = {"": 0, "/a.service": 1000, "/a.service/x": 1000, "/a.service/y": 100001, "/machine.slice": 0}
-
-    def stat(path: str) -> os.stat_result:
-        owner = owners.get(path.removeprefix(str(tmp_path)))
-        if owner is None:
-            raise error(path)
-        return os.stat_result((0, 0, 0, 0, owner, 0, 0, 0, 0, 0))
-
-    told = {
-        "/a.service/x/c": "1000",
-        "/a.service/x/kubepods/pod/c": "1000",  # what is in a user's folder, a user made
-        "/a.service/y/c": "1000",  # who has a range of subordinate users gets no places for each of them
-        "/machine.slice/pod.slice/c": "",  # and root what is in root's
-        "/docker/c": "",
-        "/c.service": "",
-        "/c.service/c": None,  # a unit may have been a user's
-        "/c.scope/x/c": None,
-    }
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "stat", stat)
-        found = {path: tree.owner_above(path) for path in told}
-        del owners[""]
-        nothing = [tree.owner_above(path) for path in ("/docker/c", "/c")]
-    assert found == told
-    assert nothing == [None, None]
-    tree.close()
-
-
 def test_without_events_and_handles_a_new_cgroup_is_found_by_a_walk(tmp_path: Path) -> None:
     """Under lockdown no event tells a path, and our unit has no CAP_DAC_READ_SEARCH. Each is sought once."""
     now = 0.0

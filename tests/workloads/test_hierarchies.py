@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.hierarchy import Hierarchy, path_in
-from kepler_ebpf.workloads.hierarchies import HierarchyWatch, by_processes, choose, contradiction
+from kepler_ebpf.workloads.hierarchies import HierarchyWatch, by_folders, by_processes, choose, contradiction
 from kepler_ebpf.workloads.paths import parse
+from tests.needs import require
 
 NODE, INNER = "01ab" * 16, "02ab" * 16
 POD = "00000000-0000-4000-8000-000000000001"
@@ -77,6 +79,24 @@ def test_what_users_and_containers_call_their_cgroups_does_not_outweigh_a_contai
     assert by_processes([V2, MEMORY], processes).hierarchy == V2, "where they are all there is"
     inside = [f"5:memory:/docker/{NODE}\n0::/docker/{NODE}/docker/{number:064x}" for number in range(100)]
     assert by_processes([V2, MEMORY], [*inside, real]).hierarchy == MEMORY
+
+
+def test_a_folder_that_a_user_owns_does_not_outweigh_a_container_either(tmp_path: Path) -> None:
+    """A service with User= and Delegate= may make cgroups as well, by the hundred, running or not."""
+    require(os.geteuid() == 0, "giving a folder away needs root")
+    v2, memory = Hierarchy(tmp_path / "u"), Hierarchy(tmp_path / "m", 5, "memory")
+    service = "/system.slice/batch.service"
+    names = [f"{service}/docker/{number:064x}" for number in range(100)]
+    for path in names:
+        (v2.root / path[1:]).mkdir(parents=True)
+    for place in (v2.root / service[1:], *(v2.root / service[1:]).rglob("*")):
+        os.chown(place, 1000, 1000)
+    (memory.root / f"docker/{INNER}").mkdir(parents=True)
+    processes = [f"5:memory:/user.slice\n0::{name}" for name in names]
+    real = f"5:memory:/docker/{INNER}\n0::/system.slice/docker.service"
+    assert by_processes([v2, memory], [*processes, real]).hierarchy == memory
+    assert by_processes([v2, memory], processes).hierarchy == v2, "where they are all there is"
+    assert by_folders([v2, memory]).hierarchy == memory
 
 
 def machine(tmp_path: Path) -> HostFS:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kepler_ebpf.workloads.homes import MAX_PER_USER
+from kepler_ebpf.workloads.owners import owner_above
 from kepler_ebpf.workloads.workload import SYSTEM, Workload
 from tests.needs import require
 from tests.workloads.test_resolver import ID, POD, USER, Kubelet, resolver, settled, wait_for_name
@@ -167,4 +168,73 @@ def test_what_is_inside_a_users_posing_container_is_no_pods_either(tmp_path: Pat
     wait_for_name(workloads, workloads.identify(1))
     workloads.learn_path(2, f"{USER}/kubepods/burstable/pod{POD}/{'e' * 64}/docker/{'f' * 64}")
     assert settled(workloads, 2) == SYSTEM
+    workloads.close()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_who_may_make_a_cgroup_is_told_by_the_first_folder_that_is_not_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    owners = {"": 0, "/a.service": 1000, "/a.service/x": 1000, "/a.service/y": 100001, "/machine.slice": 0}
+
+    def stat(path: str) -> os.stat_result:
+        owner = owners.get(path.removeprefix(str(tmp_path)))
+        if owner is None:
+            raise error(path)
+        return os.stat_result((0, 0, 0, 0, owner, 0, 0, 0, 0, 0))
+
+    told = {
+        "/a.service/x/c": "1000",
+        "/a.service/x/kubepods/pod/c": "1000",  # what is in a user's folder, a user made
+        "/a.service/y/c": "1000",  # who has a range of subordinate users gets no places for each of them
+        "/machine.slice/pod.slice/c": "",  # and root what is in root's
+        "/docker/c": "",
+        "/c.service": "",
+        "/c.service/c": None,  # a unit may have been a user's
+        "/c.scope/x/c": None,
+    }
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", stat)
+        found = {path: owner_above(tmp_path, path) for path in told}
+        del owners[""]
+        nothing = [owner_above(tmp_path, path) for path in ("/docker/c", "/c")]
+    assert found == told
+    assert nothing == [None, None]
+
+
+def given_away(root: Path, folder: str, paths: list[str]) -> None:
+    """Make these below a folder of root's that user 1000 has, who may make cgroups there."""
+    require(os.geteuid() == 0, "giving a folder away needs root")
+    for path in paths:
+        (root / f"{folder}{path}"[1:]).mkdir(parents=True, exist_ok=True)
+    for place in (root / folder[1:], *(root / folder[1:]).rglob("*")):
+        os.chown(place, 1000, 1000)
+
+
+@pytest.mark.parametrize("folder", ["/batch", "/system.slice/batch.service", "/a.slice/b.slice/c.slice/batch.service"])
+def test_one_user_is_one_maker_whatever_he_calls_his_cgroups(tmp_path: Path, folder: str) -> None:
+    """By a maker for each name he would have the kernel's table, and ours, to himself: whoever has most gives way."""
+    names = ["/x", "/y", *(f"/docker-{number:064x}.scope" for number in range(3)), f"/user.slice/user-7.slice/{ID}"]
+    given_away(tmp_path, folder, [*names, f"/z/{ID}"])
+    (tmp_path / f"docker/{ID}/x").mkdir(parents=True)
+    os.chown(tmp_path / f"docker/{ID}", 100000, 100000)  # as a runtime gives it to the container's user
+    workloads = resolver(tmp_path, Kubelet())
+    paths = [*(f"{folder}{name}" for name in (*names, f"/z/{ID}")), f"{USER}/x", f"/docker/{ID}/x", "/a/b/c", "/"]
+    for number, path in enumerate(paths, 1):
+        workloads.learn_path(number, path)
+    *his, session, container, folders, root = (workloads.maker(number) for number in range(1, len(paths) + 1))
+    assert {*his, session} == {"user 1000"}
+    assert (container, folders, root) == (ID, "/a/b", "/")
+    workloads.close()
+
+
+def test_hints_of_others_survive_a_flood_of_ids_in_a_folder_of_his_own(tmp_path: Path) -> None:
+    given_away(tmp_path, "/batch", ["/x"])
+    workloads = resolver(tmp_path)
+    workloads.learn_path(1, f"/docker/{ID}")
+    for number in range(2, 20_000):
+        workloads.learn_path(number, f"/batch/{number:064x}")
+    own = workloads.identify(1)
+    assert own is not None
+    assert own.container_id == ID
     workloads.close()

@@ -25,8 +25,6 @@ _SEEK_SECONDS, _SEEK_FACTOR = 0.05, 20.0
 _MAX_VANISHED = 4 * _MAX_DIRECTORIES
 _DEEPEST = 1 << 16
 """Levels below which a cgroup is not followed up to the root: each step of the bisection costs time by its depth."""
-_GIVEN_AWAY = (".service", ".scope")
-"""Ends of names of units that can be another user's. A slice cannot: systemd.resource-control(5), Delegate=."""
 
 
 class CgroupTree:
@@ -51,7 +49,6 @@ class CgroupTree:
         if self.root is None:
             return
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._owner = os.fstat(self._root_fd).st_uid
         self._open_by_handle_at = ctypes.CDLL(None, use_errno=True).open_by_handle_at
         self.has_handles = self._by_handle(self.root.stat().st_ino) == "/"
 
@@ -90,27 +87,6 @@ class CgroupTree:
         except OSError:
             return False
         return name in numbers and numbers[name] == min(numbers.values())
-
-    def owner_above(self, path: str) -> str | None:
-        """The number of the user who may make and name cgroups beside this one; empty for root, None if nothing tells.
-
-        The first folder from the root tells that is not root's: whoever was given it made what is in it, and may have
-        given that to any of his subordinate users. The cgroup's own folder does not: a runtime gives it to the
-        container's user. Where a folder is gone or closed, what is above it was all root's, and so is the folder, but
-        for units: systemd gives them to users (Delegate=), and removes them.
-        """
-        folders = ["", *path.split("/")[1:-1]]
-        above = str(self.root)
-        for number, name in enumerate(folders):
-            above += f"/{name}" if name else ""
-            try:
-                uid = os.stat(above).st_uid
-            except OSError:
-                told = number and not any(one.endswith(_GIVEN_AWAY) for one in folders[number:])
-                return "" if told else None
-            if uid not in (0, self._owner):
-                return str(uid)
-        return ""
 
     def is_gone(self, cgroup_id: int) -> bool:
         """Whether there is no such cgroup any more. Without handles by a walk, a new one every half minute.

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..host.fs import HostFS, read_text
 from ..host.hierarchy import Hierarchy, folders_to_name, hierarchies, path_in
+from .owners import owner_above
 from .paths import parse
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def choose(fs: HostFS) -> HierarchyChoice:
     if len(candidates) == 1:
         return HierarchyChoice(candidates[0], "the only one that is mounted")
     choice = by_processes(candidates, cgroups_of_all(fs))
-    return choice if choice.is_known else _by_folders(candidates)
+    return choice if choice.is_known else by_folders(candidates)
 
 
 def by_processes(candidates: list[Hierarchy], cgroups: Iterable[str]) -> HierarchyChoice:
@@ -94,7 +95,7 @@ def evidence(candidates: list[Hierarchy], cgroups: Iterable[str]) -> list[Eviden
     for text in cgroups:
         for seen, hierarchy in zip(paths, candidates):
             seen.add(path_in(text, hierarchy) or "/")
-    return [_told(seen) for seen in paths]
+    return [_told(hierarchy, seen) for hierarchy, seen in zip(candidates, paths)]
 
 
 def contradiction(fs: HostFS, chosen: Hierarchy) -> str:
@@ -160,9 +161,9 @@ def cgroups_of_all(fs: HostFS, pause_seconds: float = 0.0) -> Iterator[str]:
             time.sleep(pause_seconds)
 
 
-def _by_folders(candidates: list[Hierarchy]) -> HierarchyChoice:
+def by_folders(candidates: list[Hierarchy]) -> HierarchyChoice:
     """By cgroups in which nothing runs yet: a kubelet makes a pod's before its first container, docker keeps them."""
-    found = [_told(set(_folders(one.root))) for one in candidates]
+    found = [_told(one, set(_folders(one.root))) for one in candidates]
     best = max(found)
     if best == Evidence():
         return HierarchyChoice(candidates[0], _NOBODY, is_known=False)
@@ -170,7 +171,7 @@ def _by_folders(candidates: list[Hierarchy]) -> HierarchyChoice:
     return HierarchyChoice(candidates[found.index(best)], reason)
 
 
-def _told(paths: set[str]) -> Evidence:
+def _told(hierarchy: Hierarchy, paths: set[str]) -> Evidence:
     containers: set[str] = set()
     pods: set[str] = set()
     inner: set[str] = set()
@@ -178,7 +179,7 @@ def _told(paths: set[str]) -> Evidence:
     for path in paths:
         told = parse(path)
         outer = told.outer or told
-        if outer.owner or not outer.container_id:
+        if outer.owner or not outer.container_id or owner_above(hierarchy.root, outer.home):
             weak.add(outer.container_id or outer.pod_uid)
         elif not outer.helper:
             containers.add(outer.container_id)

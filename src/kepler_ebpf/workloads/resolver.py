@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from .homes import NOBODY_KNOWS, Claim, Homes
 from .memory import WorkingSets
 from .names.lookup import NameLookup
 from .names.provider import NameProvider
+from .owners import maker, owner_above
 from .paths import CgroupPath, parse
 from .text import clip
 from .workload import SYSTEM, Kind, Workload
@@ -25,8 +25,6 @@ _RETRY_SECONDS = 0.5
 _MAX_VOUCHING = 256
 """Containers inside others that the kubelet is asked for at once: a container may make such names by the thousand."""
 _LONG_PATH = 256
-_USER_SLICE = re.compile(r"/user\.slice/user-[0-9]{1,10}\.slice")
-_ANY_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class WorkloadResolver:
@@ -95,7 +93,7 @@ class WorkloadResolver:
         if not 0 < len(path) < _LONG_PATH:
             path = self._tree.path(cgroup_id) or path
         if path:
-            self._hints.put(cgroup_id, path, _maker(path))
+            self._hints.put(cgroup_id, path, self._maker(path))
 
     def identify(self, cgroup_id: int) -> Workload | None:
         """The workload of a cgroup, without the names that are still to come (:meth:`current` has those).
@@ -116,12 +114,12 @@ class WorkloadResolver:
         workload = self._workload(path) if path else None
         if workload is None:
             if path:
-                self._hints.put(cgroup_id, path, _maker(path))
-            self._unknown.put(cgroup_id, self._clock() + _RETRY_SECONDS, _maker(path or ""))
+                self._hints.put(cgroup_id, path, self._maker(path))
+            self._unknown.put(cgroup_id, self._clock() + _RETRY_SECONDS, self._maker(path or ""))
             return None
         self._hints.pop(cgroup_id)
         self._unknown.pop(cgroup_id)
-        self._known.put(cgroup_id, workload, _maker(path or ""))
+        self._known.put(cgroup_id, workload, self._maker(path or ""))
         return workload
 
     def meanwhile(self, cgroup_id: int) -> Workload:
@@ -226,8 +224,11 @@ class WorkloadResolver:
         """The user who may have made this cgroup; empty for root, whose own sessions are below ``user-0.slice``."""
         if identity.owner not in ("", "0"):
             return identity.owner
-        owner = self._tree.owner_above(identity.home) if identity.home else ""
+        owner = owner_above(self._tree.root, identity.home) if identity.home and self._tree.root else ""
         return NOBODY_KNOWS if owner is None else owner
+
+    def _maker(self, path: str) -> str:
+        return maker(self._tree.root, path) if self._tree.root else ""
 
     def _container(self, identity: CgroupPath, claim: Claim) -> Workload:
         if not identity.helper:
@@ -279,14 +280,3 @@ class WorkloadResolver:
 
 def _is_plain_pod(path: CgroupPath) -> bool:
     return bool(path.pod_uid and not path.owner and path.outer is None)
-
-
-def _maker(path: str) -> str:
-    """Who can make many cgroups like this one: a user, a container, or whoever has the first two folders.
-
-    Cheaper than parsing the path, as it is done for every cgroup that is made.
-    """
-    if found := _USER_SLICE.match(path):
-        return found[0]
-    parts = path.split("/", 12)
-    return next((part for part in parts if len(part) >= 64 and _ANY_ID.search(part)), "/".join(parts[:3]))
