@@ -27,6 +27,7 @@ from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, require_descriptors, shown
+from .pace import Pace
 from .pages import RETRY_SECONDS, Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
 from .webconfig import WebConfig
@@ -89,6 +90,7 @@ class Endpoint:
         self._listeners: list[socket.socket] = []
         self._clients: dict[asyncio.Task[None], Connection] = {}
         self._complaints = Complaints()
+        self._pace = Pace()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -208,6 +210,7 @@ class Endpoint:
             if security.tls is not tls:  # other rules for connections: let the client come anew
                 return
             connection.waiting_since = math.inf
+            await asyncio.sleep(self._pace.wait_seconds())
             answered = request if isinstance(request, Response) else await self._answer(request, security)
             with connection.within(self._patience):
                 await connection.send(*dialogue.respond(answered))
