@@ -48,8 +48,8 @@ def with_lines(batch: Any, lines: int) -> Any:
 def write(path: Path, whole: Path, change: Callable[[Any], Any], compression: str) -> int:
     """The recording, and behind it its first batch once more, changed; returns where that begins."""
     options = pa.ipc.IpcWriteOptions(compression=compression)
-    with whole.open("rb") as file:
-        batches = list(pa.ipc.open_stream(file))
+    with whole.open("rb") as source:
+        batches = list(pa.ipc.open_stream(source))
     with path.open("wb") as file, pa.ipc.new_stream(file, batches[0].schema, options=options) as stream:
         for batch in batches:
             stream.write_batch(batch, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(batch)})
@@ -107,8 +107,8 @@ def test_no_memory_is_asked_for_before_it_is_refused(whole: Path, tmp_path: Path
 
 def test_a_dictionary_that_stands_for_many_batches_is_no_longer_than_their_lines(whole: Path, tmp_path: Path) -> None:
     """It is told once, and read with each batch."""
-    with whole.open("rb") as file:
-        batches = list(pa.ipc.open_stream(file))
+    with whole.open("rb") as source:
+        batches = list(pa.ipc.open_stream(source))
     changed = with_a_word(batches[0], "a" * (4 << 20))
     with (tmp_path / "long").open("wb") as file, pa.ipc.new_stream(file, changed.schema) as stream:
         stream.write_batch(changed, custom_metadata={schema.CHECKSUM_KEY: schema.checksum(changed)})
