@@ -150,7 +150,26 @@ def test_tables_by_workload_sum_to_what_was_measured(told: Book) -> None:
     for by in GROUPINGS:
         charged = sum(float(row["joules"]) for row in rows if row["by"] == by)
         assert charged + node["idle"] + node["unattributed"] == pytest.approx(node["measured"], rel=1e-9)
-    assert any(row["name"] == "shop;1/web&0/</script><b>;@data@\n$x$" for row in rows)
+    assert any(row["name"] == "shop;1/web&0/</script><b>;@data@?$x$" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("=cmd|'/c x'!A0", "'=cmd|'/c x'!A0"),
+        ("+1", "'+1"),
+        ("-bash", "'-bash"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "?=1"),
+        ("\x1b[31mred\r\n", "?[31mred??"),
+        ("\u202egnp.exe", "?gnp.exe"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_no_name_is_run_by_a_spreadsheet_or_obeyed_by_a_terminal(name: str, cell: str) -> None:
+    columns = {"name": [name, None], "joules": np.ma.masked_array([-1.5, 0.0], [False, True])}
+    assert csv_of(columns) == [{"name": cell, "joules": "-1.5"}, {"name": "", "joules": ""}]
+    assert tables._array(pa, "name", columns["name"]).to_pylist() == [name, None], "Parquet has it as it is"
 
 
 def csv_of(columns: tables.Columns) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..columns import NODE, Floats
+from ..plain import clean
 from ..recording.schema import arrow
 from .book import Book, Charges
 from .groups import Groups, mean_watts, node_peak_watts, others
@@ -51,12 +53,26 @@ def _joined(columns: list[Any]) -> Any:
 
 
 def as_csv(columns: Columns) -> bytes:
-    """Comma-separated, with a heading; numbers in full."""
+    """Comma-separated, with a heading; numbers in full. Names are text for every spreadsheet and terminal that shows
+    them; Parquet has them as they are."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() if hasattr(column, "tolist") else column for column in columns.values())))
+    told = (column.tolist() if hasattr(column, "tolist") else column for column in columns.values())
+    writer.writerows(zip(*(map(_cell, column) for column in told)))
     return text.getvalue().encode("utf-8", "replace")
+
+
+def _cell(value: Any) -> Any:
+    return _text(value) if isinstance(value, str) else value
+
+
+@functools.lru_cache(4096)
+def _text(name: str) -> str:
+    # Spreadsheets run a cell that begins so (https://owasp.org/www-community/attacks/CSV_Injection), and any user's
+    # process may be called like a formula.
+    text = clean(name)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def as_parquet(columns: Columns) -> bytes:
