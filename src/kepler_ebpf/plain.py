@@ -8,6 +8,11 @@ def clean(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text)
 
 
+def clean_lines(text: str) -> str:
+    """The same of a text of several lines."""
+    return "\n".join(clean(line.expandtabs()) for line in text.split("\n"))
+
+
 def cut(text: str, width: int) -> str:
     """The same in so many columns; the end is what is left out."""
     plain = clean(text)

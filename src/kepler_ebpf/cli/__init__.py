@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from .. import __version__
 from ..errors import KeplerError, UsageError
+from ..plain import clean_lines
 
 VERBS = ("serve", "top", "stat", "record", "report", "doctor", "health")
 DEFAULT_VERB = "serve"
@@ -66,5 +67,5 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         code: int = module_of(parsed.verb).run(parsed, environment)
         return code
     except KeplerError as error:
-        print(f"kepler-ebpf: {error}", file=sys.stderr)
+        print(f"kepler-ebpf: {clean_lines(str(error))}", file=sys.stderr)
         return error.exit_code

@@ -27,6 +27,7 @@ from ..host.processor import is_x86
 from ..host.topology import read_topology
 from ..kernel import counters, privileges
 from ..kernel.tables import BpfTables
+from ..plain import clean
 from ..workloads.hierarchies import choose
 from ..workloads.names.choose import name_providers, user_engines
 from ..workloads.names.provider import ProviderError
@@ -74,7 +75,7 @@ def table(findings: list[Finding], width: int, colour: bool) -> str:
     for finding in findings:
         text = finding.seen + (f" → {finding.follows}" if finding.follows else "")
         room = max(width - names - states, 30)
-        folded = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+        folded = textwrap.wrap(clean(" ".join(text.split())), room, break_on_hyphens=False) or [""]
         state = paint.get(finding.state, "") + finding.state.ljust(states) + ("\033[0m" if colour else "")
         lines.append(f"{finding.what:<{names}}{state}{folded[0]}")
         lines += [" " * (names + states) + line for line in folded[1:]]

@@ -22,6 +22,7 @@ from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError, UsageError
 from ..logs import set_up_logging
 from ..options import parse_duration, parsed
+from ..plain import clean
 from ..recording.writer import Recorder
 from ..schedule import Schedule
 from ..snapshot.publisher import Publisher, SeriesOptions
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     set_up_logging("warning", config.log_format)
     with open_session(config, drop_privileges=not command, tell_everyone=True, batch_seconds=_BATCH_SECONDS) as session:
         for note in session.notes:
-            print(f"kepler-ebpf: {note}", file=sys.stderr)
+            print(f"kepler-ebpf: {clean(note)}", file=sys.stderr)
         info = {"node": platform.node(), "version": __version__, **session.info}
         recorder = Recorder(path, session.sampler, session.tables, info)
         schedule = Schedule(config.sample_interval, 1.0, time.monotonic())

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..config import OPTIONS
 from ..errors import KeplerError, UsageError
 from ..options import number, parsed
+from ..plain import clean
 from ..recording.reader import read
 from ..report import compare, firefox, flame, picture, tables
 from ..report.book import Book, book, lines_of
@@ -123,7 +124,7 @@ def _open(path: Path, arguments: argparse.Namespace) -> Book:
     recording = read(path)
     lines = lines_of(recording)
     if recording.damage:
-        print(f"kepler-ebpf: {recording.damage}", file=sys.stderr)
+        print(f"kepler-ebpf: {clean(recording.damage)}", file=sys.stderr)
     return attribute_again(recording, lines, **asked) if asked else book(recording, lines)
 
 

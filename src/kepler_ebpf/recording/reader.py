@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import KeplerError
+from ..plain import cut
 from . import gate, schema
 from .unpacking import Unpacking
 
@@ -101,7 +102,7 @@ def _metadata(path: Path, form: Any) -> tuple[Mapping[str, Any], Mapping[str, st
     metadata = form.metadata or {}
     version = metadata.get(schema.VERSION_KEY, b"").decode("ascii", "replace")
     if version != str(schema.VERSION):
-        found = f"version {version}" if version else "no version"
+        found = f"version {cut(version, 20)}" if version else "no version"
         raise KeplerError(f"{path}: {found} of the recording's format; this program reads version {schema.VERSION}")
     try:
         rules, info = schema.told(metadata)
