@@ -138,6 +138,22 @@ def test_too_little_memory_is_one_line(mebibytes: int) -> None:
     _, _, error = run("doctor", before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     assert "Traceback" not in error
     assert error.count("\n") <= 1
+    assert len(error) < 400, "what went wrong, not what a library advises"
+
+
+@pytest.mark.parametrize("text", ["peak 3 µW ▼", "a ± b — 5 × 3 → …", "".join("▁▂▃▄▅▆▇█")])
+def test_a_locale_that_cannot_say_a_bar(text: str) -> None:
+    program = f"from kepler_ebpf import __main__, cli; cli.run = lambda *_: print({text!a}) or 0; raise SystemExit(__main__.main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": HERE, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+    )
+    assert done.stdout.isascii()
+    assert "\\" not in done.stdout
+    assert len(done.stdout) <= len(text) + 6
 
 
 def test_too_few_file_descriptors_are_one_line() -> None:

@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 _OUTPUT = "standard output"
-_PLAIN = {"→": "->", "×": "x", "µ": "u", "–": "-", "…": "..."}
+_PLAIN = {"→": "->", "×": "x", "µ": "u", "–": "-", "—": "-", "…": "...", "±": "+-", "·": ".", "▲": "^", "▼": "v"}
+_PLAIN.update(zip("▁▂▃▄▅▆▇█", ".:-=+*%#"))  # one character each: lines keep their width
 
 
 def main() -> int:
@@ -43,6 +44,8 @@ def main() -> int:
                 _forget_output()
                 return code  # of a verb that was through: it may be a command's
             return _refused(f"cannot write {_OUTPUT}: {error.strerror}")
+        while isinstance(error.__cause__, (OSError, ImportError)):  # numpy says pages of advice instead
+            error = error.__cause__
         return _refused(f"{type(error).__name__}: {error}")
 
 
