@@ -62,6 +62,17 @@ def test_keeps_only_connections_in_a_known_state(head: bytes, kept: bool) -> Non
     assert keeps(dialogue) is kept
 
 
+@pytest.mark.parametrize("more", [b"Content-Length: 6\r\n", b"Content-Length: 0\r\n", b""])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_nothing_is_read_behind_a_body_in_chunks(method: bytes, more: bytes) -> None:
+    """By its length, or for a proxy that knows no chunks, what follows is not where we would take it for a request."""
+    smuggled = b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n"
+    head = method + b" / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + more + HOST + b"\r\n"
+    request, dialogue = read(head + b"0\r\n\r\n" + smuggled)
+    assert isinstance(request, Request)
+    assert not keeps(dialogue)
+
+
 def test_repeated_headers_are_one_list() -> None:
     request, _ = read(b"GET / HTTP/1.1\r\nAccept: a/b \r\nHost: a\r\naccept:\tc/d;q=0.5\r\n\r\n")
     assert isinstance(request, Request)

@@ -70,8 +70,10 @@ class Dialogue:
             if not isinstance(event, h11.Request):
                 return None
             self._method = event.method
-            # No page wants a body. One that follows stays unread, so nothing after it can be understood.
-            self._reusable = isinstance(self._wire.next_event(), h11.EndOfMessage)
+            # No page wants a body. One that follows stays unread, so nothing after it can be understood; and where the
+            # request ends whoever stands in between may have read otherwise (RFC 9112, section 6.1).
+            is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+            self._reusable = isinstance(self._wire.next_event(), h11.EndOfMessage) and not is_chunked
         except h11.RemoteProtocolError as error:
             return _refusal(error.error_status_hint)
         except ValueError:  # h11 before 0.15: a Content-Length of more digits than int() takes
