@@ -254,6 +254,31 @@ def test_an_unknown_range_is_learned_at_a_fall() -> None:
     assert meter.joules == pytest.approx(2 + 3)
 
 
+@pytest.mark.parametrize("watts", [5.0, 100.0, 1500.0])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_counter_of_no_known_range_wraps_at_the_end_of_a_word(bits: int, watts: float) -> None:
+    believer = Meter(0).believer
+    step = round(watts / 10 * 1e6)
+    raw = [(2**bits + (number - 5) * step) % 2**bits for number in range(50)]
+    joules = sum(believer.read(value, number * TENTH).joules for number, value in enumerate(raw))
+    assert joules == pytest.approx(49 * watts / 10)
+
+
+def test_a_reset_far_below_the_end_of_a_word_is_no_wrap() -> None:
+    meter = Meter(0)
+    meter.read(2000, 2010, 0.5, 10.5)
+    assert meter.joules == pytest.approx(20)
+    assert meter.faults == ["reset"]
+
+
+def test_a_counter_that_may_have_gone_round_a_word_twice_tells_nothing() -> None:
+    meter = Meter(0)
+    meter.read(4290, 4294, seconds=5.0)
+    meter.read(100)
+    assert meter.joules == pytest.approx(4)
+    assert meter.faults == ["reset"]
+
+
 def test_a_counter_that_may_have_wrapped_unseen_tells_nothing() -> None:
     meter = Meter(10_000_000_000)
     meter.read(100, seconds=600.0)

@@ -57,6 +57,16 @@ def test_energy_of_amd_sockets_and_not_of_their_cores(board: Board) -> None:
     assert source.joules.tolist() == pytest.approx([2.5])
 
 
+def test_a_driver_that_counts_in_32_bits_loses_nothing_where_it_wraps(board: Board) -> None:
+    chip = board.chip(0, "amd_energy", energy1_label="Esocket0", energy1_input=0)
+    source = board.source()
+    for tenth in range(1, 1001):  # at 100 W it wraps after 43 and 86 seconds
+        (chip / "energy1_input").write_text(f"{tenth * 10_000_000 % 2**32}\n")
+        board.tick(source)
+    assert source.joules.tolist() == pytest.approx([10_000.0])
+    assert not source.faults
+
+
 def test_power_is_integrated_over_measured_time(board: Board) -> None:
     chip = board.chip(0, "power_meter", power1_oem_info="Grace Power Socket 0", power1_average=100_000_000)
     source = board.source()

@@ -25,10 +25,10 @@ LIMIT_HEADROOM = 2.0
 """A zone's own limit is a mean over seconds; for a moment it draws more."""
 STILL_SECONDS = 5.0
 """A counter that has not changed for so long has not used anything; one of a package does not answer."""
-_LEAP_FACTOR, _LEAP_WATTS = 10.0, 500.0
+_LEAP_FACTOR, _LEAP_WATTS, _RECENT_DECAY = 10.0, 500.0, 0.9
 _BEYOND_A_LIMIT = 5
 _FIRST_WATTS = 100.0  # a first change that tells more waits for the next reading: is it a second's, or a sample's?
-_RECENT_DECAY = 0.9
+_WORDS = (1 << 32, 1 << 64)
 _LEAP_WAITS_NS = 2 * SLOWEST_REFRESH_NS  # a value that stays for longer is where the counter is
 
 
@@ -79,8 +79,8 @@ class _FirstChange:
 class Believer:
     """One counter.
 
-    ``span``: units at which it wraps, 0 where that is not known. ``most_watts``: more than it can draw. Either may be
-    set anew at any time; a limit that is lower than the first one, and that it exceeds steadily, is given up.
+    ``span``: units at which it wraps, 0 where that is not known: then a word of 32 or 64 bits. ``most_watts``: more
+    than it can draw. Either may be set anew at any time; a limit lower than the first, exceeded steadily, is given up.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Believer:
         return Verdict(met.held_joules + verdict.joules, seconds + verdict.seconds, verdict.fault)
 
     def _read(self, value: int, time_ns: int) -> Verdict:
-        if value < 0 or (self.span > 0 and value >= self.span):
+        if not 0 <= value < (self.span or _WORDS[-1]):
             return Verdict(fault="range")
         last = self._last
         if last is None:
@@ -180,10 +180,12 @@ class Believer:
 
     def _units(self, value: int, before: int, elapsed_ns: int) -> int | None:
         """Units from one value to another, or None where no such power can be."""
-        if value < before and self.span <= 0:
-            return None
-        units = energy_delta(value, before, self.span)
-        return units if units <= self._most(elapsed_ns) else None
+        most = self._most(elapsed_ns)
+        if value >= before:
+            return value - before if value - before <= most else None
+        spans = (self.span,) if self.span else [word for word in _WORDS if before < word and most < word]
+        units = min((energy_delta(value, before, span) for span in spans), default=None)
+        return units if units is not None and units <= most else None
 
     def _doubt_limit(self, watts: float) -> None:
         """Not believed: it went on from a value that was not believed either. Give up a limit that it exceeds
@@ -236,8 +238,7 @@ class Believer:
         """The next reading confirms a leap, or the counter is back where it was."""
         assert self._held is not None
         assert self._candidate is not None
-        units, covered_ns = self._held
-        leapt = self._candidate
+        (units, covered_ns), leapt = self._held, self._candidate
         if value == leapt.value and time_ns - leapt.time_ns < _LEAP_WAITS_NS:
             return NOTHING  # not refreshed yet: that is no confirmation
         self._held = self._candidate = None
