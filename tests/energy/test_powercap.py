@@ -265,6 +265,35 @@ def test_packages_of_a_virtual_machine_that_differ_are_their_own(tree: Tree) -> 
     assert guest.source.expected == ()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_dies_of_a_virtual_machine_that_are_nearly_equal_are_one(tree: Tree, late: bool) -> None:
+    """The counter goes on without pause: of each die it is read a moment later, now and then much later."""
+    tree.virtual = True
+    for die in range(4):
+        tree.zone(f"intel-rapl:{die}", f"package-0-die-{die}", 5_000_000)
+    source = tree.open()
+    for step in range(1, 41):
+        for die in range(4):
+            moment = 400_000 if late and die == step % 7 else die * (300 + step * 37 % 211)
+            tree.set(f"intel-rapl:{die}", 5_000_000 + step * 4_000_000 + moment)
+        tree.tick(source)
+    assert [(domain.index, domain.zone) for domain in source.domains] == [(0, "0-die-0")]
+    assert source.joules.tolist() == pytest.approx([160.0], abs=0.5)
+    assert len(source.notes) == 3
+
+
+def test_dies_of_a_virtual_machine_that_differ_are_their_own(tree: Tree) -> None:
+    tree.virtual = True
+    for die in range(2):
+        tree.zone(f"intel-rapl:{die}", f"package-0-die-{die}", 5_000_000)
+    source = tree.open()
+    for step in range(1, 41):
+        for die in range(2):
+            tree.set(f"intel-rapl:{die}", 5_000_000 + step * (4_000_000 + die * 100_000))
+        tree.tick(source)
+    assert source.joules.tolist() == pytest.approx([160.0, 164.0])
+
+
 def test_a_mirror_among_packages_of_their_own(tree: Tree) -> None:
     guest = Guest(tree, 3)
     guest.run(30, lambda package, step: step * (1_000_000 if package else 2_000_000))

@@ -1,7 +1,8 @@
 """Which counters of a virtual machine are one: packages or dies that all show the counter of the host.
 
 A hypervisor may give every package of its guest the one counter that it has. Two counters of their own are hardly ever
-equal to the tick; one that is shown twice is, but for a refresh that falls between the two readings.
+equal to the tick; one that is shown twice is, but for a refresh that falls between the two readings. Where it goes on
+without pause, dies of one package that show it are apart by what is drawn between the two readings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from .source import ALL_PACKAGES, Domain
 _SAMPLES = 3
 """A counter that was equal to another in so many samples in which it moved is its mirror; one that was unlike all
 others in so many running is not."""
+_NEAR_SAMPLES, _NEAR = 10, 0.01
+"""Dies of one package are one counter, too, when in so many samples they were as far apart, or as close by, but for so
+small a part of what they had grown by since the sample before."""
 _PATIENCE_NS = 5_000_000_000
 """A counter that stands still for so long holds up no decision about the others."""
 
@@ -101,15 +105,17 @@ class Mirrors:
     def _compare(self, counter: Shown, moved: Collection[Shown]) -> None:
         """Look for earlier counters that say the same as this one."""
         suspect = self._suspects[counter]
-        if abs(suspect.raw - suspect.compared) < counter.least:
+        growth = abs(suspect.raw - suspect.compared)
+        if growth < counter.least:
             return
         suspect.compared = suspect.raw
-        times = self._note_alike(counter, moved)
+        times = self._note_alike(counter, moved, growth)
         # How far apart counters begin is seen once before it can be seen again.
         before = 1 if self._by_growth else 0
-        equal = {one for one, seen in times.items() if seen > before}
+        equal = {one for one, (_, nearly) in times.items() if nearly > before}
         suspect.unlike = 0 if equal else suspect.unlike + 1
-        twin = next((one for one in times if times[one] >= _SAMPLES + before), None)
+        twins = (one for one, (seen, nearly) in times.items() if seen - before >= _SAMPLES or nearly >= _NEAR_SAMPLES)
+        twin = next(twins, None)
         if twin is not None:
             self._twin[counter] = self._twin.get(twin) or twin
             suspect.alike.clear()
@@ -117,16 +123,23 @@ class Mirrors:
             self._twin[counter] = None
             suspect.alike.clear()
 
-    def _note_alike(self, counter: Shown, among: Collection[Shown]) -> dict[Shown, int]:
-        """Note how far a counter is apart from earlier ones; in how many samples it has been so from each by now."""
+    def _note_alike(self, counter: Shown, among: Collection[Shown], growth: int = 0) -> dict[Shown, tuple[int, int]]:
+        """Note how far a counter, that has grown by so much, is apart from earlier ones; in how many samples it has
+        been so from each by now, to the tick and nearly."""
         suspect, times = self._suspects[counter], {}
         for one, other in self._suspects.items():
             if one is counter:
                 break
+            if one not in among or one.domain.component != counter.domain.component:
+                continue
             apart = suspect.raw - other.raw
-            if one in among and one.domain.component == counter.domain.component and (self._by_growth or not apart):
+            near = growth * _NEAR if one.domain.index == counter.domain.index != ALL_PACKAGES else 0
+            if self._by_growth or abs(apart) <= near:
                 suspect.alike[one, apart] += 1
-                times[one] = suspect.alike[one, apart]
+                nearly = sum(
+                    seen for (twin, was), seen in suspect.alike.items() if twin is one and abs(was - apart) <= near
+                )
+                times[one] = suspect.alike[one, apart], nearly
         return times
 
     def _holds_up(self, counter: Shown, now_ns: int) -> bool:
