@@ -233,6 +233,16 @@ def test_an_event_that_cannot_be_understood_is_said_once(tmp_path: Path) -> None
     assert source.faults == {"malformed": 1}
 
 
+@pytest.mark.parametrize("missing", ["unit", "scale"])
+def test_an_event_that_does_not_say_what_it_counts_is_said(tmp_path: Path, missing: str) -> None:
+    pmu = Pmu(tmp_path, "0")
+    (pmu.power / f"events/energy-ram.{missing}").unlink()
+    source = pmu.source()
+    assert [domain.component for domain in source.domains] == ["package"]
+    assert source.faults == {"malformed": 1}
+    assert f"energy-ram.{missing}" in source.notes[0]
+
+
 def test_an_event_that_stays_refused_is_counted_once_and_taken_once_it_is_granted(tmp_path: Path) -> None:
     """Powercap may well be read meanwhile: an alert about errors of sources must not fire for good."""
     pmu = Pmu(tmp_path, "0", energy_pkg="event=0x02")

@@ -183,10 +183,11 @@ class PerfRaplSource(Unmirrored):
             die = self._die_of(cpu)
             dies[next(n for n in range(len(cpus)) if n not in dies) if die is None or die in dies else die] = cpu
         for file_name, component in _EVENTS.items():
-            try:
-                config, joules_per_count = _parse(root / "events" / file_name)
-            except FileNotFoundError:
+            event = root / "events" / file_name
+            if not event.exists():
                 continue
+            try:
+                config, joules_per_count = _parse(event)
             except (OSError, ValueError) as error:
                 if self.note(f"RAPL event {file_name} cannot be understood ({error}): left out"):
                     self.faults["malformed"] += 1
