@@ -179,6 +179,24 @@ def test_an_altra_as_mainline_shows_it(board: Board, name: str) -> None:
     assert joules == {"package": pytest.approx(72.0), "dram": pytest.approx(10.0)}
 
 
+@pytest.mark.parametrize("kind", ["power", "energy"])
+def test_chips_of_power9_are_packages_by_the_kernels_ids(board: Board, kind: str) -> None:
+    """As the OCC of a machine of two sockets words them: the second one's id is 8."""
+    labels = ("Chip 0 ", "Chip 0 Vdd", "Chip 0 Vdn", "Chip 8 ", "Chip 8 Vdd", "Chip 8 Vdn", "System", "APSS 1 ")
+    files: dict[str, object] = {}
+    for number, (label, watts) in enumerate(zip(labels, (157, 113, 12, 99, 62, 12, 426, 127)), 1):
+        files[f"power{number}_label"], files[f"power{number}_input"] = label, watts * 1_000_000
+        if kind == "energy":
+            files[f"energy{number}_label"], files[f"energy{number}_input"] = label, 7_510_000_000_000
+    chip = board.chip(0, "ibmpowernv", **files)
+    source = board.source(places=Places(Topology((0, 0, 1, 1), (0, 8), (0, 1, 2, 3), (0, 1, 2, 3))))
+    for number, watts in ((1, 157), (4, 99)) if kind == "energy" else ():
+        (chip / f"energy{number}_input").write_text(f"{7_510_000_000_000 + watts * 1_000_000}\n")
+    board.tick(source, 1.0)
+    assert [(domain.component, domain.index) for domain in source.domains] == [("package", 0), ("package", 1)]
+    assert source.joules.tolist() == pytest.approx([157.0, 99.0])
+
+
 def test_a_total_is_not_added_to_its_parts(board: Board) -> None:
     board.chip(
         0,

@@ -45,6 +45,9 @@ RULES = (
     Rule(r"power_meter.*", _worded("dram|memory", but="gpu|hbm"), "dram"),
     Rule(r"power_meter.*", _worded("grace|total", but=f"{_NO_PACKAGE}|cpu"), "package"),
     Rule(r"power_meter.*", _worded("grace|total", but=_NO_PACKAGE), "package"),  # where there is none but the CPUs'
+    # IBM POWER9 and 10 without a hypervisor (Documentation/hwmon/ibmpowernv.rst): the chip, by the kernel's id of its
+    # package, beside its regulators ("Chip 8 Vdd") and the whole machine ("System").
+    Rule(r"ibmpowernv", r"Chip (\d+)", "package"),
     # APM X-Gene (Documentation/hwmon/xgene-hwmon.rst).
     Rule(r"apm_xgene", r"CPU power", "package"),
     # Ampere Altra's SMpro (Documentation/hwmon/smpro-hwmon.rst): socket power, and that of its DIMMs. The driver in
