@@ -152,6 +152,40 @@ def test_zones_appear_and_come_back(tree: Tree) -> None:
     assert source.joules.tolist() == [0.0, 1.0]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_zone_that_is_missing_fails_once_a_reading_and_is_looked_for_once_a_second(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """To look for zones takes long: on 512 CPUs two thousand files are read."""
+    path = tree.zone("intel-rapl:0", "package-0")
+    if not gone:
+        (path / "energy_uj").unlink()
+    source = tree.open()
+    (path / "energy_uj").unlink(missing_ok=True)
+    if gone:
+        tree.errors["intel-rapl:0"] = errno.ENODEV
+    looked = 0
+
+    def follow(fs: HostFS) -> None:
+        nonlocal looked
+        looked += 1
+
+    monkeypatch.setattr(tree.places, "follow", follow)
+    faults, pressing = sum(source.faults.values()), 0
+    for _ in range(100):
+        tree.tick(source)
+        pressing += source.presses
+    assert sum(source.faults.values()) - faults == 100
+    assert looked <= 11
+    assert pressing <= 1, "all else is booked once a second as ever"
+    tree.errors.clear()
+    tree.set("intel-rapl:0", 5_000_000)
+    for step in range(1, 21):
+        tree.set("intel-rapl:0", 5_000_000 + step * 1_000_000)
+        tree.tick(source)
+    assert source.joules[0] >= 8.0, "found again within a second or so"
+
+
 def test_garbage_is_a_fault(tree: Tree) -> None:
     path = tree.zone("intel-rapl:0", "package-0")
     source = tree.open()

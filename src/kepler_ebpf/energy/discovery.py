@@ -9,7 +9,7 @@ from ..host.fs import HostFS
 from .figures import Figures, do_safely
 from .places import Places
 
-_AGAIN_NS = 5_000_000_000
+_AGAIN_NS, _SOON_NS = 5_000_000_000, 1_000_000_000
 
 
 class Discovering(Figures):
@@ -44,15 +44,15 @@ class Discovering(Figures):
         self._newest_ns = self._clock_ns()
         return self._newest_ns
 
-    def _discover_again(self, now_ns: int, *, at_once: bool = False) -> None:
-        """At the end of a reading, where it is time to. ``at_once``: something that was there has gone.
+    def _discover_again(self, now_ns: int, *, at_once: bool = False, soon: bool = False) -> None:
+        """At the end of a reading, where it is time to. ``at_once``: something has just gone. ``soon``: it is missing.
 
         Only once all that was read is worked out: what waits is of counters as they are now.
         """
         self._gone = self._gone or at_once
         if now_ns < self._newest_ns:
             return
-        if self._gone or now_ns - self._discovered_ns > _AGAIN_NS:
+        if self._gone or now_ns - self._discovered_ns > (_SOON_NS if soon else _AGAIN_NS):
             self._discovered_ns, self._gone = now_ns, False
             self._places.follow(self._fs)
             self._discover()

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _MICROJOULE = 1e-6
 _MOST_OUT_OF_RANGE = 3
+_GONE = (errno.ENODEV, errno.ENOENT, errno.EBADF)
 
 Pread = Callable[[int, int, int], bytes]
 
@@ -42,11 +43,12 @@ def boottime_ns() -> int:
 
 @dataclass(eq=False)
 class _Counter(Shown):
-    """A zone that is read. ``raw``: the latest reading. ``out_of_range``: how many readings in a row were beyond its
-    range. ``replaced``: another zone stands for it now."""
+    """A zone that is read. ``refusal``: why it is not open (errno). ``raw``: the latest reading. ``out_of_range``: how
+    many readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
 
     zone: Zone
     fd: int = -1
+    refusal: int = 0
     raw: int | None = None
     out_of_range: int = 0
     replaced: bool = False
@@ -89,13 +91,14 @@ class PowercapSource(Unmirrored):
         for counter in self._counters.values():
             if counter.replaced:
                 continue
+            if counter.refusal:
+                raw.append((counter, OSError(counter.refusal, "not open"), 0))
+                continue
             try:
-                if counter.fd < 0:
-                    raise OSError(errno.ENODEV, "the zone is gone, or cannot be opened")
                 raw.append((counter, self._pread(counter.fd, 32, 0), self._clock_ns()))
             except OSError as error:
                 raw.append((counter, error, 0))
-                is_gone = True
+                is_gone = is_gone or error.errno in _GONE
         return partial(self._take_all, raw, self._looked(is_gone))
 
     def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
@@ -108,7 +111,9 @@ class PowercapSource(Unmirrored):
                 value = int(text)
             except (OSError, ValueError) as error:
                 self.fault(str(counter.path), reason_of(error))
-                gone = gone or getattr(error, "errno", 0) in (errno.ENODEV, errno.ENOENT, errno.EBADF)
+                if not counter.refusal and getattr(error, "errno", None) in _GONE:
+                    gone = True
+                    self._close(counter, errno.ENODEV)
                 continue
             if counter.raw is not None and value < counter.raw:
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
@@ -121,7 +126,8 @@ class PowercapSource(Unmirrored):
             self._take(counter, verdict, now)
         self._look_for_mirrors(readings, looked_ns)
         self.end_reading(looked_ns)
-        self._discover_again(looked_ns, at_once=gone)
+        missing = any(counter.refusal in _GONE for counter in self._counters.values())
+        self._discover_again(looked_ns, at_once=gone, soon=missing)
 
     @property
     def longest_seconds(self) -> float:
@@ -143,11 +149,11 @@ class PowercapSource(Unmirrored):
             self._close(counter)
 
     @staticmethod
-    def _close(counter: _Counter) -> None:
+    def _close(counter: _Counter, refusal: int = 0) -> None:
         if counter.fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(counter.fd)
-            counter.fd = -1
+        counter.fd, counter.refusal = -1, refusal
 
     def _discover(self) -> None:
         """Take up zones that have appeared, and those that have come back; let go of those that others stand for."""
@@ -184,7 +190,7 @@ class PowercapSource(Unmirrored):
         try:
             counter.fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            self.fault(str(zone.path), reason_of(error))
+            counter.refusal = error.errno or errno.EIO  # each reading fails for that
             return
         believer = counter.believer
         believer.restart()  # what it counted while it was away, or before we met it, is not known to be ours
