@@ -273,6 +273,26 @@ def test_whatever_a_binding_raises_costs_a_reading(bench: Bench, error: type[Exc
     assert source.faults == {error.__name__: 1}
 
 
+def test_gpus_that_have_no_uuid_are_known_by_their_index(bench: Bench) -> None:
+    import pynvml
+
+    class NoUuid:
+        def __getattr__(self, name: str) -> object:
+            return getattr(pynvml, name)
+
+        def nvmlDeviceGetUUID(self, handle: object) -> str:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    bench.source = NvmlSource(binding=NoUuid, clock_ns=lambda: bench.now_ns)
+    bench.script.write("gpu 0 1000 50000 0 0", "gpu 1 1000 50000 0 0")
+    source = bench.open()
+    source.recount()
+    bench.tick("gpu 0 2000 50000 0 0", "gpu 1 4000 50000 0 0", seconds=2.0)
+    assert [(domain.index, domain.uuid) for domain in source.domains] == [(0, "index-0"), (1, "index-1")]
+    assert source.joules.tolist() == [1.0, 3.0]
+    assert not source.faults
+
+
 def test_a_call_that_hangs_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, released = threading.Event(), threading.Event()
 

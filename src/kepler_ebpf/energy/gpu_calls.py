@@ -88,9 +88,17 @@ class Calls:
                 return
 
     def device(self, index: int) -> tuple[Any, str, str]:
-        """Handle, UUID and model of a GPU; the model is empty where it cannot be told."""
+        """Handle, UUID and model of a GPU; the model is empty where it cannot be told.
+
+        One that has no UUID is known by its index. One that only does not tell it now raises: it will be another then.
+        """
         handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = _text(self._nvml.nvmlDeviceGetUUID(handle))
+        try:
+            uuid = _text(self._nvml.nvmlDeviceGetUUID(handle))
+        except Exception as error:
+            if not is_absent(error):
+                raise
+            uuid = f"index-{index}"
         try:
             model = _text(self._nvml.nvmlDeviceGetName(handle))
         except Exception as error:
