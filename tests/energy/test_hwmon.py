@@ -85,6 +85,19 @@ def test_unknown_chips_are_left_alone_unless_named(board: Board) -> None:
     assert source.joules.tolist() == pytest.approx([10.0])
 
 
+def test_a_known_chip_of_which_no_sensor_is_known_is_said(board: Board) -> None:
+    """Most boards' ACPI power meter is the whole machine's, and says nothing of itself."""
+    board.chip(0, "power_meter", power1_average=300_000_000)
+    board.chip(1, "power_meter", power1_average=20_000_000, power1_oem_info="Fan Power")
+    board.chip(2, "some_board", power1_input=300_000_000)
+    source = board.source()
+    assert source.domains == ()
+    assert [note.partition(": ")[2] for note in source.notes] == [
+        "not known what it measures (no label): left out, see --hwmon",
+        "not known what it measures (Fan Power): left out, see --hwmon",
+    ]
+
+
 def test_energy_is_preferred_to_power_of_the_same_socket(board: Board) -> None:
     board.chip(
         0, "smpro", energy1_label="CPU power", energy1_input=0, power1_label="CPU power", power1_input=50_000_000

@@ -193,7 +193,14 @@ def _matches(chip: Chip, rules: Sequence[Rule], notes: list[str]) -> list[_Match
     known = [rule for rule in rules if re.fullmatch(rule.chip, name)]
     if not known:
         return []
-    return _of_values(chip, _values(chip.folder), known, notes) or _of_values(chip, _pairs(chip.folder), known, notes)
+    values, pairs, said = _values(chip.folder), _pairs(chip.folder), len(notes)
+    found = _of_values(chip, values, known, notes) or _of_values(chip, pairs, known, notes)
+    if (values or pairs) and not found and len(notes) == said:
+        labels = dict.fromkeys(
+            _label(chip.folder, path) or "no label" for paths, _ in (*values, *pairs) for path in paths
+        )
+        notes.append(f"{chip.folder} ({name}): not known what it measures ({', '.join(labels)}): left out, see --hwmon")
+    return found
 
 
 def _of_values(
