@@ -70,7 +70,7 @@ _ARM_IMPLEMENTERS = {
     0x41: "ARM",
     0x42: "Broadcom",
     0x43: "Cavium",
-    0x46: "Fujitsu",
+    0x46: "FUJITSU",
     0x48: "HiSilicon",
     0x4E: "NVIDIA",
     0x50: "APM",
@@ -117,7 +117,9 @@ _ARM_PARTS = {
     (0x41, 0xD85): "Cortex-X925",
     (0x41, 0xD87): "Cortex-A725",
     (0x41, 0xD8E): "Neoverse-N3",
+    (0x43, 0x0A1): "ThunderX-88XX",
     (0x43, 0x0AF): "ThunderX2-99xx",
+    (0x43, 0x0B8): "ThunderX3-T110",
     (0x46, 0x001): "A64FX",
     (0x48, 0xD01): "TaiShan-v110",
     (0x48, 0xD02): "TaiShan-v120",
@@ -125,9 +127,20 @@ _ARM_PARTS = {
     (0x4E, 0x010): "Olympus",
     (0x50, 0x000): "X-Gene",
     (0x51, 0xC00): "Falkor",
+    (0x51, 0xC01): "Saphira",
     (0x61, 0x022): "Icestorm-M1",
     (0x61, 0x023): "Firestorm-M1",
+    (0x61, 0x024): "Icestorm-M1-Pro",
+    (0x61, 0x025): "Firestorm-M1-Pro",
+    (0x61, 0x028): "Icestorm-M1-Max",
+    (0x61, 0x029): "Firestorm-M1-Max",
+    (0x61, 0x032): "Blizzard-M2",
+    (0x61, 0x033): "Avalanche-M2",
     (0x6D, 0xD49): "Azure-Cobalt-100",
+    (0x70, 0x660): "FTC660",
+    (0x70, 0x661): "FTC661",
+    (0x70, 0x662): "FTC662",
+    (0x70, 0x663): "FTC663",
     (0xC0, 0xAC3): "Ampere-1",
     (0xC0, 0xAC4): "Ampere-1a",
     (0xC0, 0xAC5): "Ampere-1b",
@@ -163,7 +176,8 @@ def _named(fields: Mapping[str, str]) -> tuple[str, str]:
     if "CPU implementer" in fields:
         implementer, part = (_number(fields.get(key, "")) for key in ("CPU implementer", "CPU part"))
         vendor = _ARM_IMPLEMENTERS.get(implementer, fields["CPU implementer"])
-        return vendor, fields.get("model name") or _ARM_PARTS.get((implementer, part), fields.get("CPU part", ""))
+        # Some kernels' "model name" is the architecture alone: "ARMv8 Processor rev 3 (v8l)".
+        return vendor, _ARM_PARTS.get((implementer, part)) or fields.get("model name") or fields.get("CPU part", "")
     if "cpu" in fields and "platform" in fields:  # POWER: "POWER9 (raw), altivec supported"
         return "IBM", fields["cpu"].partition(",")[0]
     if fields.get("vendor_id", "").startswith("IBM/S390"):
@@ -174,8 +188,10 @@ def _named(fields: Mapping[str, str]) -> tuple[str, str]:
         return vendor, fields.get("uarch", fields.get("marchid", ""))
     if "CPU Family" in fields:  # LoongArch: "Loongson-64bit", and "Loongson-3A6000"
         return "Loongson", fields.get("Model Name", fields["CPU Family"])
-    vendor = fields.get("vendor_id", "")
-    return _VENDORS.get(vendor, vendor), fields.get("model name", fields.get("Model", ""))
+    vendor = fields.get("vendor_id", fields.get("vendor", ""))
+    # "cpu model" and "cpu": MIPS, SPARC.
+    names = (fields[key] for key in ("model name", "Model", "cpu model", "cpu") if key in fields)
+    return _VENDORS.get(vendor, vendor), next(names, "")
 
 
 def _number(text: str) -> int:
