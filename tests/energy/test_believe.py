@@ -207,6 +207,21 @@ def test_a_leap_of_a_slow_counter_is_not_confirmed_by_being_read_again() -> None
     assert meter.faults == ["leap"]
 
 
+@pytest.mark.parametrize(("period", "tenths"), [(1.0, 1), (0.25, 1), (1.0, 0.5), (2.0, 1), (0.1, 0.4)])
+def test_a_leap_of_a_counter_that_is_refreshed_seldom_shows_no_more_than_there_was(
+    period: float, tenths: float
+) -> None:
+    """30 W, and 900 W from one moment on: refreshes are dated around the leap as they are everywhere."""
+    for phase in range(10):
+        meter = Meter()
+        while meter.now_ns < 40e9:
+            now = meter.now_ns * 1e-9
+            refreshed = max((now - phase * period / 10) // period * period + phase * period / 10, 0.0)
+            meter.read(100 + 30 * refreshed + 870 * max(refreshed - 20.37, 0.0), seconds=tenths / 10)
+        assert max(meter.watts[5:]) < 910
+        assert meter.joules >= 15_000
+
+
 def test_a_leap_that_nothing_follows_is_booked_after_two_seconds() -> None:
     meter = Meter(stands_still=True)
     meter.read(*(10 + 2 * n for n in range(10)), *[28.0 + 150] * 25)

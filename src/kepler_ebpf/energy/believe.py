@@ -98,7 +98,7 @@ class Believer:
         self._seen_ns = 0  # when that value was last seen: it changed after this
         self._told_ns = 0  # up to when its joules have been told: when it came to that value
         self._candidate: _Point | None = None  # what is not believed yet
-        self._held: tuple[int, int] | None = None  # units and nanoseconds of a leap that waits for the next reading
+        self._held: tuple[int, int, int] | None = None  # a leap's units and nanoseconds, and when it was seen again
         self._unchanged = False
         self._met: _FirstChange | None = None  # since the latest reading
         self._refreshes = Refreshes()
@@ -146,8 +146,8 @@ class Believer:
         if last is None:
             self._begin(value, time_ns)
             return NOTHING
-        if self._held is not None:
-            return self._after_leap(value, time_ns, last)
+        if self._held and self._candidate:
+            return self._after_leap(self._held, self._candidate, value, time_ns, last)
         if value == last.value:
             return self._still(time_ns, last)
         if self.span > 0 and self._most(time_ns - self._seen_ns) >= self.span:
@@ -223,7 +223,7 @@ class Believer:
             covered_ns = max(covered_ns, SLOWEST_REFRESH_NS)
         watts = units * self._unit / (covered_ns * 1e-9)
         if self._recent_watts > 0 and watts > max(_LEAP_FACTOR * self._recent_watts, self._recent_watts + _LEAP_WATTS):
-            self._held = (units, covered_ns)
+            self._held = (units, covered_ns, 0)
             self._candidate = _Point(value, since_ns)
             return NOTHING
         if not self._recent_watts and not self._unchanged:
@@ -234,17 +234,17 @@ class Believer:
                 return NOTHING
         return self._book(units, covered_ns, value, time_ns, since_ns)
 
-    def _after_leap(self, value: int, time_ns: int, last: _Point) -> Verdict:
+    def _after_leap(self, held: tuple[int, int, int], leapt: _Point, value: int, time_ns: int, last: _Point) -> Verdict:
         """The next reading confirms a leap, or the counter is back where it was."""
-        assert self._held is not None
-        assert self._candidate is not None
-        (units, covered_ns), leapt = self._held, self._candidate
+        units, covered_ns, seen_ns = held
         if value == leapt.value and time_ns - leapt.time_ns < _LEAP_WAITS_NS:
+            self._held = (units, covered_ns, time_ns)
             return NOTHING  # not refreshed yet: that is no confirmation
         self._held = self._candidate = None
         more = self._units(value, leapt.value, time_ns - last.time_ns)
         if more is not None:
-            return self._book(units + more, covered_ns + time_ns - leapt.time_ns, value, time_ns)
+            since_ns = self._refreshes.seen(seen_ns, time_ns) if more and seen_ns else time_ns
+            return self._book(units + more, covered_ns + since_ns - leapt.time_ns, value, time_ns, since_ns)
         back = self._units(value, last.value, time_ns - self._before_ns(last))
         if back is None:
             self._candidate = _Point(value, time_ns)
