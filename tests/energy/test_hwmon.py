@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,6 +118,27 @@ def test_nonsense_is_a_fault(board: Board, content: str, reason: str) -> None:
     board.tick(source)
     assert source.faults == {reason: 1}
     assert source.joules.tolist() == [0.0]
+
+
+def test_a_sensor_that_may_not_be_opened_fails_for_that_and_holds_no_descriptor(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Energy is root's alone on AMD (CVE-2020-12912); here the amperes of a pair are refused, and its volts are not."""
+    opened = os.open
+
+    def refuse(path: str, flags: int) -> int:
+        if str(path).endswith("curr1_input"):
+            raise PermissionError(errno.EACCES, "injected")
+        return opened(path, flags)
+
+    board.chip(0, "pair", in1_label="CPU", in1_input=1000, curr1_input=10_000)
+    monkeypatch.setattr(os, "open", refuse)
+    source = board.source(rules=[Rule("pair", "CPU", "package")])
+    held = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        board.tick(source, 6.0)
+    assert source.faults == {"EACCES": 21}
+    assert len(os.listdir("/proc/self/fd")) == held
 
 
 def test_no_chips_at_all(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ neither may have pairs of ``in*_input`` (millivolts) and ``curr*_input`` (millia
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import time
@@ -33,6 +34,7 @@ class _Open:
     position: int
     believer: Believer | PowerBeliever
     fds: tuple[int, ...] = ()
+    refusal: int = errno.ENOENT  # why it is not open
 
     @property
     def what(self) -> str:
@@ -41,7 +43,7 @@ class _Open:
     def read(self) -> list[bytes]:
         """Raises OSError."""
         if not self.fds:
-            raise FileNotFoundError(2, "the sensor is gone")
+            raise OSError(self.refusal, "not open")
         return [os.pread(fd, 32, 0) for fd in self.fds]
 
     def verdict(self, raw: Sequence[bytes], time_ns: int) -> Verdict:
@@ -53,11 +55,20 @@ class _Open:
         micro_watts = math.prod(values) if min(values) >= 0 else -1
         return self.believer.read(micro_watts * _MICRO, time_ns)
 
+    def open(self) -> None:
+        """Open its files; where that is refused, each reading fails for the same reason."""
+        try:
+            for path in self.sensor.paths:
+                self.fds += (os.open(path, os.O_RDONLY | os.O_CLOEXEC),)
+        except OSError as error:
+            self.close()
+            self.refusal = error.errno or errno.EIO
+
     def close(self) -> None:
         for fd in self.fds:
             with contextlib.suppress(OSError):
                 os.close(fd)
-        self.fds = ()
+        self.fds, self.refusal = (), errno.ENOENT
 
 
 def _believer(sensor: Sensor) -> Believer | PowerBeliever:
@@ -144,7 +155,4 @@ class HwmonSource(Discovering):
             one.close()
             one.sensor = sensor
             one.believer.restart()
-            try:
-                one.fds = tuple(os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in sensor.paths)
-            except OSError as error:
-                self.fault(one.what, reason_of(error))
+            one.open()
