@@ -294,6 +294,17 @@ def test_a_counter_that_may_have_gone_round_a_word_twice_tells_nothing() -> None
     assert meter.faults == ["reset"]
 
 
+@pytest.mark.parametrize("span", [65_532_610_988, 200_000_000_000])
+def test_a_range_below_where_the_counter_was_explains_no_fall(span: int) -> None:
+    """The file tells too little, or another range than it did: no joule is taken back."""
+    meter = Meter(0)
+    meter.read(262_138, 262_142)
+    meter.believer.span = span
+    meter.read(0.0005, 0.0006)
+    assert meter.joules == pytest.approx(4, abs=1e-3)
+    assert meter.faults == ["reset"]
+
+
 def test_a_counter_that_may_have_wrapped_unseen_tells_nothing() -> None:
     meter = Meter(10_000_000_000)
     meter.read(100, seconds=600.0)
@@ -313,21 +324,20 @@ def test_a_part_that_is_off_uses_nothing_and_a_package_that_stands_still_is_sile
 
 
 garbage = st.one_of(st.integers(-(2**63), 2**64), st.sampled_from((0, 1, SPAN - 1, SPAN, 2**32 - 1, 2**64 - 1)))
+ranges = st.sampled_from((0, 1, 1_000, SPAN, 65_532_610_988, 2**32, 2**64))
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(
-    st.sampled_from((0, SPAN, 65_532_610_988, 2**64)),
-    st.lists(st.tuples(garbage, st.floats(0.001, 900)), max_size=40),
-    st.booleans(),
-)
+@given(ranges, st.lists(st.tuples(garbage, st.floats(0.001, 900), st.none() | ranges), max_size=40), st.booleans())
 def test_no_readings_whatever_give_more_than_can_be_drawn(
-    span: int, readings: list[tuple[int, float]], still: bool
+    span: int, readings: list[tuple[int, float, int | None]], still: bool
 ) -> None:
+    """The range is read again now and then, and may be another one."""
     believer = Believer(span, MICRO, 500.0, stands_still=still)
     now, joules, faults = 0.0, 0.0, 0
-    for value, seconds in readings:
+    for value, seconds, new_span in readings:
         now += seconds
+        believer.span = believer.span if new_span is None else new_span
         verdict = believer.read(value, round(now * 1e9))
         assert verdict.joules >= 0
         assert verdict.seconds >= 0

@@ -183,8 +183,8 @@ class Believer:
         most = self._most(elapsed_ns)
         if value >= before:
             return value - before if value - before <= most else None
-        spans = (self.span,) if self.span else [word for word in _WORDS if before < word and most < word]
-        units = min((energy_delta(value, before, span) for span in spans), default=None)
+        spans = (self.span,) if self.span else [word for word in _WORDS if most < word]
+        units = min((energy_delta(value, before, span) for span in spans if before < span), default=None)
         return units if units is not None and units <= most else None
 
     def _doubt_limit(self, watts: float) -> None:
