@@ -33,6 +33,7 @@ class Tree:
         self.places = Places()
         self.virtual = False
         self.now_ns = 10**9
+        self.asleep_ns = 0
         self.errors: dict[str, int] = {}
 
     def zone(self, number: str, name: str, value: int = 0, span: int = RANGE) -> Path:
@@ -53,7 +54,9 @@ class Tree:
         return os.pread(fd, size, offset)
 
     def open(self) -> PowercapSource:
-        source = PowercapSource(self.fs, self.places, lambda: self.now_ns, self.pread, self.virtual)
+        source = PowercapSource(
+            self.fs, self.places, lambda: self.now_ns, self.pread, self.virtual, lambda: self.asleep_ns
+        )
         source.read()
         return source
 
@@ -138,6 +141,26 @@ def test_what_cannot_be_known_is_no_spike(tree: Tree, value: int, seconds: float
     tree.set("intel-rapl:0", value + 1_000_000)
     tree.tick(source)
     assert source.joules[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("begins_anew", [False, True])
+def test_what_a_counter_used_while_the_machine_slept(tree: Tree, begins_anew: bool) -> None:
+    """A counter that begins anew after a sleep has not wrapped, though it could have drawn that much meanwhile."""
+    tree.zone("intel-rapl:0", "package-0", RANGE - 60_000_000_000)
+    source = tree.open()
+    now = RANGE - 60_000_000_000
+    for step in range(20):
+        if step == 10:
+            tree.now_ns += 60 * 10**9
+            tree.asleep_ns += 60 * 10**9
+            now = 0 if begins_anew else now + 300_000_000
+            tree.errors["intel-rapl:0"] = errno.EIO  # the first reading after it fails
+        now += 2_000_000
+        tree.set("intel-rapl:0", now)
+        tree.tick(source)
+        tree.errors.clear()
+    assert source.joules[0] == pytest.approx(36.0 if begins_anew else 340.0)
+    assert source.faults == ({"EIO": 1, "reset": 1} if begins_anew else {"EIO": 1})
 
 
 def test_zones_appear_and_come_back(tree: Tree) -> None:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _MICROJOULE = 1e-6
 _MOST_OUT_OF_RANGE = 3
+_A_SLEEP_NS = 100_000_000
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EBADF)
 
 Pread = Callable[[int, int, int], bytes]
@@ -41,15 +42,22 @@ def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def asleep_ns() -> int:
+    """For how long the machine has been suspended since its boot."""
+    return boottime_ns() - time.monotonic_ns()
+
+
 @dataclass(eq=False)
 class _Counter(Shown):
-    """A zone that is read. ``refusal``: why it is not open (errno). ``raw``: the latest reading. ``out_of_range``: how
-    many readings in a row were beyond its range. ``replaced``: another zone stands for it now."""
+    """A zone that is read. ``refusal``: why it is not open (errno). ``raw``: the latest reading, and ``asleep_ns``: for
+    how long the machine had been suspended by then. ``out_of_range``: how many readings in a row were beyond its range.
+    ``replaced``: another zone stands for it now."""
 
     zone: Zone
     fd: int = -1
     refusal: int = 0
     raw: int | None = None
+    asleep_ns: int = 0
     out_of_range: int = 0
     replaced: bool = False
 
@@ -74,11 +82,13 @@ class PowercapSource(Unmirrored):
         clock_ns: Callable[[], int] = boottime_ns,
         pread: Pread = os.pread,
         virtual: bool = False,
+        asleep_ns: Callable[[], int] = asleep_ns,
     ) -> None:
         """``virtual``: this is a virtual machine, whose packages may all show the one counter of the host."""
         super().__init__(fs, places, clock_ns, virtual, by_growth=False)
         self._by_socket = one_counter_a_socket(fs)
         self._pread = pread
+        self._asleep_ns = asleep_ns
         self._counters: dict[Domain, _Counter] = {}
         self._domains: dict[tuple[str, str], Domain] = {}  # what each zone was when it was met: it stays that
         self._no_names: set[str] = set()  # reasons why names cannot be read that were told
@@ -99,9 +109,9 @@ class PowercapSource(Unmirrored):
             except OSError as error:
                 raw.append((counter, error, 0))
                 is_gone = is_gone or error.errno in _GONE
-        return partial(self._take_all, raw, self._looked(is_gone))
+        return partial(self._take_all, raw, self._asleep_ns(), self._looked(is_gone))
 
-    def _take_all(self, raw: Sequence[_Raw], looked_ns: int) -> None:
+    def _take_all(self, raw: Sequence[_Raw], asleep_ns: int, looked_ns: int) -> None:
         gone = False
         readings: dict[Shown, int] = {}
         for counter, text, now in raw:
@@ -117,7 +127,11 @@ class PowercapSource(Unmirrored):
                 continue
             if counter.raw is not None and value < counter.raw:
                 counter.believer.span = _span(counter.path)  # it fell: at its range, or the range was never right
+                if asleep_ns - counter.asleep_ns > _A_SLEEP_NS:  # or as it begins anew: nobody knows what was used
+                    counter.believer.restart()
+                    self.fault(str(counter.path), "reset")
             counter.raw = readings[counter] = value
+            counter.asleep_ns = asleep_ns
             verdict = counter.believer.read(value, now)
             counter.out_of_range = counter.out_of_range + 1 if verdict.fault == "range" else 0
             if counter.out_of_range:
