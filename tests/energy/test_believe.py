@@ -245,6 +245,23 @@ def test_a_reset_loses_the_energy_before_it_and_nothing_after() -> None:
     assert meter.faults == ["reset"]
 
 
+@pytest.mark.parametrize("seconds", [0.1, 10.0, 60.0])
+def test_a_reset_that_was_refused_is_no_wrap_later(seconds: float) -> None:
+    """From one reading to the next but one it could have drawn what a wrap takes."""
+    meter = Meter()
+    meter.read(100_000, *(100_000 + 20 * seconds * number for number in (1, 2)), seconds=seconds)
+    meter.read(*(5 + 20 * seconds * number for number in range(5)), seconds=seconds)
+    assert meter.joules == pytest.approx(6 * 20 * seconds)
+    assert meter.faults == ["reset"]
+
+
+def test_a_counter_that_stands_still_after_a_reset_has_not_wrapped() -> None:
+    meter = Meter()
+    meter.read(100_000, 100_002, 100_004, *[5.0] * 3000, 7.0, 9.0)
+    assert meter.joules == pytest.approx(4 + 4)
+    assert meter.faults[0] == "reset"
+
+
 def test_a_moment_of_nonsense_costs_that_moment() -> None:
     meter = Meter()
     meter.read(100, 102, 0, 106, 108)

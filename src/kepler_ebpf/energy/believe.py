@@ -153,15 +153,15 @@ class Believer:
         if self.span > 0 and self._most(time_ns - self._seen_ns) >= self.span:
             self._begin(value, time_ns)
             return Verdict(fault="gap")
-        units = self._units(value, last.value, time_ns - self._before_ns(last))
-        if units is not None:
-            return self._accept(units, value, time_ns)
         candidate = self._candidate
+        if candidate is None or not candidate.value <= value < last.value:  # else that fall was refused: it was no wrap
+            units = self._units(value, last.value, time_ns - self._before_ns(last))
+            if units is not None:
+                return self._accept(units, value, time_ns)
         if candidate is not None:
             if value == candidate.value:
                 return NOTHING  # told once; it has not moved since
-            elapsed = max(time_ns - candidate.time_ns, 1) * 1e-9
-            self._doubt_limit((value - candidate.value) * self._unit / elapsed)
+            self._doubt_limit((value - candidate.value) * self._unit * 1e9 / max(time_ns - candidate.time_ns, 1))
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
             if units is not None:  # it has gone on from there: that is where it is now
                 self._begin(candidate.value, candidate.time_ns)
