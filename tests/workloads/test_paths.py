@@ -15,6 +15,7 @@ UID = "2942c55c-c9cb-428a-93a4-eaf89c1f3ce0"
 LOW = UID.replace("-", "_")
 STATIC = "8b1e5f6c2d3a4b5c6d7e8f9a0b1c2d3e"
 TASK = "1a2b3c4d5e6f708192a3b4c5d6e7f809"
+GARDEN = "6f265890-5165-7fab-6b52-18d1"
 STEP = "jdvb8w1cgfz7wtnb3bcpj9nyf"
 
 CONTAINERS = [
@@ -108,6 +109,26 @@ CONTAINERS = [
     (f"/docker/buildkit/{STEP}", "buildkit", STEP, ""),
     (f"/system.slice/docker-{STEP}.scope", "buildkit", STEP, ""),
     (f"/docker/{A}/buildkit/{STEP}", "buildkit", STEP, ""),
+    # steps of `podman build`: cgroupfs, systemd with runc or crun, rootless
+    ("/buildah-buildah3941126258", "buildah", "buildah3941126258", ""),
+    ("/system.slice/runc-buildah-buildah2754860408.scope", "buildah", "buildah2754860408", ""),
+    ("/system.slice/crun-buildah-buildah2365838308.scope", "buildah", "buildah2365838308", ""),
+    (
+        "/user.slice/user-1000.slice/user@1000.service/app.slice/crun-buildah-buildah1059824916.scope",
+        "buildah",
+        "buildah1059824916",
+        "",
+    ),
+    # Garden: Cloud Foundry's, with CPU entitlement; Concourse
+    (f"/garden/{GARDEN}", "garden", GARDEN, ""),
+    (f"/system.slice/garden.service/garden/{GARDEN}", "garden", GARDEN, ""),
+    (f"/system.slice/garden.service/garden/good/{GARDEN}", "garden", GARDEN, ""),
+    (f"/garden/{UID}", "garden", UID, ""),
+    # Nomad: 1.7 and later, 1.3, docker's
+    (f"/nomad.slice/share.slice/{UID}.web.scope", "nomad", f"{UID}/web", ""),
+    (f"/nomad.slice/reserve.slice/{UID}.a.b-1.scope", "nomad", f"{UID}/a.b-1", ""),
+    (f"/nomad.slice/{UID}.web.scope", "nomad", f"{UID}/web", ""),
+    (f"/nomad.slice/share.slice/docker-{A}.scope", "docker", A, ""),
     # Kata: the sandbox, by containerd's and the kubelet's paths, and by docker's
     (f"/kubepods/burstable/pod{UID}/kata_{A}", "kata", A, UID),
     (f"/default/kata_{A}", "kata", A, ""),
@@ -139,6 +160,8 @@ def test_container_paths(path: str, runtime: str, container_id: str, pod_uid: st
         (r"/machine.slice/machine-deb\x2d12.scope/payload", "nspawn/deb-12", "deb-12", False),
         (r"/machine.slice/systemd-nspawn@deb\x2d12.service/payload", "nspawn/deb-12", "deb-12", False),
         (r"/machine.slice/machine-lxc\x2d3\x2dweb.scope", "libvirt-lxc/web", "web", False),
+        ("/machine.slice/auto_sirius.libvirt-lxc", "libvirt-lxc/auto_sirius", "auto_sirius", False),
+        ("/machine/lxc-11111-web.libvirt-lxc", "libvirt-lxc/web", "web", False),
         (r"/machine.slice/machine-qemu\x2d3\x2dmail\x2d1.scope/libvirt/emulator", "libvirt/mail-1", "mail-1", True),
         ("/machine/qemu-3-mail.libvirt-qemu/vcpu0", "libvirt/mail", "mail", True),
         (
@@ -178,6 +201,9 @@ def test_machines_have_names_and_ids_nobody_shares(
         ("/batch/user-1234.slice/x", ""),
         ("/batch/user-1234.slice/a.service/user-1235.slice", "a.service"),
         ("/qemu.slice/١٠٠.scope", "١٠٠.scope"),
+        ("/system.slice/crun-buildah.scope", "crun-buildah.scope"),
+        (f"/system.slice/snap.firefox.firefox-{UID}.scope", f"snap.firefox.firefox-{UID}.scope"),
+        (f"/system.slice/{UID}.scope", f"{UID}.scope"),
     ],
 )
 def test_host_paths(path: str, unit: str) -> None:
@@ -201,6 +227,11 @@ def test_host_paths(path: str, unit: str) -> None:
 def test_monitors_work_for_their_container(path: str) -> None:
     assert parse(path).container_id == A
     assert parse(path).helper
+
+
+def test_a_process_beside_gardens_container_works_for_it() -> None:
+    identity = parse(f"/system.slice/garden.service/garden/{GARDEN}-liveness-healthcheck-0")
+    assert (identity.container_id, identity.helper) == (GARDEN, True)
 
 
 def test_a_container_inside_a_pods_container_stays_in_the_pod() -> None:

@@ -32,10 +32,18 @@ _FARGATE = re.compile(r"[0-9a-f]{32}-[0-9]{1,20}\Z")
 # A step of a build. With the systemd driver it is a scope called like docker's containers; BuildKit's ids are 25 digits
 # of base 36 (NewID in its identity/randomid.go).
 _STEP = re.compile(r"(?:docker|buildkit)-(?P<id>[0-9a-z]{25})\.scope\Z")
+# A step of `podman build` or `buildah`: named by buildah, in a scope of the runtime that it calls, or below none.
+_BUILDAH = re.compile(r"(?:[a-z]+-)?buildah-(?P<id>buildah[0-9]{1,20})(?:\.scope)?\Z")
+# A task of Nomad: the allocation's id and the task's name (its client/lib/cgroupslib).
+_NOMAD = re.compile(r"(?P<allocation>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<name>.+)\.scope\Z")
+# Cloud Foundry's Garden; what has more behind the id is a process beside the container, such as its health check.
+_GARDEN = re.compile(r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){4})(?P<beside>-[\w.-]+)?\Z")
+# Garden's ids in Concourse.
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
 _LIBVIRT = re.compile(r"(?P<driver>qemu|lxc)-[0-9]{1,10}-(?P<name>.+)\Z")
-_LIBVIRT_DIR = re.compile(r"(?:qemu-[0-9]{1,10}-)?(?P<name>.+)\.libvirt-qemu\Z")
+_LIBVIRT_DIR = re.compile(r"(?:(?:qemu|lxc)-[0-9]{1,10}-)?(?P<name>.+)\.libvirt-(?P<driver>qemu|lxc)\Z")
 _PROXMOX = re.compile(r"(?P<name>[0-9]{1,10})\.scope\Z")
 _LXC = re.compile(r"lxc\.(?P<part>payload|monitor)\.(?P<name>.+)\Z")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
@@ -190,11 +198,19 @@ def _container(part: str, before: str, pod_above: str, in_overhead: bool) -> _Ma
 
 
 def _machine(part: str, before: str) -> _Match | None:
-    """Steps of builds, LXC containers, systemd's machines and virtual machines, which have names."""
+    """What has a name, or an id of its own kind: builds, Nomad, Garden, LXC, machines of systemd and libvirt."""
     if match := _STEP.match(part):
         return _Match("buildkit", match["id"], "buildkit")
     if before == "buildkit" and _POD_CHILD.match(part):
         return _Match("buildkit", part, "buildkit")
+    if match := _BUILDAH.match(part):
+        return _Match("buildah", match["id"], "buildah")
+    if match := _NOMAD.match(part):
+        return _Match("nomad", f"{match['allocation']}/{match['name']}"[:MAX_NAME], match["name"][:MAX_NAME])
+    if match := _GARDEN.match(part):
+        return _Match("garden", match["id"], helper=bool(match["beside"]))
+    if before == "garden" and _UUID.match(part):
+        return _Match("garden", part)
     if match := _LXC.match(part):
         return _Match("lxc", name=match["name"][:MAX_NAME], helper=match["part"] == "monitor")
     if before in ("lxc", "lxc.payload", "lxc.monitor"):
@@ -202,17 +218,20 @@ def _machine(part: str, before: str) -> _Match | None:
     if match := _MACHINE.match(part):
         name = _unescape(match["name"])
         if libvirt := _LIBVIRT.match(name):
-            virtual = libvirt["driver"] == "qemu"
-            runtime = "libvirt" if virtual else "libvirt-lxc"
-            return _Match(runtime, name=libvirt["name"][:MAX_NAME], virtual_machine=virtual)
+            return _libvirt(libvirt)
         return _Match("nspawn", name=name[:MAX_NAME])
     if match := _NSPAWN.match(part):
         return _Match("nspawn", name=_unescape(match["name"])[:MAX_NAME])
     if match := _LIBVIRT_DIR.match(part):
-        return _Match("libvirt", name=match["name"][:MAX_NAME], virtual_machine=True)
+        return _libvirt(match)
     if before == "qemu.slice" and (match := _PROXMOX.match(part)):
         return _Match("proxmox", name=match["name"][:MAX_NAME], virtual_machine=True)
     return None
+
+
+def _libvirt(match: re.Match[str]) -> _Match:
+    virtual = match["driver"] == "qemu"
+    return _Match("libvirt" if virtual else "libvirt-lxc", name=match["name"][:MAX_NAME], virtual_machine=virtual)
 
 
 def _unescape(name: str) -> str:
