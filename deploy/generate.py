@@ -70,7 +70,7 @@ def gpu_daemonset() -> str:
     spec["template"]["metadata"]["labels"]["variant"] = "gpu"
     pod = spec["template"]["spec"]
     pod["runtimeClassName"] = "nvidia"
-    pod["nodeSelector"] = {"nvidia.com/gpu.present": "true"}
+    pod["nodeSelector"]["nvidia.com/gpu.present"] = "true"
     pod["containers"][0]["env"] += [{"name": name, "value": value} for name, value in _GPU_ENV.items()]
     return _GPU + yaml.safe_dump({name: one[name] for name in ("metadata", "spec")}, sort_keys=False)
 

@@ -16,7 +16,7 @@ import yaml
 from kepler_ebpf import __version__
 from kepler_ebpf.options import parse_duration
 from tests.deploy.overlays import DEPLOY, Document, by_name, container, endpoint, render, unordered
-from tests.deploy.test_manifests import PROBES, SUPPORTED
+from tests.deploy.test_manifests import LINUX, PROBES, SUPPORTED
 
 if platform.machine() != "x86_64" or sys.version_info < (3, 10):
     pytest.skip("Helm's package is for x86-64 and Python 3.10 or later", allow_module_level=True)
@@ -110,7 +110,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
         "profile": "least-privilege",
         "image": {"repository": "registry.example/kepler-ebpf", "tag": "2024-06"},
         "env": {"KEPLER_PROCESS_METRICS": "off", "KEPLER_LOG_LEVEL": 'with "quotes"'},
-        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "nodeSelector": {"disk": "true"},
         "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "energy"}],
         "dashboards": {"enabled": True},
         "priorityClassName": "",
@@ -131,7 +131,7 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     assert "priorityClassName" not in pod
     (one,) = pod["containers"]
     assert one["image"] == "registry.example/kepler-ebpf:2024-06"
-    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "nvidia.com/gpu.present": "true"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "disk": "true", "nvidia.com/gpu.present": "true"}
     assert pod["tolerations"] == [{"key": "dedicated", "operator": "Equal", "value": "energy"}]
     assert {"name": "KEPLER_LOG_LEVEL", "value": 'with "quotes"'} in one["env"]
 
@@ -140,7 +140,7 @@ def test_values_that_yaml_would_take_for_something_else() -> None:
     toleration = {"key": "dedicated", "operator": "Equal", "value": "true"}
     pod = pod_of({"tolerations": [toleration], "nodeSelector": {"energy": True, "rack": 7}, "image": {"tag": "1.0"}})
     assert pod["tolerations"] == [toleration]
-    assert pod["nodeSelector"] == {"energy": "true", "rack": "7"}
+    assert pod["nodeSelector"] == {**LINUX, "energy": "true", "rack": "7"}
     assert pod["containers"][0]["image"] == "kepler-ebpf:1.0"
     labelled = {"rules": {"labels": {"a": True}}, "serviceMonitor": {"labels": {"a": True}}}
     documents = helm_template(merge(OPERATOR, labelled))

@@ -18,6 +18,7 @@ SUPPORTED = ("1.28", "1.32", "1.37")
 """The oldest Kubernetes supported, one between, the newest whose schema is to be had."""
 
 
+LINUX = {"kubernetes.io/os": "linux"}
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -99,11 +100,19 @@ def test_every_node_has_one_collector() -> None:
     assert gpu["selector"]["matchLabels"].items() <= gpu["template"]["metadata"]["labels"].items()
     service = found["Service", "kepler-exporter"]["spec"]["selector"]
     assert service.items() <= gpu["template"]["metadata"]["labels"].items()
-    (label, value) = next(iter(gpu["template"]["spec"]["nodeSelector"].items()))
+    (label, value) = next(iter(gpu["template"]["spec"]["nodeSelector"].items() - LINUX.items()))
     (term,) = others["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
         "nodeSelectorTerms"
     ]
     assert term == {"matchExpressions": [{"key": label, "operator": "NotIn", "values": [value]}]}
+
+
+def test_windows_nodes_are_left_alone() -> None:
+    """The toleration is of every taint, by which clusters keep others off them."""
+    for name in OVERLAYS:
+        for (kind, _), document in overlay(name).items():
+            if kind == "DaemonSet":
+                assert LINUX.items() <= document["spec"]["template"]["spec"]["nodeSelector"].items()
 
 
 def test_overlays_combine(tmp_path: Path) -> None:
