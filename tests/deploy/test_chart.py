@@ -136,6 +136,15 @@ def test_everything_at_once_elsewhere_is_valid(version: str) -> None:
     assert {"name": "KEPLER_LOG_LEVEL", "value": 'with "quotes"'} in one["env"]
 
 
+def test_selectors_of_nodes_that_are_empty() -> None:
+    assert "nodeSelector" not in pod_of({"nodeSelector": None})
+    assert "nodeSelector" not in pod_of({"nodeSelector": {"kubernetes.io/os": None}})
+    # Nothing would say which of the two DaemonSets a node is for.
+    for empty in (None, {"nvidia.com/gpu.present": None}):
+        with pytest.raises(helm.HelmError, match="gpu"):
+            helm_template({"gpu": {"enabled": True, "nodeSelector": empty}})
+
+
 def test_values_that_yaml_would_take_for_something_else() -> None:
     toleration = {"key": "dedicated", "operator": "Equal", "value": "true"}
     pod = pod_of({"tolerations": [toleration], "nodeSelector": {"energy": True, "rack": 7}, "image": {"tag": "1.0"}})
