@@ -57,6 +57,19 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
         "kepler:container_other_watts:2m:by_ns_pod": _POD_0_9,
         "kepler_container_gpu_watts:2m:by_ns_pod": _POD_0_9,
     },
+    "the console boards of its operator, up to 0.9": {
+        "kepler:container_joules_total:consumed:24h:all": (),
+        "kepler:container_joules_total:consumed:24h:by_ns": ("container_namespace",),
+        "kepler:container_package_joules_total:consumed:1h:by_ns": ("container_namespace",),
+        "kepler:container_dram_joules_total:consumed:1h:by_ns": ("container_namespace",),
+        "kepler:container_other_joules_total:consumed:1h:by_ns": ("container_namespace",),
+        "kepler:container_gpu_joules_total:consumed:1h:by_ns": ("container_namespace",),
+        "kepler:container_package_watts:1m:by_ns_pod": _POD_0_9,
+        "kepler:container_dram_watts:1m:by_ns_pod": _POD_0_9,
+        "kepler:container_other_watts:1m:by_ns_pod": _POD_0_9,
+        "kepler:container_gpu_watts:1m:by_ns_pod": _POD_0_9,
+        "kepler:other_joules_watts:1m:by_ns_pod": _POD_0_9,
+    },
     "its board of processes": {
         "kepler_process_package_joules_total": ("job", "mode", "pid", "command"),
         "kepler_process_dram_joules_total": ("job", "mode", "pid", "command"),
@@ -73,9 +86,17 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
 
 LEFT_OUT = (
     "kepler_platform_watts",
-    "kepler_process_core_joules_total",
-    "kepler_process_other_joules_total",
-    "kepler_process_cpu_instructions_total",
+    "kepler_container_cache_miss_total",
+    "kepler_container_cpu_instructions_total",
+    "kepler_container_other_host_components_joules_total",
+    "kepler_container_platform_joules_total",
+    "kepler_process_bpf_block_irq_total",
+    "kepler_process_bpf_page_cache_hit_total",
     "kepler_process_cache_miss_total",
+    "kepler_process_core_joules_total",
+    "kepler_process_cpu_instructions_total",
+    "kepler_process_other_joules_total",
+    "kepler_process_platform_joules_total",
+    "kepler_vm_package_joules_total",
 )
 """Names that nothing here answers; docs/prometheus.md says why."""
