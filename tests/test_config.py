@@ -69,6 +69,10 @@ def test_garbage_is_refused_in_one_line(text: str) -> None:
         assert 0.01 <= config.sample_interval <= 60
 
 
+def test_namespaces() -> None:
+    assert parse(["--namespaces", " shop , kube-system,7"], {}).namespaces == {"shop", "kube-system", "7"}
+
+
 def test_defaults() -> None:
     config = parse([], {})
     assert (config.sample_interval, config.metrics_interval, config.listen) == (0.1, 5.0, ":9102")
@@ -108,6 +112,10 @@ def test_flag_over_variable_over_default() -> None:
         ("HWMON", "chip/label"),
         ("HWMON", "chip/(=package"),
         ("HWMON", "chip/label=fan"),
+        ("NAMESPACES", ","),
+        ("NAMESPACES", "shop-*"),
+        ("NAMESPACES", "shop;bank"),
+        ("NAMESPACES", "Shop"),
     ],
 )
 def test_bad_values_name_the_variable_the_value_and_what_would_do(name: str, value: str) -> None:

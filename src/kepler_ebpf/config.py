@@ -21,7 +21,7 @@ from .options import (
     host_folder,
     host_folder_or_auto,
     levels,
-    names,
+    namespace_names,
     number,
     option,
     optional_folder,
@@ -86,7 +86,7 @@ class Config:
         SERIES,
     )
     namespaces: frozenset[str] = option(
-        "", names, "namespaces whose pods and containers have series, separated by commas; empty: all", SERIES
+        "", namespace_names, "namespaces whose pods and containers have series, separated by commas; empty: all", SERIES
     )
     process_metrics: int | str = option(
         "100", all_or_number, "processes that get series of their own: a number, all, or off", SERIES

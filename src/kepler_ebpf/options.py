@@ -199,11 +199,15 @@ def levels(value: str) -> frozenset[str]:
     return words
 
 
-def names(value: str) -> frozenset[str]:
-    """Names separated by commas; empty for none."""
+# Kubernetes' own rule (RFC 1123). No series has a name that breaks it: a pattern such as shop-* would leave none.
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+def namespace_names(value: str) -> frozenset[str]:
+    """Names of namespaces separated by commas; empty for none."""
     found = frozenset(word.strip() for word in value.split(",")) if value else frozenset()
-    if "" in found:
-        raise ValueError("names separated by commas")
+    if not all(_NAMESPACE.fullmatch(name) for name in found):
+        raise ValueError("names of namespaces separated by commas, each whole, such as shop,bank")
     return found
 
 
