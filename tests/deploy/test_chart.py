@@ -163,6 +163,12 @@ def test_a_limit_may_be_left_out() -> None:
     assert pod_of({"tolerations": []}).keys() >= {"containers", "volumes"}
 
 
+def test_the_port_is_the_one_that_probes_ask() -> None:
+    container_of({"env": {"KEPLER_LISTEN": "0.0.0.0:9102"}})
+    with pytest.raises(helm.HelmError, match="KEPLER_LISTEN"):
+        helm_template({"env": {"KEPLER_LISTEN": ":28282"}})
+
+
 def test_a_variable_of_the_users_replaces_the_charts() -> None:
     env = container_of({"env": {"KEPLER_KUBELET_URL": "off", "KEPLER_METRICS_INTERVAL": "7s"}})["env"]
     found = {variable["name"]: variable.get("value") for variable in env}
