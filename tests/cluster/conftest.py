@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.node import PROGRAMS, Node, cluster
+from tests.cluster.node import PROGRAMS, Node, cluster, until
 from tests.deploy.image import Images, stored
 from tests.deploy.test_lines import blocks
 from tests.needs import require
@@ -53,3 +54,5 @@ def operator(node: Node) -> Iterator[None]:
     node.kubectl(f"wait --for=condition=Established --filename={kinds} --timeout=60s")
     yield
     node.kubectl(f"delete --filename={kinds}")
+    until(lambda: "monitoring.coreos.com" not in node.kubectl("get --raw /apis"), 60, "the kinds are gone")
+    shutil.rmtree(node.folder / ".kube/cache")  # kubectl goes by what it found there for hours
