@@ -119,15 +119,22 @@ CONTAINERS = [
         "buildah1059824916",
         "",
     ),
+    (
+        "/user.slice/user-1000.slice/user@1000.service/buildah-buildah106535269-1629075.scope",
+        "buildah",
+        "buildah106535269-1629075",
+        "",
+    ),
     # Garden: Cloud Foundry's, with CPU entitlement; Concourse
     (f"/garden/{GARDEN}", "garden", GARDEN, ""),
     (f"/system.slice/garden.service/garden/{GARDEN}", "garden", GARDEN, ""),
     (f"/system.slice/garden.service/garden/good/{GARDEN}", "garden", GARDEN, ""),
     (f"/garden/{UID}", "garden", UID, ""),
-    # Nomad: 1.7 and later, 1.3, docker's
+    # Nomad: 1.7 and later, 1.3, cgroup v1, docker's
     (f"/nomad.slice/share.slice/{UID}.web.scope", "nomad", f"{UID}/web", ""),
     (f"/nomad.slice/reserve.slice/{UID}.a.b-1.scope", "nomad", f"{UID}/a.b-1", ""),
     (f"/nomad.slice/{UID}.web.scope", "nomad", f"{UID}/web", ""),
+    (f"/nomad/{UID}.web.2", "nomad", f"{UID}/web.2", ""),
     (f"/nomad.slice/share.slice/docker-{A}.scope", "docker", A, ""),
     # Kata: the sandbox, by containerd's and the kubelet's paths, and by docker's
     (f"/kubepods/burstable/pod{UID}/kata_{A}", "kata", A, UID),
@@ -204,6 +211,7 @@ def test_machines_have_names_and_ids_nobody_shares(
         ("/system.slice/crun-buildah.scope", "crun-buildah.scope"),
         (f"/system.slice/snap.firefox.firefox-{UID}.scope", f"snap.firefox.firefox-{UID}.scope"),
         (f"/system.slice/{UID}.scope", f"{UID}.scope"),
+        (f"/system.slice/{UID}.service", f"{UID}.service"),
     ],
 )
 def test_host_paths(path: str, unit: str) -> None:

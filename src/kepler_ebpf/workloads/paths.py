@@ -32,10 +32,11 @@ _FARGATE = re.compile(r"[0-9a-f]{32}-[0-9]{1,20}\Z")
 # A step of a build. With the systemd driver it is a scope called like docker's containers; BuildKit's ids are 25 digits
 # of base 36 (NewID in its identity/randomid.go).
 _STEP = re.compile(r"(?:docker|buildkit)-(?P<id>[0-9a-z]{25})\.scope\Z")
-# A step of `podman build` or `buildah`: named by buildah, in a scope of the runtime that it calls, or below none.
-_BUILDAH = re.compile(r"(?:[a-z]+-)?buildah-(?P<id>buildah[0-9]{1,20})(?:\.scope)?\Z")
-# A task of Nomad: the allocation's id and the task's name (its client/lib/cgroupslib).
-_NOMAD = re.compile(r"(?P<allocation>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<name>.+)\.scope\Z")
+# A step of `podman build` or `buildah`: named by buildah, in a scope of the runtime that it calls, or in none. An older
+# crun adds a process id.
+_BUILDAH = re.compile(r"(?:[a-z]+-)?buildah-(?P<id>buildah[0-9]{1,20}(?:-[0-9]{1,10})?)(?:\.scope)?\Z")
+# A task of Nomad: the allocation's id and the task's name, with cgroup v1 no scope (its client/lib/cgroupslib).
+_NOMAD = re.compile(r"(?P<allocation>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<name>.+?)(?P<scope>\.scope)?\Z")
 # Cloud Foundry's Garden; what has more behind the id is a process beside the container, such as its health check.
 _GARDEN = re.compile(r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){4})(?P<beside>-[\w.-]+)?\Z")
 # Garden's ids in Concourse.
@@ -205,7 +206,7 @@ def _machine(part: str, before: str) -> _Match | None:
         return _Match("buildkit", part, "buildkit")
     if match := _BUILDAH.match(part):
         return _Match("buildah", match["id"], "buildah")
-    if match := _NOMAD.match(part):
+    if (match := _NOMAD.match(part)) and (match["scope"] or before == "nomad"):
         return _Match("nomad", f"{match['allocation']}/{match['name']}"[:MAX_NAME], match["name"][:MAX_NAME])
     if match := _GARDEN.match(part):
         return _Match("garden", match["id"], helper=bool(match["beside"]))
