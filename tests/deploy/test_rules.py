@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -90,3 +92,11 @@ def test_the_compatibility_overlay_changes_nothing_else_of_the_monitor() -> None
 def test_the_operators_rules_are_selected_with_the_rest() -> None:
     rules = [document for document in render(DEPLOY / "k8s") if document["kind"] == "PrometheusRule"]
     assert [rule["metadata"]["name"] for rule in rules] == ["kepler-alerts", "kepler-parameters", "kepler-rules"]
+
+
+def test_the_pages_line_for_boards_that_name_another_job(tmp_path: Path) -> None:
+    board = tmp_path / "power-monitor-overview.json"
+    board.write_text(json.dumps({"expr": 'sum(a{job="power-monitor", zone="b"})', "uid": "power-monitor"}))
+    (line,) = re.findall(r"`(sed [^`]+)`", (DEPLOY.parent / "docs/prometheus.md").read_text())
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
+    assert json.loads(board.read_text()) == {"expr": 'sum(a{job="kepler", zone="b"})', "uid": "power-monitor"}
