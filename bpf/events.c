@@ -37,19 +37,48 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * cgroup:cgroup_attach_task(struct cgroup *to, const char *path, struct task_struct *task, ...), when it has moved: what
- * a task that moved itself has run until now is its former cgroup's.
+ * cgroup:cgroup_attach_task(struct cgroup *to, const char *path, struct task_struct *task, bool threadgroup), when it has
+ * moved, or its whole process. What runs now may run for seconds yet, so its slice is cut, on whatever CPU it is: what it
+ * has come to, in all else as the process has been so far, is its former cgroup's. This CPU is looked at first, and no
+ * more than the verifier can follow.
  */
+#define LOOKED_AT (CPUS < 512 ? CPUS : 512)
+
 int on_attach(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 task = ctx->args[2], now = bpf_ktime_get_ns();
-	struct cpu *cpu = this_cpu();
+	u64 task = ctx->args[2], now = bpf_ktime_get_ns(), since, ran;
+	u32 here = bpf_get_smp_processor_id(), number, key;
+	u32 row = find_cgroup(task, cgroup_id(task)), of_all = (u8)ctx->args[3] ? half_at(task + TASK_TGID) : 0;
 
-	if (!cpu || cpu->task != task)
-		return 0;
-	*(volatile u64 *)&cpu->since_ns = 0;
-	end_slice(cpu, task, now, 1);
-	begin_slice(cpu, task, now, find_use(task, cpu->package));
+	for (number = 0; number < LOOKED_AT; number++) {
+		struct use *process, *former;
+		struct cpu *cpu;
+		struct slice slice;
+
+		key = (here + number) % CPUS;
+		cpu = cpus.lookup(&key);
+		if (!cpu)
+			break;
+		key = cpu->use;
+		process = process_uses.lookup(&key);
+		if (!process)
+			break;
+		since = cpu->since_ns;
+		if (!since || (cpu->task != task && (!cpu->task || !of_all || process->tgid != of_all)))
+			continue;
+		key = cpu->cgroup_use;
+		former = cgroup_uses.lookup(&key);
+		if (!former)
+			break;
+		/* The clock of a task that is not told cannot be read. */
+		ran = cpu->task == task ? ran_ns(task) - cpu->ran_ns : now - since;
+		if ((s64)(ran - cpu->left_ns) > 0) {
+			slice = usual(process, ran - cpu->left_ns);
+			add(former, &slice);
+			cpu->left_ns = ran;
+		}
+		cpu->cgroup_use = row * PACKAGES + cpu->package;
+	}
 	return 0;
 }
 

@@ -46,7 +46,7 @@ struct cgroup {
 	__u32 unused;
 };
 
-/* One CPU and the slice that is open on it. Written by that CPU alone. */
+/* One CPU and the slice that is open on it. Written by that CPU alone, but where the task moves to another cgroup. */
 struct cpu {
 	__u64 since_ns;	       /* when the open slice began; 0 before the first, and while a switch is under way */
 	__u64 task;	       /* address of the task that runs; 0: the idle task */
@@ -57,12 +57,13 @@ struct cpu {
 	__u32 cgroup_use;
 	__u32 sibling; /* CPU number of the other hyperthread; its own number where there is none */
 	__u32 package;
+	__u64 left_ns;	    /* of the open slice, what cgroups have that its task was in before: see on_attach */
 	__u64 cycles_at[3]; /* hardware counters when the open slice began: value, enabled, running */
 	__u64 misses_at[3];
 	__u64 instructions_at[3];
 	__u32 enabled;	     /* set by user space once sibling and package are right; nothing is booked before */
 	__u32 cycles_per_us; /* what a slice is taken for where this CPU's counter does not count */
-	__u64 pad[7];	     /* whole cache lines: no two CPUs write to the same one */
+	__u64 pad[6];	     /* whole cache lines: no two CPUs write to the same one */
 };
 
 /* Things counted once. */

@@ -90,8 +90,37 @@ static __always_inline void add(struct use *use, struct slice *slice)
 #endif
 }
 
-/* `moved`: the task has just entered another cgroup, and the slice is still the one's it was in. */
-static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice, int moved)
+/* Of `count`, which grew over `whole` ns, as much as `part` ns are of them. In µs, so that no product overflows. */
+static __always_inline u64 share(u64 count, u64 part, u64 whole)
+{
+	part >>= 10;
+	whole = whole >> 10 | 1;
+	return count / whole * part + count % whole * part / whole;
+}
+
+/* Leave `part` ns of the slice, and as much of all else. */
+static __always_inline void cut(struct slice *slice, u64 part)
+{
+	slice->shared_ns = share(slice->shared_ns, part, slice->ran_ns);
+	slice->cycles = share(slice->cycles, part, slice->ran_ns);
+	slice->misses = share(slice->misses, part, slice->ran_ns);
+	slice->instructions = share(slice->instructions, part, slice->ran_ns);
+	slice->ran_ns = part;
+}
+
+/* What a process does in so much time, by all that it has done. */
+static __always_inline struct slice usual(struct use *process, u64 ran)
+{
+	struct slice slice = {.ran_ns = process->alone_ns + process->shared_ns, .shared_ns = process->shared_ns};
+
+	slice.cycles = process->cycles;
+	slice.misses = process->misses;
+	slice.instructions = process->instructions;
+	cut(&slice, ran);
+	return slice;
+}
+
+static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice)
 {
 	u32 position = cpu->use, row;
 	struct use *use = process_uses.lookup(&position);
@@ -104,19 +133,21 @@ static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice,
 	}
 	if (!use)
 		return;
-	row = moved ? cpu->cgroup_use / PACKAGES : cgroup_row(task, use, position);
+	row = cgroup_row(task, use, position);
 	add(use, slice);
 	if (position < PACKAGES && (all = sums()))
 		count(&all->row_overflow_slices);
 	if (row == OVERFLOW_ROW && (all = sums()))
 		count(&all->cgroup_overflow_slices);
+	if (cpu->left_ns)
+		cut(slice, slice->ran_ns > cpu->left_ns ? slice->ran_ns - cpu->left_ns : 0);
 	position = row * PACKAGES + cpu->package;
 	use = cgroup_uses.lookup(&position);
 	if (use)
 		add(use, slice);
 }
 
-static __always_inline void end_slice(struct cpu *cpu, u64 task, u64 now, int moved)
+static __always_inline void end_slice(struct cpu *cpu, u64 task, u64 now)
 {
 	struct slice slice = {};
 	u32 row = cpu->use / PACKAGES;
@@ -132,7 +163,7 @@ static __always_inline void end_slice(struct cpu *cpu, u64 task, u64 now, int mo
 	if (slice.shared_ns > slice.ran_ns)
 		slice.shared_ns = slice.ran_ns;
 	cpu->busy_ns += slice.ran_ns;
-	book(cpu, task, &slice, moved);
+	book(cpu, task, &slice);
 	if (is_dead(task) && is_last(task) && row != OVERFLOW_ROW) {
 		process = processes.lookup(&row);
 		if (process && process->tgid == half_at(task + TASK_TGID)) {
@@ -154,6 +185,7 @@ static __always_inline void begin_slice(struct cpu *cpu, u64 task, u64 now, u32 
 		if (use)
 			cpu->cgroup_use = cgroup_row(task, use, position) * PACKAGES + cpu->package;
 		cpu->ran_ns = ran_ns(task);
+		cpu->left_ns = 0;
 		cpu->task = task;
 	}
 	*(volatile u64 *)&cpu->since_ns = now;
@@ -202,7 +234,7 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx)
 	if (mistaken(cpu, prev))
 		recover_slice(cpu, prev, now);
 	*(volatile u64 *)&cpu->since_ns = 0;
-	end_slice(cpu, prev, now, 0);
+	end_slice(cpu, prev, now);
 	begin_slice(cpu, next, now, position);
 	return 0;
 }

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kepler_ebpf.kernel.tables import BpfTables
-from tests.kernel.test_tables import cgroup_seconds
+from tests.kernel.test_tables import cgroup_seconds, row_seconds
 from tests.kernel.workloads import in_cgroup, usage_seconds
+from tests.needs import require
 
 pytestmark = pytest.mark.kernel
 
@@ -103,3 +106,59 @@ def test_a_process_that_moves_itself_pays_each_cgroup_for_its_own_part(
         time.sleep(0.02)
     assert truth[0] > 3 * truth[1] > 0.25
     assert booked == pytest.approx(truth, abs=_TICKS_SECONDS)
+
+
+UNSWITCHED = """
+import os, sys, threading, time
+def burn():
+    end = time.thread_time() + 1.0
+    while time.thread_time() < end: pass
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+if sys.argv[1] == "first":
+    burn()
+else:
+    thread = threading.Thread(target=burn)
+    thread.start()
+    thread.join()
+"""
+"""A second of CPU without a switch, but where the kernel keeps a twentieth of each second for others."""
+
+
+@pytest.mark.parametrize("thread", ["first", "other"])
+def test_a_process_that_is_moved_while_it_runs_pays_each_cgroup_for_its_own_part(
+    accounting: Start, cgroup: Callable[[str], str], thread: str
+) -> None:
+    """Moved by somebody else on another CPU, in the middle of a slice that lasts for many moves and samples.
+
+    The clock of a thread that is not told of with the move cannot be read: its parts are by the wall clock, so what the
+    hypervisor took is in both.
+    """
+    require((os.cpu_count() or 1) > 1, "one CPU cannot run a task without a switch and move it")
+    books = accounting()
+    paths = [cgroup(name) for name in ("from", "to")]
+    moves = 0
+    with in_cgroup(paths[0], [sys.executable, "-S", "-c", UNSWITCHED, thread]) as process:
+        while process.poll() is None:
+            time.sleep(0.05)
+            moves += 1
+            with suppress(OSError), open(f"{paths[moves % 2]}/cgroup.procs", "w") as procs:
+                procs.write(str(process.pid))
+            books.sample()
+        assert process.returncode == 0
+    deadline = time.monotonic() + 5.0
+    booked: list[float] = []
+    truth: list[float] = []
+    each = 0.01 + _TICKS_SECONDS / 3 * moves**0.5 if thread == "first" else 0.2
+    while time.monotonic() < deadline:
+        booked, truth = [cgroup_seconds(books, path) for path in paths], [usage_seconds(path) for path in paths]
+        if sum(booked) == pytest.approx(sum(truth), rel=0.001):
+            break
+        time.sleep(0.02)
+    assert min(truth) > 0.2
+    assert booked == pytest.approx(truth, abs=each)
+    assert sum(booked) == pytest.approx(sum(truth), rel=0.001)
+    books.sample()
+    rows = [np.flatnonzero(books.cgroups.rows["id"] == os.stat(path).st_ino) for path in paths]
+    told = np.array([row_seconds(books.cgroups.read(row)) for row in rows])
+    assert told.sum() == pytest.approx(sum(truth), rel=0.1), "what is told while it runs is not told again"

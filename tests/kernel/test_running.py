@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from kepler_ebpf.kernel import counters, layout
-from kepler_ebpf.kernel.running import CpuRows, running
+from kepler_ebpf.kernel.running import CpuRows, of_cgroups, running
 from kepler_ebpf.kernel.table import Table
 
 
@@ -58,6 +58,17 @@ def test_what_runs_on_each_cpu() -> None:
     assert found.use.tolist() == [5, 6, 6, 0]
     assert found.shared_ns.tolist() == [600, 600, 0, 0]
     assert found.alone_ns.tolist() == [300, 0, 800, 1100]
+
+
+def test_what_a_task_did_in_another_cgroup_is_not_told_of_its_present_one() -> None:
+    cpus = np.zeros(2, layout.CPU)
+    cpus["sibling"], cpus["since_ns"], cpus["task"] = (0, 1), 100, 1
+    found = running([CpuRows(cpus).look(lambda: 1100)])
+    used = np.array(((1000, 1000), (0, 0), (50, 50)), np.uint64)
+    assert of_cgroups(found, used) is used, "on nearly every look nobody has moved"
+    cpus["left_ns"] = (900, 2000)  # the second by the wall clock, when a hypervisor took some
+    found = running([CpuRows(cpus).look(lambda: 1100)])
+    assert of_cgroups(found, used).tolist() == [[100, 0], [0, 0], [5, 0]]
 
 
 def test_512_busy_cpus_are_read_as_one() -> None:

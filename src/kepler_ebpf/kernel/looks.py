@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..columns import Indexes, are_among
 from .cpus import Cpus
-from .running import CpuLook, CpuRows, Running, figures, running
+from .running import CpuLook, CpuRows, Running, figures, of_cgroups, running
 from .table import Slices, Table
 
 _LONG_NS = 5_000_000  # kernel threads mostly run for microseconds
@@ -52,7 +52,7 @@ class Looks:
         used = figures(open_slices, self._processes.seen()) * self._believed(open_slices, of_kernel)
         return (
             self._processes.tell(open_slices.look, open_slices.use, used),
-            self._cgroups.tell(open_slices.look, open_slices.cgroup_use, used),
+            self._cgroups.tell(open_slices.look, open_slices.cgroup_use, of_cgroups(open_slices, used)),
         )
 
     def disown(self, use: str, index: Indexes) -> None:

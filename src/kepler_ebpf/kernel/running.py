@@ -37,7 +37,7 @@ class Running:
 
     ``look``, ``cpu``, ``since_ns``: in which, where, and since when, intp[n], intp[n] and uint64[n]. ``use``,
     ``cgroup_use``: intp[n], positions of their owners. ``alone_ns``, ``shared_ns``: uint64[n], so far, by the wall
-    clock.
+    clock; ``left_ns``: uint64[n], as much of that is of cgroups that the task was in before.
     """
 
     look: Indexes
@@ -47,6 +47,7 @@ class Running:
     cgroup_use: Indexes
     alone_ns: Words
     shared_ns: Words
+    left_ns: Words
 
 
 class CpuRows:
@@ -85,7 +86,7 @@ def running(looks: Sequence[CpuLook]) -> Running:
     of_sibling = np.maximum(busy[look, sibling], before) - before
     shared = np.minimum(of_sibling, elapsed) * (sibling != cpu)
     use, cgroup_use = mine["use"].astype(np.intp), mine["cgroup_use"].astype(np.intp)
-    return Running(look, cpu, mine["since_ns"], use, cgroup_use, elapsed - shared, shared)
+    return Running(look, cpu, mine["since_ns"], use, cgroup_use, elapsed - shared, shared, mine["left_ns"])
 
 
 def figures(open_slices: Running, seen: Words) -> Words:
@@ -106,3 +107,12 @@ def figures(open_slices: Running, seen: Words) -> Words:
     np.divide(mean, whole, out=mean, where=whole > 0)  # where nobody has any time nobody has any count
     rates = np.where(time_ns > 0, counted / np.maximum(time_ns, 1.0), mean[:, open_slices.look])
     return np.concatenate((times, (rates * elapsed).astype(np.uint64)))
+
+
+def of_cgroups(open_slices: Running, used: Words) -> Words:
+    """Of what the open slices have used, as much as is of the cgroups that their tasks are in now."""
+    if not open_slices.left_ns.any():
+        return used
+    whole = open_slices.alone_ns + open_slices.shared_ns
+    stays: Words = (used * ((whole - np.minimum(open_slices.left_ns, whole)) / whole)).astype(np.uint64)
+    return stays
