@@ -150,6 +150,19 @@ def test_a_process_that_ended_before_its_gpu_told_is_charged_all_the_same() -> N
     assert node.ledger.unattributed[2] == 0.0
 
 
+def test_a_sample_that_was_taken_late_keeps_all_of_the_nodes_cpu_time() -> None:
+    """Two CPUs are busy; the collector has to wait between reading the clock and the tables, then does not."""
+    node = Node(packages=1)
+    for ran in (1.3, 0.7):
+        for tgid in (10, 11):
+            node.kernel.run(tgid, tgid, 0, int(ran * SECONDS * 1e9))
+        node.tick(np.zeros(len(DOMAINS)))
+    used = [float(level.seconds.sum()) for level in node.ledger.levels.values()]
+    assert node.ledger.busy_seconds == pytest.approx(4 * SECONDS)
+    assert used == pytest.approx([4 * SECONDS] * 2)
+    assert node.ledger.utilization(2) == 1.0
+
+
 def test_hyperthreads_weigh_less() -> None:
     node = Node((package(floor=0.0),), packages=1)
     node.kernel.run(10, 1, 0, 10**7)

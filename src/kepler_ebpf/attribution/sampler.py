@@ -228,7 +228,8 @@ class Sampler:
     def _cpu_time(self, look: Look) -> tuple[list[float], list[float]]:
         """CPU time in use, and there to be used, since the sample before, by payer."""
         wall = [cpus * (look.ended - self._last) for cpus in look.cpus]
-        busy = [min(now - before, most) for now, before, most in zip(look.busy_seconds, self._busy, wall)]
+        # More than there was where the tables were read later than the clock: the next sample has so much less.
+        busy = [now - before for now, before in zip(look.busy_seconds, self._busy)]
         self._busy = look.busy_seconds
         return [*busy, sum(busy)], [*wall, sum(wall)]
 
