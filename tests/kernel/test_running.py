@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from kepler_ebpf.kernel import counters, layout
+from kepler_ebpf.host.fs import HostFS
+from kepler_ebpf.host.topology import Topology
+from kepler_ebpf.kernel import counters, cpus, layout
+from kepler_ebpf.kernel.looks import Looks
 from kepler_ebpf.kernel.running import CpuRows, of_cgroups, running
 from kepler_ebpf.kernel.table import Table
 
@@ -75,6 +81,33 @@ def test_512_busy_cpus_are_read_as_one() -> None:
     cpus = np.zeros(512, layout.CPU)
     cpus["sibling"], cpus["since_ns"], cpus["task"] = np.arange(512), 1, 1
     assert len(running([CpuRows(cpus).look(lambda: 10)]).cpu) == 512
+
+
+def test_a_cpu_that_was_taken_off_runs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its last switch is not told, so its row says that the thread which took it off still runs."""
+    (tmp_path / "devices/system/cpu").mkdir(parents=True)
+    (tmp_path / "devices/system/cpu/online").write_text("0\n")
+
+    def run_on(cpu: int) -> None:
+        raise OSError(errno.ENXIO, "No such device or address")
+
+    monkeypatch.setattr(cpus, "TestRun", lambda program: run_on)
+    rows = np.zeros(2, layout.CPU)
+    rows["sibling"], rows["use"], rows["cgroup_use"] = (0, 1), 2, 1
+    topology = Topology((0, 0), (0,), (0, 1), (0, 1))
+    processes, cgroups = table(), table()
+    processes.rows["tgid"][2], processes.rows["kernel"][2] = 21, 1
+    of_cpus = cpus.Cpus(HostFS(sys=tmp_path), topology, 1, rows, [], 1)
+    looks = Looks(processes, cgroups, of_cpus)
+    rows["since_ns"][1], rows["task"][1] = time.monotonic_ns() - 10**9, 7
+    for _ in range(3):
+        looks.look()
+    assert len(looks.tell()[0].index) == 0
+    busy = looks.busy_seconds
+    for _ in range(2):
+        looks.look()
+        assert len(looks.tell()[0].index) == 0
+        assert looks.busy_seconds == busy
 
 
 def test_several_looks_tell_what_each_would_have_told() -> None:

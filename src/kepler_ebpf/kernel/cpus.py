@@ -48,27 +48,38 @@ class Cpus:
         self.rows["enabled"] = 1
         self.open_slices(self.topology.online)
 
-    def open_slices(self, cpus: Sequence[int]) -> None:
-        """Open a slice of what runs on these CPUs now.
+    def open_slices(self, cpus: Sequence[int]) -> list[int]:
+        """Open a slice of what runs on these CPUs now; which of them cannot be asked.
 
         Before Linux 5.11 the program cannot be had. There a visit to each CPU makes it switch, where the cgroup of
         the collector allows one.
         """
-        if self._open_slice is not None:
-            run = TestRun(self._open_slice)
-            for cpu in cpus:
-                try:
-                    run(cpu)
-                except OSError as error:  # gone offline meanwhile
-                    log.debug("CPU %d: %s", cpu, error)
-            return
+        refused = []
         home = os.sched_getaffinity(0)
+        run = TestRun(self._open_slice) if self._open_slice is not None else lambda cpu: os.sched_setaffinity(0, {cpu})
         for cpu in cpus:
             try:
-                os.sched_setaffinity(0, {cpu})
+                run(cpu)
             except OSError as error:
                 log.debug("CPU %d: %s", cpu, error)
-        os.sched_setaffinity(0, home)
+                refused.append(cpu)
+        if self._open_slice is None:
+            os.sched_setaffinity(0, home)
+        return refused
+
+    def close_offline(self, cpus: Sequence[int]) -> list[int]:
+        """End the open slices of those of these CPUs that are offline; which these are.
+
+        A CPU's last switch, from the kernel thread that takes it off to its idle task, is not told: tracepoints are
+        silent on a CPU that is not online (include/linux/tracepoint.h).
+        """
+        try:
+            online = online_cpus(self._fs)
+        except KeplerError:  # said where the topology is followed
+            return []
+        offline = [cpu for cpu in cpus if cpu not in online]
+        self.rows["task"][offline] = 0
+        return offline
 
     def follow(self, cycles_per_us: int) -> bool:
         """Take up what changed of the topology; whether anything did.

@@ -80,7 +80,8 @@ class Looks:
         if not suspect.any():
             return False
         self._checked[cpu[suspect]] = since[suspect]
-        self._cpus.open_slices(cpu[suspect].tolist())
+        offline = self._cpus.close_offline(self._cpus.open_slices(cpu[suspect].tolist()))
+        self._disowned[offline] = self._checked[offline]
         return True
 
     def _of_kernel(self, open_slices: Running) -> NDArray[np.bool_]:

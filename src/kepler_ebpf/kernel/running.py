@@ -103,7 +103,7 @@ def figures(open_slices: Running, seen: Words) -> Words:
     before = seen[:, open_slices.look, known] * (open_slices.use == known)
     time_ns, counted = (before[0] + before[1]).astype(np.float64), before[2:].astype(np.float64)
     whole = np.bincount(open_slices.look, time_ns, seen.shape[1])
-    mean = np.array([np.bincount(open_slices.look, column, seen.shape[1]) for column in counted])
+    mean = np.array([np.bincount(open_slices.look, column, seen.shape[1]) for column in counted], np.float64)
     np.divide(mean, whole, out=mean, where=whole > 0)  # where nobody has any time nobody has any count
     rates = np.where(time_ns > 0, counted / np.maximum(time_ns, 1.0), mean[:, open_slices.look])
     return np.concatenate((times, (rates * elapsed).astype(np.uint64)))
