@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * What changes a row besides a switch: names, ends, moves, and cgroups that come and go between two looks of user space.
- */
+/* What changes a row besides a switch: names, ends, moves; and cgroups that come and go between two looks. */
 
 /* task:task_rename(struct task_struct *task, const char *comm): the name is read anew at the next switch to it. */
 int on_rename(struct bpf_raw_tracepoint_args *ctx)
@@ -23,10 +21,8 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/*
- * sched:sched_process_exit(struct task_struct *task, ...): the scheduler forgets soon after what the task had run when it
- * was picked (sched_autogroup_exit_task() in do_exit()), so a begin that was not told is made up for now.
- */
+/* sched:sched_process_exit(struct task_struct *task, ...): the scheduler forgets soon after what the task had run when it
+ * was picked (sched_autogroup_exit_task() in do_exit()), so a begin that was not told is made up for now. */
 int on_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cpu *cpu = this_cpu();
@@ -36,12 +32,10 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/*
- * cgroup:cgroup_attach_task(struct cgroup *to, const char *path, struct task_struct *task, bool threadgroup), when it has
+/* cgroup:cgroup_attach_task(struct cgroup *to, const char *path, struct task_struct *task, bool threadgroup), when it has
  * moved, or its whole process. What runs now may run for seconds yet, so its slice is cut, on whatever CPU it is: what it
  * has come to, in all else as the process has been so far, is its former cgroup's. This CPU is looked at first, and no
- * more than the verifier can follow.
- */
+ * more than the verifier can follow. */
 #define LOOKED_AT (CPUS < 512 ? CPUS : 512)
 
 int on_attach(struct bpf_raw_tracepoint_args *ctx)
@@ -53,7 +47,7 @@ int on_attach(struct bpf_raw_tracepoint_args *ctx)
 	for (number = 0; number < LOOKED_AT; number++) {
 		struct use *process, *former;
 		struct cpu *cpu;
-		struct slice slice;
+		struct use slice;
 
 		key = (here + number) % CPUS;
 		cpu = cpus.lookup(&key);
@@ -73,7 +67,8 @@ int on_attach(struct bpf_raw_tracepoint_args *ctx)
 		/* The clock of a task that is not told cannot be read. */
 		ran = cpu->task == task ? ran_ns(task) - cpu->ran_ns : now - since;
 		if ((s64)(ran - cpu->left_ns) > 0) {
-			slice = usual(process, ran - cpu->left_ns);
+			slice = *process;
+			cut(&slice, ran - cpu->left_ns);
 			add(former, &slice);
 			cpu->left_ns = ran;
 		}
@@ -86,9 +81,8 @@ static __always_inline int tell(u64 cgroup, u32 removed, u64 path)
 {
 	u32 zero = 0;
 	struct cgroup_event *event = cgroup_event_scratch.lookup(&zero);
-	struct totals *all = sums();
 
-	if (!event || !all || half_at(word_at(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) != HIERARCHY)
+	if (!event || half_at(word_at(cgroup + CGROUP_ROOT) + CGROUP_ROOT_HIERARCHY_ID) != HIERARCHY)
 		return 0;
 	event->id = id_of(cgroup);
 	event->removed = removed;
@@ -98,7 +92,7 @@ static __always_inline int tell(u64 cgroup, u32 removed, u64 path)
 		bpf_probe_read_kernel_str(event->path, sizeof(event->path), (void *)path);
 #endif
 	cgroup_events.push(event, BPF_EXIST);
-	count(&all->cgroup_events);
+	COUNT(cgroup_events);
 	return 0;
 }
 

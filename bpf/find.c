@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * Whose row is whose. A pid is not an identity, as the number may have a new owner within microseconds: tgid and the
+/* Whose row is whose. A pid is not an identity, as the number may have a new owner within microseconds: tgid and the
  * start of the first thread are. The hash is the authority that makes a row once, also where two threads come at once.
  *
  * To ask for the start is a cache miss in every switch. While a process lives nobody else has its number, so the first
- * thread's address does as well, and the hint is taken away when it dies: see end_slice().
- */
+ * thread's address does as well, and the hint is taken away when it dies: see end_slice(). */
 
-static __always_inline void count(u64 *total)
-{
-	__sync_fetch_and_add(total, 1);
-}
+#define COUNT(what) count(__builtin_offsetof(struct totals, what))
 
-static __always_inline struct totals *sums(void)
+static __always_inline void count(u32 offset)
 {
 	u32 zero = 0;
+	void *all = totals.lookup(&zero);
 
-	return totals.lookup(&zero);
+	if (all)
+		__sync_fetch_and_add((u64 *)(all + offset), 1);
 }
 
 static __always_inline u32 *hint(u32 tgid)
@@ -38,11 +35,8 @@ static __always_inline void forget(u32 tgid)
 
 static __always_inline void mark_dead(struct process *process)
 {
-	struct totals *all = sums();
-
 	process->dead = 1;
-	if (all)
-		count(&all->dead_rows);
+	COUNT(dead_rows);
 }
 
 /* A row for a process that has none; OVERFLOW_ROW where no row is free. */

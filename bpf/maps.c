@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * Maps. The loader defines ROWS, CGROUPS, CPUS, PACKAGES (how many of each), HINTS (a power of two), CYCLES, MISSES and
- * INSTRUCTIONS where there are counters to read, and the offsets of what tasks.c reads.
- */
+/* Maps. The loader defines ROWS, CGROUPS, CPUS, PACKAGES (how many of each), HINTS (a power of two), CYCLES, MISSES and
+ * INSTRUCTIONS where there are counters to read, and the offsets of what tasks.c reads. */
 #define __always_inline inline __attribute__((always_inline))
 #define MMAPABLE	(1U << 10) /* BPF_F_MMAPABLE, Linux kernel commit fc9702273e2e (in v5.5) */
 
@@ -29,10 +27,8 @@ struct identity {
 BPF_HASH(row_of, struct identity, u32, ROWS);
 BPF_HASH(cgroup_of, u64, u32, CGROUPS);
 
-/*
- * Where to look first, by the low bits of tgid, as a look-up in a hash costs more than all the rest of a switch. Only
- * hints: the row says whose it is. A cache line for sixteen processes that were made one after the other.
- */
+/* Where to look first, by the low bits of tgid, as a look-up in a hash costs more than all the rest of a switch. Only
+ * hints: the row says whose it is. A cache line for sixteen processes that were made one after the other. */
 struct hints {
 	u32 row[16];
 };

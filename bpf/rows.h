@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * The rows that the kernel side keeps and Python maps.
+/* The rows that the kernel side keeps and Python maps.
  *
  * This file is the only place where their layout is said: kernel/layout.py reads the structs below to make the numpy
  * dtypes, and the loader compiles an assertion for every offset, so the two cannot drift. Keep to one field a line,
  * of type __u32, __u64 or an array of them or of char, and to lengths that leave no hidden padding.
  *
  * All counters only ever grow. Nobody resets them: whoever wants a difference remembers the value before.
- * Words are written one by one, so a reader may see one field of a slice and not yet the next.
- */
+ * Words are written one by one, so a reader may see one field of a slice and not yet the next. */
 
-/*
- * What one process or one cgroup used on one package: row * PACKAGES + package is its position. A cache line, and all
- * that a switch touches of a row. The identity is a process's; uses of cgroups leave it 0.
- */
+/* What one process or one cgroup used on one package: row * PACKAGES + package is its position. A cache line, and all
+ * that a switch touches of a row. The identity is a process's; uses of cgroups leave it 0. */
 struct use {
 	__u64 alone_ns;	 /* on a CPU whose hyperthread sibling was idle */
 	__u64 shared_ns; /* on a CPU whose hyperthread sibling was busy too */

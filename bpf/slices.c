@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * Slices: from the moment a task is switched in to the moment it is switched out. Every slice is booked to its process's
+/* Slices: from the moment a task is switched in to the moment it is switched out. Every slice is booked to its process's
  * row and its cgroup's row. A slice that is still open is added by user space, which sees in the CPU's row since when it
- * runs and whose it is: no CPU is ever asked to close one.
- */
-
-/* What happened on this CPU during a slice. */
-struct slice {
-	u64 ran_ns;
-	u64 shared_ns;
-	u64 cycles;
-	u64 misses;
-	u64 instructions;
-};
+ * runs and whose it is: no CPU is ever asked to close one. */
 
 /* How much a counter has counted since `at`, which is moved on; scaled up where it had to share the hardware. */
 static __always_inline u64 counted(struct bpf_perf_event_value *now, u64 *at)
@@ -29,7 +18,7 @@ static __always_inline u64 counted(struct bpf_perf_event_value *now, u64 *at)
 	return running ? count * (enabled >> 10) / running : 0;
 }
 
-static __always_inline void read_counters(struct cpu *cpu, struct slice *slice)
+static __always_inline void read_counters(struct cpu *cpu, struct use *slice, u64 ran)
 {
 #ifdef CYCLES
 	struct bpf_perf_event_value cycles = {};
@@ -40,7 +29,7 @@ static __always_inline void read_counters(struct cpu *cpu, struct slice *slice)
 		slice->cycles = counted(&cycles, cpu->cycles_at);
 	/* A CPU that was taken off and on again, or came later, may have no counter: what it does is not for free. */
 	if (failed || enabled == cycles.enabled)
-		slice->cycles = slice->ran_ns * cpu->cycles_per_us / 1000;
+		slice->cycles = ran * cpu->cycles_per_us / 1000;
 #endif
 #ifdef MISSES
 	struct bpf_perf_event_value misses = {};
@@ -73,10 +62,10 @@ static __always_inline u64 overlap(struct cpu *cpu, u64 now)
 	return busy > before ? busy - before : 0;
 }
 
-static __always_inline void add(struct use *use, struct slice *slice)
+static __always_inline void add(struct use *use, struct use *slice)
 {
-	if (slice->ran_ns > slice->shared_ns)
-		__sync_fetch_and_add(&use->alone_ns, slice->ran_ns - slice->shared_ns);
+	if (slice->alone_ns)
+		__sync_fetch_and_add(&use->alone_ns, slice->alone_ns);
 	if (slice->shared_ns)
 		__sync_fetch_and_add(&use->shared_ns, slice->shared_ns);
 #ifdef CYCLES
@@ -90,41 +79,22 @@ static __always_inline void add(struct use *use, struct slice *slice)
 #endif
 }
 
-/* Of `count`, which grew over `whole` ns, as much as `part` ns are of them. In µs, so that no product overflows. */
-static __always_inline u64 share(u64 count, u64 part, u64 whole)
+/* Leave `part` ns of what happened during a slice, and as much of all else. In µs, so that no product overflows. */
+static __always_inline void cut(struct use *slice, u64 part)
 {
-	part >>= 10;
-	whole = whole >> 10 | 1;
-	return count / whole * part + count % whole * part / whole;
+	u64 *left = &slice->shared_ns, whole = (slice->alone_ns + slice->shared_ns) >> 10 | 1;
+	int figure;
+
+#pragma unroll
+	for (figure = 0; figure < 4; figure++) /* the others of struct use */
+		left[figure] = left[figure] / whole * (part >> 10) + left[figure] % whole * (part >> 10) / whole;
+	slice->alone_ns = part > slice->shared_ns ? part - slice->shared_ns : 0;
 }
 
-/* Leave `part` ns of the slice, and as much of all else. */
-static __always_inline void cut(struct slice *slice, u64 part)
-{
-	slice->shared_ns = share(slice->shared_ns, part, slice->ran_ns);
-	slice->cycles = share(slice->cycles, part, slice->ran_ns);
-	slice->misses = share(slice->misses, part, slice->ran_ns);
-	slice->instructions = share(slice->instructions, part, slice->ran_ns);
-	slice->ran_ns = part;
-}
-
-/* What a process does in so much time, by all that it has done. */
-static __always_inline struct slice usual(struct use *process, u64 ran)
-{
-	struct slice slice = {.ran_ns = process->alone_ns + process->shared_ns, .shared_ns = process->shared_ns};
-
-	slice.cycles = process->cycles;
-	slice.misses = process->misses;
-	slice.instructions = process->instructions;
-	cut(&slice, ran);
-	return slice;
-}
-
-static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice)
+static __always_inline void book(struct cpu *cpu, u64 task, struct use *slice, u64 ran)
 {
 	u32 position = cpu->use, row;
 	struct use *use = process_uses.lookup(&position);
-	struct totals *all;
 
 	if (use && position >= PACKAGES && use->tgid != half_at(task + TASK_TGID)) {
 		/* Its process ended long ago, and user space has recycled the row since. */
@@ -135,12 +105,12 @@ static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice)
 		return;
 	row = cgroup_row(task, use, position);
 	add(use, slice);
-	if (position < PACKAGES && (all = sums()))
-		count(&all->row_overflow_slices);
-	if (row == OVERFLOW_ROW && (all = sums()))
-		count(&all->cgroup_overflow_slices);
+	if (position < PACKAGES)
+		COUNT(row_overflow_slices);
+	if (row == OVERFLOW_ROW)
+		COUNT(cgroup_overflow_slices);
 	if (cpu->left_ns)
-		cut(slice, slice->ran_ns > cpu->left_ns ? slice->ran_ns - cpu->left_ns : 0);
+		cut(slice, ran > cpu->left_ns ? ran - cpu->left_ns : 0);
 	position = row * PACKAGES + cpu->package;
 	use = cgroup_uses.lookup(&position);
 	if (use)
@@ -149,21 +119,20 @@ static __always_inline void book(struct cpu *cpu, u64 task, struct slice *slice)
 
 static __always_inline void end_slice(struct cpu *cpu, u64 task, u64 now)
 {
-	struct slice slice = {};
+	struct use slice = {};
+	u64 ran = 0, shared = overlap(cpu, now);
 	u32 row = cpu->use / PACKAGES;
 	struct process *process;
 
-	slice.shared_ns = overlap(cpu, now);
-	if (!cpu->task) {
-		read_counters(cpu, &slice);
+	if (cpu->task)
+		ran = ran_ns(task) - cpu->ran_ns;
+	read_counters(cpu, &slice, ran);
+	if (!cpu->task)
 		return;
-	}
-	slice.ran_ns = ran_ns(task) - cpu->ran_ns;
-	read_counters(cpu, &slice);
-	if (slice.shared_ns > slice.ran_ns)
-		slice.shared_ns = slice.ran_ns;
-	cpu->busy_ns += slice.ran_ns;
-	book(cpu, task, &slice);
+	slice.shared_ns = shared < ran ? shared : ran;
+	slice.alone_ns = ran - slice.shared_ns;
+	cpu->busy_ns += ran;
+	book(cpu, task, &slice, ran);
 	if (is_dead(task) && is_last(task) && row != OVERFLOW_ROW) {
 		process = processes.lookup(&row);
 		if (process && process->tgid == half_at(task + TASK_TGID)) {
@@ -197,11 +166,9 @@ static __always_inline int mistaken(struct cpu *cpu, u64 task)
 	return cpu->task != task && (cpu->task || half_at(task + TASK_PID));
 }
 
-/*
- * Some switches are not told: on some virtual machines (measured on Linux 6.18), those that happen in the address space
+/* Some switches are not told: on some virtual machines (measured on Linux 6.18), those that happen in the address space
  * of a process that is older than the tracepoint's first user, as if the kernel's own code were an older copy there.
- * The fair scheduler remembers what a task had run when it was picked (set_next_entity() in kernel/sched/fair.c).
- */
+ * The fair scheduler remembers what a task had run when it was picked (set_next_entity() in kernel/sched/fair.c). */
 static __always_inline void recover_slice(struct cpu *cpu, u64 task, u64 now)
 {
 	u64 ran, since = cpu->since_ns, most = since && now > since ? now - since : 0;
@@ -239,24 +206,22 @@ int on_switch(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/*
- * Run on a CPU of which user space does not know what runs there (BPF_PROG_TEST_RUN with BPF_F_TEST_RUN_ON_CPU, Linux
+/* Run on a CPU of which user space does not know what runs there (BPF_PROG_TEST_RUN with BPF_F_TEST_RUN_ON_CPU, Linux
  * kernel commit 1b4d60ec162f, in v5.10): at the start, and where a kernel thread seems to run for long, as a switch away
- * from it may not have been told. The helper came with commit 3ca1032ab7ab (in v5.11).
- */
+ * from it may not have been told. The helper came with commit 3ca1032ab7ab (in v5.11). */
 static u64 (*current_task)(void) = (void *)158; /* BPF_FUNC_get_current_task_btf */
 
 int open_slice(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = current_task(), now = bpf_ktime_get_ns(), since;
 	struct cpu *cpu = this_cpu();
-	struct slice unused = {};
+	struct use unused = {};
 
 	if (!cpu)
 		return 0;
 	since = cpu->since_ns;
 	if (!since)
-		read_counters(cpu, &unused);
+		read_counters(cpu, &unused, 0);
 	if (!since || mistaken(cpu, task))
 		recover_slice(cpu, task, now);
 	return 0;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/*
- * What is read of the kernel's own structures. The programs are typed (BPF_TRACE_RAW_TP, Linux kernel commit
+/* What is read of the kernel's own structures. The programs are typed (BPF_TRACE_RAW_TP, Linux kernel commit
  * 9e15db66136a, in v5.5): the verifier knows what their arguments point to, so a word is read by one plain load, without
- * a helper and without the kernel's headers. The loader takes the offsets from the kernel's type information (BTF).
- */
+ * a helper and without the kernel's headers. The loader takes the offsets from the kernel's type information (BTF). */
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define TASK_DEAD  0x80
 
