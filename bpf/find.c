@@ -63,7 +63,7 @@ static __always_inline u32 make_row(u64 task, struct identity *who)
 	if (!process)
 		return OVERFLOW_ROW;
 	process->start_ns = who->start_ns;
-	process->parent = parent_of(task);
+	process->parent = half_at(word_at(task + TASK_REAL_PARENT) + TASK_TGID);
 	process->kernel = half_at(task + TASK_FLAGS) & PF_KTHREAD ? 1 : 0;
 	if (row_of.insert(who, &row) != 0) {
 		/* A second thread, on another CPU, was faster (or the hash is full): give the row back. */

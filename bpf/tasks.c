@@ -54,12 +54,6 @@ static __always_inline u64 cgroup_id(u64 task)
 #endif
 }
 
-/* The process whose child this one is now. */
-static __always_inline u32 parent_of(u64 task)
-{
-	return half_at(word_at(task + TASK_REAL_PARENT) + TASK_TGID);
-}
-
 /* The name of the first thread. */
 static __always_inline void copy_comm(struct process *process, u64 task)
 {
