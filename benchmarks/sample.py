@@ -15,10 +15,14 @@ from benchmarks.report import Figure
 from kepler_ebpf.attribution.sampler import Sampler
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.host import allocator
+from kepler_ebpf.kernel import layout
+from kepler_ebpf.kernel.running import CpuRows, figures, of_cgroups, running
+from kepler_ebpf.kernel.table import Table
 
 _GOALS_MS = {1_000: 0.5, 10_000: 2.0, 100_000: 25.0}
 _ROUNDS = 20
 _INTERVAL_SECONDS, _BATCH_SECONDS = 0.1, 1.0
+_FEW_CPUS, _MANY_CPUS, _GOAL_OF_CPUS_MS = 2, 512, 1.0
 
 
 class _Clock:
@@ -65,16 +69,44 @@ def _sample_ms(rows: int, active: float) -> float:
     return statistics.median(times) * 1e3
 
 
+def _open_slices_ms(cpus: int) -> float:
+    """Median milliseconds of a sample of a thousand rows, with a slice that is open on each of so many CPUs."""
+    rows = np.zeros(cpus, layout.CPU)
+    rows["sibling"] = np.arange(cpus) ^ 1
+    rows["since_ns"], rows["task"] = 1, 1
+    rows["use"], rows["cgroup_use"] = np.arange(cpus) % 900 + 1, 2
+    table = Table(np.zeros(1_000, layout.PROCESS), np.zeros(1_000, layout.USE), "tgid", 1)
+    table.rows["tgid"][1:901] = 1
+    machine = CpuRows(rows)
+    looks, times = round(_BATCH_SECONDS / _INTERVAL_SECONDS), []
+    for _ in range(3 * _ROUNDS):
+        seen = []
+        began = time.perf_counter()
+        for _ in range(looks):
+            table.look()
+            seen.append(machine.look())
+        slices = running(seen)
+        used = figures(slices, table.seen())
+        of_cgroups(slices, used)
+        table.tell(slices.look, slices.use, used)
+        times.append((time.perf_counter() - began) / looks)
+    return statistics.median(times) * 1e3
+
+
+def _busy_cpus() -> Figure:
+    few, many = _open_slices_ms(_FEW_CPUS), _open_slices_ms(_MANY_CPUS)
+    name = f"sample: {_MANY_CPUS} busy CPUs, more than {_FEW_CPUS}"
+    return Figure(name, many - few, "ms", _GOAL_OF_CPUS_MS, f"synthetic rows; {few:.3f} ms with {_FEW_CPUS}")
+
+
 def measure() -> list[Figure]:
     """Medians, with all rows active and with one in twenty, and the slope between the sizes."""
     allocator.keep_a_little()
-    figures = []
+    found = []
     cost = {}
     for rows, goal in _GOALS_MS.items():
         cost[rows] = _sample_ms(rows, 1.0)
-        figures.append(Figure(f"sample: {rows:,} rows, all active", cost[rows], "ms", goal, "synthetic rows"))
-        figures.append(
-            Figure(f"sample: {rows:,} rows, 5 % active", _sample_ms(rows, 0.05), "ms", goal, "synthetic rows")
-        )
+        found.append(Figure(f"sample: {rows:,} rows, all active", cost[rows], "ms", goal, "synthetic rows"))
+        found.append(Figure(f"sample: {rows:,} rows, 5 % active", _sample_ms(rows, 0.05), "ms", goal, "synthetic rows"))
     slope = (cost[100_000] - cost[1_000]) / 99_000 * 1e6
-    return [*figures, Figure("sample: slope", slope, "ns/row")]
+    return [*found, Figure("sample: slope", slope, "ns/row"), _busy_cpus()]
