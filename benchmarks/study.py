@@ -13,7 +13,8 @@ from tests.fakes import FakeGpus, FakeTables, sampler_over
 
 from benchmarks.report import fill
 from benchmarks.simulation import IDLE, STEP_SECONDS, Machine, collect, worst_error
-from kepler_ebpf.energy.believe import PLAUSIBLE_WATTS, Believer
+from kepler_ebpf.energy.believe import Believer
+from kepler_ebpf.energy.plausible import PLAUSIBLE_WATTS
 from kepler_ebpf.energy.source import Domain
 
 _FINE = 1e-12  # joules: a counter so fine that what is left is the attribution's own error

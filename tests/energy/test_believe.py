@@ -262,6 +262,22 @@ def test_a_counter_that_stands_still_after_a_reset_has_not_wrapped() -> None:
     assert meter.faults[0] == "reset"
 
 
+def test_a_counter_that_stands_still_after_a_jump_has_not_drawn_it() -> None:
+    """Nor where so much time passes that it could have."""
+    meter = Meter()
+    meter.read(100_000, 100_002, 100_004, *[200_000.0] * 900, 200_002.0, 200_004.0)
+    assert meter.joules == pytest.approx(4 + 4)
+    assert meter.faults == ["jump"]
+
+
+def test_a_refresh_that_seems_to_come_too_soon_is_believed_a_reading_later() -> None:
+    """1,800 W, refreshed each 250 ms: 450 J in two tenths would be more than there can be."""
+    meter = Meter()
+    for tenth in range(200):
+        meter.read(1800 * 0.25 * (tenth * 4 // 10))
+    assert meter.joules == pytest.approx(1800 * 19.9, rel=0.03)
+
+
 def test_a_moment_of_nonsense_costs_that_moment() -> None:
     meter = Meter()
     meter.read(100, 102, 0, 106, 108)

@@ -10,10 +10,10 @@ from typing import Any
 import pynvml
 import pytest
 
-from kepler_ebpf.energy.believe import PLAUSIBLE_WATTS
 from kepler_ebpf.energy.gpu_calls import Calls
 from kepler_ebpf.energy.gpu_use import NOBODY
 from kepler_ebpf.energy.nvml import NvmlSource
+from kepler_ebpf.energy.plausible import PLAUSIBLE_WATTS
 
 ABSURD: tuple[object, ...] = (0, -1, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 2**64, None, "x", math.nan, [], b"\xff")
 ERRORS = (*(pynvml.NVMLError(code) for code in (*range(30), 999)), RuntimeError("odd"), OSError("odd"), KeyError("odd"))

@@ -7,22 +7,10 @@ takes every raw reading of one counter and gives the joules that are accepted, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .refresh import SLOWEST_REFRESH_NS, Refreshes
 
-PLAUSIBLE_WATTS = {
-    "package": 2000.0,
-    "core": 2000.0,
-    "uncore": 2000.0,
-    "dram": 1000.0,
-    "platform": 8000.0,
-    "gpu": 3000.0,
-}
-"""More than any one domain of a kind draws, where its own limit is not known. A counter of 262 kJ wraps no sooner than
-in two minutes at 2 kW."""
-LIMIT_HEADROOM = 2.0
-"""A zone's own limit is a mean over seconds; for a moment it draws more."""
 STILL_SECONDS = 5.0
 """A counter that has not changed for so long has not used anything; one of a package does not answer."""
 _LEAP_FACTOR, _LEAP_WATTS, _RECENT_DECAY = 10.0, 500.0, 0.9
@@ -130,8 +118,7 @@ class Believer:
             return self._read(value, time_ns)
         if met.held_joules > self.most_watts * seconds + self._unit:
             self._doubt_limit(met.held_joules / seconds)
-            verdict = self._read(value, time_ns)
-            return Verdict(verdict.joules, verdict.seconds, "jump")
+            return replace(self._read(value, time_ns), fault="jump")
         self._recent_watts = met.held_joules / seconds
         verdict = self._read(value, time_ns)
         if verdict.fault == "reset":  # it went up and down again: that was nobody's
@@ -154,13 +141,13 @@ class Believer:
             self._begin(value, time_ns)
             return Verdict(fault="gap")
         candidate = self._candidate
-        if candidate is None or not candidate.value <= value < last.value:  # else that fall was refused: it was no wrap
+        if candidate is None or not self._is_final(candidate, last, value, time_ns):
             units = self._units(value, last.value, time_ns - self._before_ns(last))
             if units is not None:
                 return self._accept(units, value, time_ns)
+        if candidate is not None and value == candidate.value:
+            return NOTHING  # told once; it has not moved since
         if candidate is not None:
-            if value == candidate.value:
-                return NOTHING  # told once; it has not moved since
             self._doubt_limit((value - candidate.value) * self._unit * 1e9 / max(time_ns - candidate.time_ns, 1))
             units = self._units(value, candidate.value, time_ns - candidate.time_ns)
             if units is not None:  # it has gone on from there: that is where it is now
@@ -173,6 +160,17 @@ class Believer:
 
     def _most(self, span_ns: int) -> float:
         return self.most_watts * max(span_ns, 0) * 1e-9 / self._unit + 1
+
+    def _is_final(self, candidate: _Point, last: _Point, value: int, time_ns: int) -> bool:
+        """Whether a value that was not believed stays so, though by now there was time to draw what it tells.
+
+        A fall that was no wrap is none later on. A jump may be a refresh that seemed to come too soon: it may take
+        twice the time that it, or those before it, seemed to.
+        """
+        if candidate.value < last.value:
+            return candidate.value <= value < last.value
+        seemed_ns = max(candidate.time_ns - last.time_ns, self._refreshes.still_seconds * 1e9, SLOWEST_REFRESH_NS / 2)
+        return candidate.value <= value and time_ns - last.time_ns > 2 * seemed_ns
 
     def _before_ns(self, last: _Point) -> int:
         """The earliest moment from which a change may date: when the value was first seen, or a refresh before."""

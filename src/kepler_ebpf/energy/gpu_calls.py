@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
-from .believe import PLAUSIBLE_WATTS
 from .gpu_samples import GpuSample
 from .gpu_use import NOBODY
+from .plausible import PLAUSIBLE_WATTS
 
 _NO_NUMBER = (TypeError, ValueError, OverflowError, AttributeError)
 _MAX_PID = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .believe import LIMIT_HEADROOM, NOTHING, PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
+from .believe import NOTHING, Believer, PowerBeliever, Verdict
 from .gpu_calls import Calls, GpuHost, is_absent, is_lost, is_unloaded, reason_of
+from .plausible import LIMIT_HEADROOM, PLAUSIBLE_WATTS
 
 _PATIENCE_NS = 8_000_000_000
 """For so long a counter may fail or stand still before power stands in: refreshes may be seconds apart."""

@@ -17,11 +17,12 @@ from functools import partial
 from typing import Union
 
 from ..host.fs import HostFS, same_file
-from .believe import PLAUSIBLE_WATTS, Believer, PowerBeliever, Verdict
+from .believe import Believer, PowerBeliever, Verdict
 from .chips import RULES, Rule, Sensor, Sockets, find_sensors
 from .discovery import Discovering
 from .figures import reason_of
 from .places import Places
+from .plausible import PLAUSIBLE_WATTS
 from .source import Taking
 
 _MICRO = 1e-6

@@ -20,10 +20,11 @@ from typing import Protocol, Union
 from ..columns import Component
 from ..host.fs import HostFS, read_text
 from ..host.topology import parse_cpu_list
-from .believe import PLAUSIBLE_WATTS, Believer
+from .believe import Believer
 from .figures import reason_of
 from .mirrors import Shown, Unmirrored
 from .places import Places
+from .plausible import PLAUSIBLE_WATTS
 from .source import ALL_PACKAGES, Domain, Taking
 from .zones import one_counter_a_socket
 

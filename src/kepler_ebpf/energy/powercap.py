@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Union
 
 from ..host.fs import HostFS, read_text, same_file
-from .believe import LIMIT_HEADROOM, PLAUSIBLE_WATTS, Believer
+from .believe import Believer
 from .figures import reason_of
 from .marks import Mark
 from .mirrors import Shown, Unmirrored
 from .places import Places
+from .plausible import LIMIT_HEADROOM, PLAUSIBLE_WATTS
 from .source import Domain, Taking
 from .zones import OF_NO_NAME, SOURCE, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
 
