@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import logging
 import math
 import socket
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from ..views.landing import PAGE_HEADERS
 from ..views.selection import UnknownLevelError
+from . import looks, pages
 from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, require_descriptors, shown
+from .looks import Looks
 from .pace import Pace
-from .pages import RETRY_SECONDS, Metrics, Pages
+from .pages import Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
 from .webconfig import WebConfig
 from .webfile import Security
@@ -44,7 +44,6 @@ KEEP_ALIVE_SECONDS = 120.0
 # is no secret. Prometheus exempts its own probes likewise.
 _OPEN_PATHS = ("/healthz", "/readyz")
 _PATHS = ("/", "/live", "/metrics", *_OPEN_PATHS)
-_WORTH_COMPRESSING_BYTES = 2048
 
 
 class Content(Metrics, Protocol):
@@ -109,7 +108,7 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
         self._pages = Pages(self._content)
-        self._look = ThreadPoolExecutor(1, "http-live")  # whoever looks at the page keeps no scraper waiting
+        self._looks = Looks(self._content.live)
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
         if self._web is not None:
@@ -140,7 +139,7 @@ class Endpoint:
     def _serve(self) -> None:
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
-        self._look.shutdown(wait=False, cancel_futures=True)
+        self._looks.stop()
 
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
@@ -263,25 +262,16 @@ class Endpoint:
             except UnknownLevelError as error:
                 return Response(400, f"{error}\n".encode())
             if page is None:
-                return _later(b"Too many different pages of some levels alone\n", RETRY_SECONDS)
+                return _later(b"Too many different pages of some levels alone\n", pages.RETRY_SECONDS)
             vary = ("Vary", "Accept, Accept-Encoding")
             return Response(200, *page, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
         if request.path == "/live":
-            return await self._loop.run_in_executor(self._look, self._live, request.query, compressed)
+            told = await self._looks.answer(request.query, compressed)
+            return told or _later(b"Too many look at the page\n", looks.RETRY_SECONDS)
         if request.path == "/":
             return Response(200, self._content.landing().encode(), "text/html; charset=utf-8", PAGE_HEADERS)
         good, line = self._content.alive() if request.path == "/healthz" else self._content.ready()
         return Response(200 if good else 503, line.encode() + b"\n")
-
-    def _live(self, query: str, compressed: bool) -> Response:
-        try:
-            body = self._content.live(query)
-        except ValueError as error:
-            return Response(400, f"{error}\n".encode())
-        headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-store"),)
-        if compressed and len(body) > _WORTH_COMPRESSING_BYTES:
-            body, headers = gzip.compress(body, 1), (*headers, ("Content-Encoding", "gzip"))
-        return Response(200, body, "application/json", headers)
 
 
 def _later(why: bytes, seconds: int) -> Response:
