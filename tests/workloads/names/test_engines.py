@@ -58,6 +58,11 @@ DOCKER: list[Any] = [
     {"Id": "d4", "Names": None, "Labels": None},
     {"Id": "d5", "Names": ['/a"b\n' + "x" * 4096], "Labels": {"note": "y" * 4096}},
     {"Id": "d6", "Names": ["/posing"], "Labels": {"io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.uid": "u1"}},
+    {
+        "Id": "d7",
+        "Names": ["/half"],
+        "Labels": {"io.kubernetes.pod.name": "web-1", "io.kubernetes.pod.namespace": "shop"},
+    },
     {"Id": 7},
     None,
 ]
@@ -72,7 +77,8 @@ def test_docker(serve: Serve) -> None:
     assert names["d4"] == ContainerName("")
     assert (names["d5"].container[:4], len(names["d5"].container)) == ('a"b\n', 252)
     assert names["d6"] == ContainerName("posing"), "no pod without a namespace is the kubelet's"
-    assert len(names) == 6
+    assert names["d7"].container == "half", "who labels it by half hides no name"
+    assert len(names) == 7
 
 
 def test_podman_tells_pods_and_their_sandbox(serve: Serve) -> None:

@@ -86,7 +86,7 @@ def _docker(container: dict[str, Any]) -> ContainerName:
         return ContainerName(_own_name(container))
     sandbox = labels.get("io.kubernetes.docker.type") == "podsandbox"
     return ContainerName(
-        "POD" if sandbox else clip(labels.get("io.kubernetes.container.name")),
+        "POD" if sandbox else clip(labels.get("io.kubernetes.container.name")) or _own_name(container),
         pod,
         namespace,
         clip(labels.get("io.kubernetes.pod.uid")),
