@@ -13,9 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
+import pyarrow
+import pyarrow.ipc
 
 from kepler_ebpf import config
 from kepler_ebpf.energy.hwmon import HwmonSource
@@ -29,6 +32,7 @@ from kepler_ebpf.host.processor import is_virtual, is_x86, read_processor
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.btf import Types
 from kepler_ebpf.kernel.procfs import Processes
+from kepler_ebpf.recording.unpacking import Unpacking
 from kepler_ebpf.state import Unusable, decode
 from kepler_ebpf.views.negotiation import FORMATS, best_format
 from kepler_ebpf.web.http1 import Dialogue, Request, Response, accepts_gzip, credentials
@@ -226,6 +230,24 @@ def state_file(data: bytes) -> None:
         assert (books.measured >= 0).all()
 
 
+def recording_messages(data: bytes) -> None:
+    """Lengths in a message of a recording: added up, or refused. The first byte tells where its body begins."""
+    middle = 1 + 4 * data[0] if data else 0
+    with suppress(ValueError):
+        Unpacking().add(SimpleNamespace(metadata=data[1:middle], body=data[middle:]))
+
+
+def _message() -> bytes:
+    batch = pyarrow.record_batch({"a": list(range(99)), "b": [0.0] * 99})
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with io.BytesIO() as file, pyarrow.ipc.new_stream(file, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+        *_, message = pyarrow.ipc.MessageReader.open_stream(file.getvalue())
+    metadata = message.metadata.to_pybytes()
+    assert len(metadata) % 4 == 0
+    return bytes([len(metadata) // 4]) + metadata + message.body.to_pybytes()
+
+
 def request_headers(data: bytes) -> None:
     """Headers that we look into: a format out of four, yes or no, a name and a password."""
     text = data.decode("latin-1")
@@ -321,6 +343,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b'{"format":1,"boot":"boot","source":"rapl-powercap","measured":[3,0,0],"idle":[1,0,0],"unattributed":[0,0,0],'
         b'"charged":{"process":[2,0,0,1,1],"container":[2,0,0,1,1,1,1]},"zones":{"package/0":[5,6,7,3.0,null]}}',
     ),
+    "recording_messages": (_message(),),
     "request_headers": (
         b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
         b"gzip;q=0.0, deflate",
@@ -345,6 +368,7 @@ TARGETS: dict[str, Target] = {
         web_configuration,
         options,
         state_file,
+        recording_messages,
         request_headers,
         requests,
     )

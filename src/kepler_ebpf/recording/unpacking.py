@@ -32,14 +32,14 @@ class Unpacking:
         self._packed += len(metadata) + len(body)
         try:
             self._unpacked += _unpacked_bytes(metadata, body)
-        except struct.error as error:
+        except (struct.error, IndexError) as error:
             raise ValueError("a length is missing") from error
         if self._unpacked > _FREE_BYTES + _MOST_TIMES * self._packed:
             raise ValueError(f"{self._packed} bytes unpack to {self._unpacked}, it says")
 
 
 def _unpacked_bytes(metadata: memoryview, body: memoryview) -> int:
-    """Raises ValueError and struct.error where it does not say."""
+    """Raises ValueError, IndexError and struct.error where it does not say."""
     root = _u32(metadata, 0)
     kind, table = _field(metadata, root, _MESSAGE_KIND), _table(metadata, root, _MESSAGE_HEADER)
     header = metadata[kind] if kind else 0
