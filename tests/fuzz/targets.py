@@ -245,7 +245,7 @@ def _message() -> bytes:
         *_, message = pyarrow.ipc.MessageReader.open_stream(file.getvalue())
     metadata = message.metadata.to_pybytes()
     assert len(metadata) % 4 == 0
-    return bytes([len(metadata) // 4]) + metadata + message.body.to_pybytes()
+    return b"".join((bytes([len(metadata) // 4]), metadata, message.body.to_pybytes()))
 
 
 def request_headers(data: bytes) -> None:
