@@ -21,15 +21,15 @@ from typing import Protocol
 
 from ..views.landing import PAGE_HEADERS
 from ..views.selection import UnknownLevelError
-from . import looks, pages
+from . import pages, viewers
 from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, require_descriptors, shown
-from .looks import Looks
 from .pace import Pace
 from .pages import Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
+from .viewers import Viewers
 from .webconfig import WebConfig
 from .webfile import Security
 
@@ -108,7 +108,7 @@ class Endpoint:
         self._loop = asyncio.new_event_loop()
         self._stopping = self._loop.create_future()
         self._pages = Pages(self._content)
-        self._looks = Looks(self._content.live)
+        self._viewers = Viewers(self._content)
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
         if self._web is not None:
@@ -139,7 +139,7 @@ class Endpoint:
     def _serve(self) -> None:
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
-        self._looks.stop()
+        self._viewers.stop()
 
     async def _until_stopped(self) -> None:
         acceptors = [self._loop.create_task(self._accept(listener)) for listener in self._listeners]
@@ -266,8 +266,8 @@ class Endpoint:
             vary = ("Vary", "Accept, Accept-Encoding")
             return Response(200, *page, (vary, ("Content-Encoding", "gzip")) if compressed else (vary,))
         if request.path == "/live":
-            told = await self._looks.answer(request.query, compressed)
-            return told or _later(b"Too many look at the page\n", looks.RETRY_SECONDS)
+            told = await self._viewers.answer(request.query, compressed)
+            return told or _later(b"Too many look at the page\n", viewers.RETRY_SECONDS)
         if request.path == "/":
             return Response(200, self._content.landing().encode(), "text/html; charset=utf-8", PAGE_HEADERS)
         good, line = self._content.alive() if request.path == "/healthz" else self._content.ready()

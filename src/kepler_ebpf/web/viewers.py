@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from .http1 import Response
 
@@ -19,11 +19,18 @@ _MAX_WAITING = 32
 _WORTH_COMPRESSING_BYTES = 2048
 
 
-class Looks:
-    """Gives out answers; :meth:`answer` belongs to the event loop. ``live``: what the page is told for a query."""
+class Live(Protocol):
+    """What tells the page."""
 
-    def __init__(self, live: Callable[[str], bytes]) -> None:
-        self._live = live
+    def live(self, query: str) -> bytes:
+        """The answer to a query. Raises ValueError with what is wrong with it."""
+
+
+class Viewers:
+    """Gives out answers; :meth:`answer` belongs to the event loop."""
+
+    def __init__(self, content: Live) -> None:
+        self._content = content
         self._thread = ThreadPoolExecutor(1, "http-live")  # whoever looks at the page keeps no scraper waiting
         self._waiting = 0
 
@@ -49,7 +56,7 @@ class Looks:
     def _answered(self, query: str, compressed: bool) -> Response:
         began = time.monotonic()
         try:
-            return _response(self._live(query), compressed)
+            return _response(self._content.live(query), compressed)
         except ValueError as error:
             return Response(400, f"{error}\n".encode())
         finally:
