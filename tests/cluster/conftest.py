@@ -38,11 +38,21 @@ def image(node: Node, images: Images) -> None:
     (node.folder / "kepler-ebpf.tar").unlink()
 
 
+def clear(node: Node) -> None:
+    """Remove all that is ours, and the namespace.
+
+    The DaemonSet goes first: until then it makes another pod for one that has gone, and this kubelet takes minutes to
+    end a pod that began in a namespace that ends.
+    """
+    node.kubectl(f"delete daemonset --all -n {NAMESPACE} --cascade=foreground --timeout=180s")
+    node.kubectl(f"delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")
+    node.kubectl("delete clusterrole,clusterrolebinding --selector=app=kepler-exporter --ignore-not-found")
+
+
 @pytest.fixture
 def empty(node: Node) -> None:
     """Nothing of ours is in the cluster, not even the namespace."""
-    node.kubectl(f"delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")
-    node.kubectl("delete clusterrole,clusterrolebinding --selector=app=kepler-exporter --ignore-not-found")
+    clear(node)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.cgroups import cgroup_root
-from tests.cluster.conftest import NAMESPACE
+from tests.cluster.conftest import NAMESPACE, clear
 from tests.cluster.node import CGROUP, Node, until
 from tests.cluster.test_lines import ready
 from tests.deploy.overlays import DEPLOY
@@ -56,7 +56,7 @@ class Collector:
 def collector(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Collector:
     """Installed by a kustomization of one's own, which joins two overlays as docs/deployment.md says."""
     node.sign_kubelet()
-    node.kubectl(f"delete namespace {NAMESPACE} --ignore-not-found --timeout=180s")
+    clear(node)
     node.kubectl(f"create namespace {NAMESPACE}")
     place = tmp_path_factory.mktemp("own")
     (place / "kepler-ebpf").symlink_to(DEPLOY.parent)
