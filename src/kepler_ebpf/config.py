@@ -48,6 +48,9 @@ GROUPS = (SAMPLING, SHARING, SERIES, METERS, NAMES, ENDPOINT, HOST, LOGGING)
 MEASURING = (SAMPLING, SHARING, METERS, NAMES, HOST, LOGGING)
 """The groups of a verb that samples, but serves nothing."""
 
+IDLE_POLICIES = ("none", "proportional", "equal", "requests")
+MOST_HYPERTHREAD_RATIO = 2.0
+
 
 @dataclass(frozen=True)
 class Config:
@@ -111,14 +114,16 @@ class Config:
     )
     idle_policy: str = option(
         "none",
-        choice("none", "proportional", "equal", "requests"),
+        choice(*IDLE_POLICIES),
         "who is charged with idle energy: none (it stays with the node), proportional (to use), "
         "equal (among all there are), requests (by the CPUs that containers asked for)",
         SHARING,
     )
     hyperthread_ratio: float = option(
         "1.1",
-        number(float, 1.0, 2.0, "a number from 1 (a second thread costs nothing) to 2 (no correction)"),
+        number(
+            float, 1.0, MOST_HYPERTHREAD_RATIO, "a number from 1 (a second thread costs nothing) to 2 (no correction)"
+        ),
         "energy of two busy hyperthreads over that of one",
         SHARING,
     )

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import IDLE_POLICIES, MOST_HYPERTHREAD_RATIO
 from . import schema
 
 _MOST_ROWS = 1 << 20  # four times as many as any table of the kernel's has (--rows, --cgroup-rows)
 _MOST_PACKAGES = 1 << 13  # as many as Linux has CPUs (NR_CPUS_RANGE_END, arch/x86/Kconfig)
-_MOST_RATIO = 2.0  # of --hyperthread-ratio
-_IDLE_POLICIES = ("none", "proportional", "equal", "requests")
 _MOST, _LEAST = 1e18, 1e-100
 """Of any figure but 0, so that no quotient, square or sum of them is beyond a float64."""
 _ROUNDING = -1e-6
@@ -40,10 +39,10 @@ def check_rules(rules: Any) -> None:
     good = (
         _is_whole(packages, 1, _MOST_PACKAGES)
         and type(rules["hyperthread_ratio"]) in (int, float)
-        and 1.0 <= rules["hyperthread_ratio"] <= _MOST_RATIO
+        and 1.0 <= rules["hyperthread_ratio"] <= MOST_HYPERTHREAD_RATIO
         and type(rules["by_cycles"]) is type(rules["by_misses"]) is bool
         and isinstance(rules["idle_policy"], str)
-        and rules["idle_policy"] in _IDLE_POLICIES
+        and rules["idle_policy"] in IDLE_POLICIES
         and isinstance(overflow, dict)
         and overflow.keys() == {"process", "container"}
         and all(isinstance(rows, list) and len(rows) == packages + 1 for rows in overflow.values())
