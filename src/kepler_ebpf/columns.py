@@ -37,8 +37,11 @@ package, so only these three are ever added up."""
 WORKLOAD: tuple[Component, ...] = (*NODE, "core", "uncore")
 """What is shared among workloads. The first three are ``NODE``."""
 
+SHOWN: tuple[Component, ...] = ("package", "core", "uncore", "dram", "platform", "gpu")
+"""All, in the order in which views list them: parts behind the whole."""
+
 PACKAGE, DRAM, GPU = range(len(NODE))
-"""Positions in both."""
+"""Positions in ``NODE`` and ``WORKLOAD``."""
 
 TITLES = ("package", "DRAM", "GPU")
 """What people call those of ``NODE``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..columns import NODE, Floats
+from ..columns import NODE, SHOWN, Floats
 from ..snapshot.types import Node, Snapshot
 from .family import Family, Samples, alone, in_pairs, keyed, where
 
@@ -150,7 +150,8 @@ FAMILIES = (
             _zones(component),
             "where metered",
         )
-        for component in ("package", "core", "uncore", "dram", "platform")
+        for component in SHOWN
+        if component != "gpu"
     ),
     Family(
         "kepler_node_gpu_joules",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..columns import DRAM, GPU, NODE, PACKAGE, WORKLOAD, Component, Floats
+from ..columns import DRAM, GPU, NODE, PACKAGE, SHOWN, WORKLOAD, Component, Floats
 from ..snapshot.types import Containers, Pod, Processes, Snapshot
 from .family import NONE, Family, Kind, Samples, alone, in_pairs, where
 
@@ -72,7 +72,8 @@ CONTAINERS = (
             _container_part(component),
             "where metered",
         )
-        for component in ("package", "core", "uncore", "dram", "gpu")
+        for component in SHOWN
+        if component in WORKLOAD
     ),
     _container(
         "power_watts",
