@@ -69,8 +69,10 @@ def test_no_sample_is_late_before_a_recording_begins(
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + passed, time_ns=time.time_ns)
     monkeypatch.setattr(record, "time", clock)
     monkeypatch.setattr(record, "Publisher", Slow)
+    began = time.monotonic()
     assert run(["record", "-o", str(tmp_path / "a"), "-i", "60s", "--duration", "1ms"], {}) == 0
     assert "; 0 samples late" in capsys.readouterr().err
+    assert time.monotonic() - began < 30, "the duration ends it, not the sample that is due after it"
 
 
 @pytest.mark.parametrize("dashes", [(), ("--",)])

@@ -144,3 +144,21 @@ def test_the_interval_of_two_commands_holds_their_true_ratio() -> None:
         assert interval is not None
         held += interval.low <= truth <= interval.high
     assert held >= 0.95 * repetitions
+
+
+def test_it_ends_when_it_is_to_and_not_with_the_sample_that_is_due_then() -> None:
+    machine = Machine()
+    machine.probe._interval = 60.0
+    machine.probe.begin()
+    machine.program, machine._left = Program(COMMAND, (40.0, 4.0)), float("inf")
+    usage = machine.probe.watch(machine.by_cgroup(), lambda: False, lambda: (None, 0), machine.now + 2.5)
+    assert usage.elapsed_seconds == pytest.approx(2.5, abs=0.0011)
+
+
+def test_what_is_gone_is_noticed_between_samples() -> None:
+    machine = Machine()
+    machine.probe._interval = 60.0
+    machine.probe.begin()
+    gone = machine.now + 0.5
+    usage = machine.probe.watch(machine.by_cgroup(), lambda: machine.now >= gone, lambda: (None, 0))
+    assert usage.elapsed_seconds < 2.0

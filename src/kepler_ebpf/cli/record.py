@@ -7,6 +7,7 @@ used in each sample, and what attribution was made from. Records until Ctrl-C, f
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import signal
 import sys
@@ -126,16 +127,17 @@ def _record(
             return 128 + signals.told[-1]
         child.release()
     began = time.monotonic()
+    until = math.inf if duration is None else began + duration
     schedule.begin(began)
     progress = _ProgressLine(recorder, began, is_shown)
     try:
         over, due = False, schedule.next(began)
         while not over:
-            signals.wait(due - time.monotonic())
+            signals.wait(min(due, until) - time.monotonic())
             now = time.monotonic()
             # Asked before the sample is taken, so that the last one covers all that the command did.
             over = ending.is_here() if ending is not None else bool(signals.told)
-            over = over or (duration is not None and now - began >= duration)
+            over = over or now >= until
             if now < due and not over:
                 continue
             due = schedule.next(now)

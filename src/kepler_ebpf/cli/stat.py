@@ -8,6 +8,7 @@ With -p, --cgroup or --container it watches what runs already, until Ctrl-C or f
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import time
@@ -158,10 +159,8 @@ def _watched(session: Session, signals: Signals, config: Config, request: Reques
 
 def _watch(one: watched.Watched, probe: Probe, signals: Signals, seconds: float | None) -> Usage:
     probe.begin()
-    until = time.monotonic() + seconds if seconds is not None else float("inf")
-    return probe.watch(
-        one.target, lambda: bool(signals.told) or time.monotonic() >= until or one.is_gone(), lambda: (None, 0)
-    )
+    until = math.inf if seconds is None else time.monotonic() + seconds
+    return probe.watch(one.target, lambda: bool(signals.told) or one.is_gone(), lambda: (None, 0), until)
 
 
 def _progress(whole: int, environment: Mapping[str, str]) -> Callable[[int, Sequence[Sequence[Usage]]], None]:

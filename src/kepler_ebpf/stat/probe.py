@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
@@ -21,6 +22,7 @@ BATCH_SECONDS = 0.5
 """How much time is attributed at once (:class:`..attribution.sampler.SamplerOptions`)."""
 _LOOK_SECONDS = 5.0
 _LONGEST_FLOOR_SECONDS = 3.0
+_LONGEST_WAIT_SECONDS = 1.0
 _LATE_SECONDS = {PACKAGE: 2.5, DRAM: 2.5, GPU: HOLD_SECONDS + 1.0}
 """How long a meter may take to tell what was used: board sensors a second, GPUs until their users are known."""
 
@@ -87,12 +89,20 @@ class Probe:
         self._has_before = True
         self._began = self._clock()
 
-    def watch(self, target: Target, over: Callable[[], bool], status: Callable[[], tuple[int | None, int]]) -> Usage:
-        """Sample until it is over. ``status``: then tells how it ended, and what still runs (:class:`Usage`)."""
+    def watch(
+        self,
+        target: Target,
+        over: Callable[[], bool],
+        status: Callable[[], tuple[int | None, int]],
+        until: float = math.inf,
+    ) -> Usage:
+        """Sample until it is over, or until this moment of the clock. ``status``: then tells how it ended, and what
+        still runs (:class:`Usage`)."""
         tally, schedule, began = Tally(self._interval), self._schedule(), self._began
         due = schedule.next(self._clock())
-        while not over():
-            self._waiting.wait(due - self._clock())
+        while not over() and self._clock() < until:
+            now = self._clock()
+            self._waiting.wait(min(due, until, now + _LONGEST_WAIT_SECONDS) - now)  # who is gone sends no signal
             if self._clock() >= due:
                 cpu = time.thread_time()
                 self._sampler.look()

@@ -191,7 +191,7 @@ def test_refusals_say_their_status(stand: Stand, status: int) -> None:
 )
 def test_broken_bodies(stand: Stand, body: bytes, reason: str) -> None:
     stand.body = body
-    assert stand.reason() == reason
+    assert stand.reason(timeout_seconds=60) == reason
 
 
 def test_a_hanging_kubelet_costs_its_timeout(stand: Stand) -> None:
