@@ -13,7 +13,7 @@ from kepler_ebpf.attribution.frame import Frame
 from kepler_ebpf.columns import NODE
 from kepler_ebpf.kernel.source import CgroupEvent
 from tests.needs import examples
-from tests.node import DOMAINS, Node, package
+from tests.node import DOMAINS, SECONDS, Node, package
 
 SAMPLES = 60
 
@@ -180,3 +180,17 @@ def test_containers_that_come_and_go_within_a_batch_have_their_names(monkeypatch
         node.look(np.array([5.0]))
     node.sampler.book()
     assert node.container(7) == pytest.approx(5.0)
+
+
+def test_a_user_of_a_gpu_that_moves_within_a_batch_was_where_it_was() -> None:
+    node = Node(batch_seconds=1.0)
+    node.source.users = {10: 1.0}
+    gpu = next(place for place, domain in enumerate(DOMAINS) if domain.component == "gpu")
+    joules = np.zeros(len(DOMAINS))
+    joules[gpu] = 5.0
+    for cgroup in (1, 2):
+        node.kernel.run(10, cgroup, 0, 10**8)
+        node.look(joules)
+    node.sampler.book()
+    dynamic = 5.0 - 2.0 * SECONDS
+    assert (node.container(1), node.container(2)) == pytest.approx((dynamic, dynamic))

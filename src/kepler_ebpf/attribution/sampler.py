@@ -20,7 +20,7 @@ from .frame import Frames, Reading, Stretch
 from .framing import Rules, clocks, make_frames, told_all
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
-from .samples import GpuReading, Look, Sample, as_one, gpu_reading
+from .samples import GpuReading, Look, Sample, as_one, known_users
 from .stretches import Stretches
 from .vms import VirtualMachines
 from .weights import DEFAULT_HYPERTHREAD_RATIO
@@ -234,24 +234,22 @@ class Sampler:
         return [*busy, sum(busy)], [*wall, sum(wall)]
 
     def _gpu_readings(self, interval: Interval) -> dict[int, GpuReading]:
-        """By domain, of each GPU that told something: its load and its users, as they are only known now."""
+        """By domain, of each GPU that told something: its load, its users, and where these are, as only known now."""
         found = {}
         for domain in self.meter.gpus:
             if interval.seconds[domain] > 0:
                 pids, weights = self.meter.users(domain)
-                rows = [self.lifecycle.row_of(pid) for pid in pids.tolist()]
-                found[domain] = gpu_reading(self.meter.load(domain), rows, weights)
+                rows, parts = known_users([self.lifecycle.row_of(pid) for pid in pids.tolist()], weights)
+                levels = {"process": rows, "container": self.workloads_of(rows)}
+                found[domain] = GpuReading(self.meter.load(domain), levels, parts)
         return found
 
-    def _gpu_users(self, samples: Sequence[Sample], reading: Reading) -> list[GpuUsers]:
-        """The process rows of GPUs' users and their joules. What has no user that is known stays unattributed."""
+    @staticmethod
+    def _gpu_users(samples: Sequence[Sample], reading: Reading) -> list[GpuUsers]:
+        """The rows of GPUs' users and their joules. What has no user that is known stays unattributed."""
         return [
-            GpuUsers(
-                number,
-                {"process": gpu.rows, "container": self.workloads_of(gpu.rows)},
-                reading.dynamic[number, domain] * gpu.parts,
-            )
+            GpuUsers(number, gpu.rows, reading.dynamic[number, domain] * gpu.parts)
             for number, sample in enumerate(samples)
             for domain, gpu in sample.gpus.items()
-            if len(gpu.rows) and reading.dynamic[number, domain] > 0
+            if len(gpu.parts) and reading.dynamic[number, domain] > 0
         ]

@@ -32,12 +32,12 @@ class Look(NamedTuple):
 class GpuReading:
     """A GPU that told something. ``load``: its utilisation, NaN where it is not known.
 
-    ``rows``, ``parts``: the process rows of its users, intp[n], and each one's part of its joules, float64[n]: less
+    ``rows``: by level, the rows of its users, intp[n]; ``parts``: each one's part of its joules, float64[n]: less
     than 1 in all where a user's row is not to be had.
     """
 
     load: float
-    rows: Indexes
+    rows: Mapping[str, Indexes]
     parts: Floats
 
 
@@ -81,9 +81,12 @@ def as_one(samples: Sequence[Sample]) -> Sample:
     return reduce(lambda earlier, later: later.plus(earlier), samples)
 
 
-def gpu_reading(load: float, rows: Sequence[int | None], weights: Floats) -> GpuReading:
-    """``rows``: of each user, None where it is not to be had; ``weights``: float64[n], what each counts for."""
+def known_users(rows: Sequence[int | None], weights: Floats) -> tuple[Indexes, Floats]:
+    """The process rows of a GPU's users and their parts of its joules, as :class:`GpuReading` has them.
+
+    ``rows``: of each user, None where it is not to be had; ``weights``: float64[n], what each counts for.
+    """
     known = [position for position, row in enumerate(rows) if row is not None]
     whole = float(weights.sum())
     index = np.array([rows[position] for position in known], np.intp)
-    return GpuReading(load, index, weights[known] / whole if whole > 0 else np.zeros(len(known)))
+    return index, weights[known] / whole if whole > 0 else np.zeros(len(known))
