@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.history.step import IDLE, MEASURED, UNATTRIBUTED, Process, Shares, Step
+from kepler_ebpf.kernel.source import CgroupEvent
+from kepler_ebpf.snapshot.containers import ContainerSeries
 from kepler_ebpf.workloads.workload import Workload
 from tests.history.world import World
 from tests.needs import examples
@@ -109,6 +111,29 @@ def test_the_books_of_every_step_close(script: list[tuple[list[tuple[int, int]],
         assert len(step.processes.who) <= 3
     total = sum(float(step.watts[MEASURED].sum() * step.seconds) for step in world.history.steps)
     assert total == pytest.approx(world.last.node_joules if world.history.steps else 0.0)
+
+
+def test_a_container_that_takes_the_row_of_one_that_has_gone_has_its_own_power() -> None:
+    world = World(Domain("package", 0, "fake"))
+    series = ContainerSeries(world.sampler.ledger.levels["container"], world.sampler.table, world.workloads, 0.0)
+    for _ in range(15):
+        world.frame(100.0)
+    world.kernel.kill(10)
+    world.kernel.events.append(CgroupEvent(1, True, ""))
+    for _ in range(70):
+        world.frame(0.0, runs=())
+    number = next(n for n, row in world.sampler.table.rows.items() if row.workload.container_id == "c1")
+    series.publish(world.now, world.sampler.owed_since, 0.0)
+    series.publish(world.now, world.sampler.owed_since, 0.0)
+    assert number not in world.sampler.table.rows
+    before = len(world.history.steps)
+    while len(world.history.steps) == before:
+        world.frame(3.0, runs=((11, 2),))
+    assert world.sampler.table.rows[number].workload.container_id == "c2"
+    step = world.last
+    watts = {who.container_id: watts for who, watts in zip(step.containers.who, step.containers.watts.tolist())}
+    assert watts == {"c2": pytest.approx(step.node_watts)}
+    closes(step.containers, step)
 
 
 def test_a_meter_that_answers_late_makes_no_gap_and_no_peak() -> None:

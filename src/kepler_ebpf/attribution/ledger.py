@@ -25,7 +25,7 @@ class Level:
     ``joules``, ``seconds`` and ``cycles`` are views of it. ``peak_watts``: float64[rows], highest power in one frame
     since the publication began. The first components are those of ``NODE``; a level may keep further ones, which are
     inside them (core, uncore) and take no part in the books. ``exited``: float64[components + 2], figures of rows that
-    are settled.
+    are settled. ``lives``: int64[rows], how often each was settled: with another number a row is another's.
     """
 
     def __init__(self, components: tuple[Component, ...], rows: int) -> None:
@@ -33,6 +33,7 @@ class Level:
         self.exited = np.zeros(len(components) + 2)
         self._end = 0  # behind the last row that was ever booked
         self._columns = np.zeros((2 * (len(components) + 2) + len(NODE) + 1, rows))
+        self.lives = np.zeros(rows, np.int64)
         self._name_columns()
 
     def _name_columns(self) -> None:
@@ -73,12 +74,14 @@ class Level:
         """Close the accounts of rows that are no more: their figures go to ``exited``, and the rows begin at 0."""
         self.exited += self.figures[:, index].sum(axis=1)
         self._columns[:, index] = 0.0
+        self.lives[index] += 1
 
     def grow(self, rows: int) -> None:
         """Make room for at least this many rows."""
         short = rows - self.rows
         if short > 0:
-            self._columns = np.pad(self._columns, ((0, 0), (0, max(short, self.rows))))
+            more = (0, max(short, self.rows))
+            self._columns, self.lives = np.pad(self._columns, ((0, 0), more)), np.pad(self.lives, more)
             self._name_columns()
 
     def end_publication(self, covered_seconds: Floats) -> None:

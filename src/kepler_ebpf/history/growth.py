@@ -27,25 +27,31 @@ class GrowthOf:
     def __init__(self, level: Level) -> None:
         self._level = level
         self._before = np.zeros((len(NODE), 0))
+        self._lives = np.zeros(0, np.int64)
         self.begin()
 
     @property
     def nbytes(self) -> int:
-        return self._before.nbytes
+        return self._before.nbytes + self._lives.nbytes
 
     def begin(self) -> None:
         """A step begins."""
         end = min(self._level.end, MAX_ROWS)
         if end > self._before.shape[1]:
-            self._before = np.zeros((len(NODE), max(end, min(2 * self._before.shape[1], MAX_ROWS))))
+            room = max(end, min(2 * self._before.shape[1], MAX_ROWS))
+            self._before, self._lives = np.zeros((len(NODE), room)), np.zeros(room, np.int64)
         self._before[:, :end] = self._level.joules[: len(NODE), :end]
+        self._lives[:end] = self._level.lives[:end]
 
-    def settle(self, index: Indexes) -> Floats:
-        """What these rows had used when the step began, float64[3, n]. Others may have them from now on."""
+    def before(self, index: Indexes) -> Floats:
+        """What those had used when the step began whose rows were settled just now: float64[3, n].
+
+        Nothing, where a row was settled before in the step, too: then it was another's.
+        """
         before = np.zeros((len(NODE), len(index)))
-        known = index < self._before.shape[1]
+        known = index < len(self._lives)
+        known[known] = self._level.lives[index[known]] == self._lives[index[known]] + 1
         before[:, known] = self._before[:, index[known]]
-        self._before[:, index[known]] = 0.0
         return before
 
     def rows(self) -> Growth:
@@ -53,10 +59,10 @@ class GrowthOf:
         end = min(self._level.end, MAX_ROWS)
         joules = self._level.joules[: len(NODE), :end]
         used = joules.copy()
-        known = min(end, self._before.shape[1])
-        used[:, :known] -= self._before[:, :known]
-        # A row that was settled, and is another's now, has less than it had.
-        return Growth(np.maximum(used, 0.0), joules.sum(axis=0))
+        known = min(end, len(self._lives))
+        same = self._lives[:known] == self._level.lives[:known]  # who has a row that was settled since began at 0
+        np.subtract(used[:, :known], self._before[:, :known], out=used[:, :known], where=same)
+        return Growth(used, joules.sum(axis=0))
 
 
 def choose(watts: Floats, joules: Floats, kept: int, resting: bool = True) -> Indexes:

@@ -86,7 +86,7 @@ class ProcessShares:
 
     def settle(self, gone: Departed) -> None:
         """These ended: their names and what they used are kept until the step ends."""
-        before = self._growth.settle(gone.index)
+        before = self._growth.before(gone.index)
         if self._many_gone < MAX_DEPARTED:
             self._many_gone += len(gone.index)
             self._gone.append(
