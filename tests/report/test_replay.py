@@ -84,3 +84,20 @@ def test_a_process_that_never_ran_pays_its_equal_part_under_its_own_name(tmp_pat
     # 0.1 J idle and 1 J dynamic in each frame; the second ran in the first frame only.
     assert of["p2"] == pytest.approx(0.5 + 3 * 0.05)
     assert of["p1"] == pytest.approx(2.5 + 3 * 0.05)
+
+
+def test_who_has_ended_pays_nothing_more_even_where_nobody_takes_its_row(tmp_path: Path) -> None:
+    machine = Recorded(tmp_path / "a")
+    kernel = machine.node.kernel
+    kernel.run(2, 2, 0, 10**6)
+    for sample in range(20):
+        kernel.run(1, 1, 0, 10**6)
+        machine.tick(1.1)
+        if sample == 4:
+            kernel.kill(2)
+    machine.close()
+    recording = read(tmp_path / "a")
+    equal = joules_of(attribute_again(recording, lines_of(recording), "equal"))
+    of = {who.comm: joules.sum() for (level, who), joules in equal.items() if level == "process"}  # type: ignore[attr-defined]
+    # Half of 0.1 J idle while it was there: five frames, and two until its row is given back.
+    assert of["p2"] == pytest.approx(0.5 + 7 * 0.05)

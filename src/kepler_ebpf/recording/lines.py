@@ -108,7 +108,7 @@ class FrameLines:
     def __init__(self, sampler: Sampler, tables: KernelTables) -> None:
         self._sampler = sampler
         self._rows = tables.processes.rows.view(_RAW_ROW)
-        self._processes = self._workloads = _NOBODY
+        self._processes = self._staying = self._workloads = _NOBODY  # there in the frame before; to be in the next one
         self._requests: Floats = np.zeros(0)
         self._named: dict[int, Workload] = {}
         self._count = 0
@@ -155,11 +155,12 @@ class FrameLines:
         if everyone is None:
             return found
         processes, workloads, requests = everyone.processes, everyone.workloads, everyone.requests
-        if not _same(processes, self._processes):
-            came, went = _difference(processes, self._processes), _difference(self._processes, processes)
+        if not (_same(processes, self._processes) and _same(processes, self._staying)):
+            came, went = _difference(processes, self._staying), _difference(self._processes, processes)
             found += Change("process", came, True, self._people(came)), Change("process", went, False)
-        # Their rows may belong to others by the next frame: then these have come.
-        self._processes = processes if frames.departed is None else _difference(processes, frames.departed.index)
+        self._processes = self._staying = processes
+        if frames.departed is not None:  # their rows may belong to others by the next frame: then these have come
+            self._staying = _difference(processes, frames.departed.index)
         if not (_same(workloads, self._workloads) and _same(requests, self._requests)):
             before = dict(zip(self._workloads.tolist(), self._requests.tolist()))
             asked = np.array([before.get(number, -1.0) for number in workloads.tolist()])
