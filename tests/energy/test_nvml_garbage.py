@@ -11,6 +11,7 @@ import pynvml
 import pytest
 
 from kepler_ebpf.energy.gpu_calls import Calls
+from kepler_ebpf.energy.gpu_lists import WHOLE_GPU, Listed
 from kepler_ebpf.energy.gpu_use import NOBODY
 from kepler_ebpf.energy.nvml import NvmlSource
 from kepler_ebpf.energy.plausible import PLAUSIBLE_WATTS
@@ -40,7 +41,7 @@ def test_an_entry_that_names_no_process_costs_the_others_nothing() -> None:
 
     calls = Calls(Binding())
     assert [(sample.pid, sample.utilization) for sample in calls.samples(None, 0)] == [(NOBODY, 0.4), (7, 0.4)]
-    assert calls.running(None)[10] == pytest.approx(1 / 3)
+    assert calls.lists(None) == [Listed(WHOLE_GPU, 1, {NOBODY, 2**32 - 1, 10})]
 
 
 class Garbage:

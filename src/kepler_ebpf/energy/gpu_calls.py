@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from .gpu_lists import WHOLE_GPU, Listed
 from .gpu_samples import GpuSample
 from .gpu_use import NOBODY
 from .plausible import PLAUSIBLE_WATTS
@@ -16,6 +17,8 @@ _MAX_PID = 1 << 22  # PID_MAX_LIMIT of include/linux/threads.h
 _MAX_GPUS = 1024
 _MAX_INSTANCES = 64
 _ABSENT = ("NotSupported", "FunctionNotFound")
+_CODERS = ("nvmlDeviceGetEncoderUtilization", "nvmlDeviceGetDecoderUtilization")
+_MPS_SERVER = "nvidia-cuda-mps-server"
 _UNLOADED = ("Uninitialized", "DriverNotLoaded", "LibRmVersionMismatch", "LibraryNotFound")
 
 
@@ -126,11 +129,24 @@ class Calls:
         return watts if 1.0 <= watts <= PLAUSIBLE_WATTS["gpu"] else 0.0
 
     def load(self, handle: Any) -> float:
-        """Utilisation of the device, 0 to 1; NaN where it is not known."""
+        """Utilisation of the device, 0 to 1; NaN where it is not known.
+
+        It is that of the multiprocessors; where that is 0, what else of the GPU is busiest, as for processes.
+        """
         try:
-            return _utilization(self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+            rates = self._nvml.nvmlDeviceGetUtilizationRates(handle)
+            busy = _utilization(rates.gpu)
         except Exception:
             return math.nan
+        if busy != 0:
+            return busy
+        return _busiest([getattr(rates, "memory", 0), *(self._coder(call, handle) for call in _CODERS)])
+
+    def _coder(self, call: str, handle: Any) -> Any:
+        try:
+            return getattr(self._nvml, call)(handle)[0]
+        except Exception:
+            return 0
 
     # -- who used it ------------------------------------------------------------------------------------------------
 
@@ -149,36 +165,51 @@ class Calls:
                 found.append(GpuSample(_pid_of(sample), _busy(sample), int(sample.timeStamp)))
         return found
 
-    def running(self, handle: Any) -> dict[int, float]:
-        """Processes that have the GPU open, and what part of it each has: for GPUs that tell no utilisation.
+    def lists(self, handle: Any) -> list[Listed]:
+        """Processes that have the GPU open, instance by instance where it is divided.
 
-        A GPU with MIG is divided by the multiprocessors of those instances that have processes. Processes of one
-        instance, or of a GPU without instances, share it evenly: nothing tells which of them was busy. Raises where
-        the driver does not list processes.
+        One instance whose list cannot be read costs the others nothing. Raises where the driver lists no processes of
+        a GPU that is not divided, or of any instance.
         """
-        shares: dict[int, float] = {}
-        for instance, multiprocessors in self._instances(handle) or [(handle, 1)]:
-            pids = set(self._pids(instance))
-            for pid in pids:
-                shares[pid] = shares.get(pid, 0.0) + multiprocessors / len(pids)
-        whole = sum(shares.values())
-        return {pid: share / whole for pid, share in shares.items()}
+        found = []
+        instances = self._instances(handle) or [(WHOLE_GPU, handle, 1)]
+        for number, instance, multiprocessors in instances:
+            try:
+                found.append(Listed(number, multiprocessors, self._pids(instance)))
+            except Exception as error:
+                found.append(Listed(number, multiprocessors, None, reason_of(error)))
+                if all(listed.pids is None for listed in found) and len(found) == len(instances):
+                    raise
+        return found
 
-    def _pids(self, handle: Any) -> Iterator[int]:
+    def _pids(self, handle: Any) -> set[int]:
         try:
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         except Exception:  # drivers before 510, the last for GPUs of 2012 among them, have the second version
             processes = self._nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
-        yield from map(_pid_of, processes)
-        try:
-            processes = self._nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
-        except Exception:  # MIG instances have none
-            return
-        yield from map(_pid_of, processes)
+        pids = set(map(_pid_of, processes))
+        clients = self._more_pids("nvmlDeviceGetMPSComputeRunningProcesses", handle)
+        if clients:  # what they compute runs in the name of a server, which has the GPU open too
+            pids = {pid for pid in pids if not self._serves_others(pid)} | clients
+        return pids | self._more_pids("nvmlDeviceGetGraphicsRunningProcesses", handle)
 
-    def _instances(self, handle: Any) -> list[tuple[Any, int]]:
-        """MIG instances, and how many multiprocessors each has; none where the GPU is not divided."""
-        found: list[tuple[Any, int]] = []
+    def _more_pids(self, call: str, handle: Any) -> set[int]:
+        """Of a list that need not be there: MIG instances have no graphics, old drivers and bindings no list of MPS."""
+        try:
+            return set(map(_pid_of, getattr(self._nvml, call)(handle)))
+        except Exception:
+            return set()
+
+    def _serves_others(self, pid: int) -> bool:
+        """Whether it is the server of MPS, by the path of its program."""
+        try:
+            return _text(self._nvml.nvmlSystemGetProcessName(pid)).split("/")[-1].startswith(_MPS_SERVER)
+        except Exception:
+            return False
+
+    def _instances(self, handle: Any) -> list[tuple[int, Any, int]]:
+        """MIG instances: number, handle, multiprocessors (0: not told now); none where the GPU is not divided."""
+        found: list[tuple[int, Any, int]] = []
         if not self.mig(handle):
             return found
         try:
@@ -188,12 +219,16 @@ class Calls:
         for number in range(most):
             try:
                 instance = self._nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
-                count = int(self._nvml.nvmlDeviceGetAttributes_v2(instance).multiprocessorCount)
             except Exception:  # numbers need not be contiguous
                 continue
-            if count > 0:
-                found.append((instance, count))
-        return found
+            found.append((number, instance, self._multiprocessors(instance)))
+        return found if any(count for _, _, count in found) else []
+
+    def _multiprocessors(self, instance: Any) -> int:
+        try:
+            return max(int(self._nvml.nvmlDeviceGetAttributes_v2(instance).multiprocessorCount), 0)
+        except Exception:
+            return 0
 
     def mig(self, handle: Any) -> bool:
         """Whether the GPU is divided into instances."""
@@ -222,8 +257,17 @@ def _busy(sample: Any) -> float:
     busy = _utilization(sample.smUtil)
     if busy != 0:
         return busy
-    others = (_utilization(getattr(sample, name, 0)) for name in ("encUtil", "decUtil", "memUtil"))
-    return max((use for use in others if not math.isnan(use)), default=0.0)
+    return _busiest([getattr(sample, name, 0) for name in ("encUtil", "decUtil", "memUtil")])
+
+
+def _busiest(per_cent: Iterable[Any]) -> float:
+    """The most of these that can be, 0 to 1."""
+    found = 0.0
+    for value in per_cent:
+        with suppress(*_NO_NUMBER):
+            use = _utilization(value)
+            found = use if use > found else found
+    return found
 
 
 def _utilization(per_cent: Any) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .gpu_calls import Calls, GpuHost, is_absent, is_refused, known_pid, reason_of
+from .gpu_lists import Lists
 from .gpu_samples import SampleStream
 from .gpu_use import HOLD_SECONDS, NOBODY, GpuUse
 
@@ -32,13 +33,14 @@ class Users:
         self._host, self._name = host, name
         self._met: set[int] = set()  # processes that were alive when they had a sample
         self._stream = SampleStream()
+        self._lists = Lists()
         self._ask_ns = self._asked_ns = 0
         self._without_ns = 0  # for how long utilisation has failed, or told nobody while the GPU was busy
         self._by_list = False
 
     def restart(self) -> None:
-        """The GPU may have begun anew, and its samples."""
-        self._stream = SampleStream()
+        """The GPU may have begun anew, and its samples and instances."""
+        self._stream, self._lists = SampleStream(), Lists()
 
     def due(self, now_ns: int) -> bool:
         """Whether it is time to ask."""
@@ -55,15 +57,16 @@ class Users:
             self._without(error, handle, now_ns)
             return
         found = self._stream.take(samples, now_ns, _wall_us())
-        self._host.report(self._name, "stamp" if self._stream.refused else "")
+        reason = "stamp" if self._stream.refused else ""
         if found:
             self._sampled(found, now_ns)
         elif load > 0:
             self._without_ns += elapsed_ns
         if self._without_ns >= _PATIENCE_NS:
-            self._ask_list(handle, now_ns)
+            reason = self._ask_list(handle, now_ns) or reason
         else:
             self._notice_ends(now_ns)
+        self._host.report(self._name, reason)
 
     # -- utilisation ------------------------------------------------------------------------------------------------
 
@@ -90,28 +93,28 @@ class Users:
 
     def _without(self, error: Exception, handle: Any, now_ns: int) -> None:
         """Utilisation is not told: not at all, not to us, or not for now. Only the first is no fault."""
-        if is_absent(error):
-            self._ask_list(handle, now_ns)
-            return
-        by_list = self._by_list
-        if is_refused(error) or self._without_ns >= _PATIENCE_NS:
-            self._ask_list(handle, now_ns)
-        if not (by_list and self._by_list):
-            self._host.report(self._name, reason_of(error))
+        absent, by_list, reason = is_absent(error), self._by_list, ""
+        if absent or is_refused(error) or self._without_ns >= _PATIENCE_NS:
+            reason = self._ask_list(handle, now_ns)
+        if absent:
+            self._host.report(self._name, reason)
+        elif reason or not (by_list and self._by_list):
+            self._host.report(self._name, reason or reason_of(error))
 
-    def _ask_list(self, handle: Any, now_ns: int) -> None:
+    def _ask_list(self, handle: Any, now_ns: int) -> str:
+        """Returns why a list could not be read, where that is a fault, or an empty word."""
         self._ask_ns = now_ns + _RUNNING_NS
         try:
-            running = self._calls.running(handle)
+            lists = self._calls.lists(handle)
         except Exception as error:
             self._by_list = False
-            if not is_absent(error):
-                self._host.report(self._name, reason_of(error))
-            return
+            return "" if is_absent(error) else reason_of(error)
         self._by_list = True
-        for pid, share in running.items():
+        shares = self._lists.shares(lists, now_ns)
+        for pid, share in shares.items():
             self._use.sample(pid, share, now_ns)
-        self._use.only(running.keys(), now_ns)
+        self._use.only(shares.keys(), now_ns)
+        return next((listed.reason for listed in lists if listed.reason), "")
 
 
 def _wall_us() -> int:
