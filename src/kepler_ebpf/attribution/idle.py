@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 _BINS = 20
 _LOW_BINS = 2  # up to 10 % utilisation counts as low
@@ -19,10 +20,11 @@ class IdleFloor:
     The line is Theil and Sen's: the median of slopes between bins, which a few odd bins do not bend.
     """
 
-    def __init__(self, watts: float | None = None) -> None:
-        """``watts``: a floor that is known, and not to be learned."""
+    def __init__(self, watts: float | Callable[[], float] | None = None) -> None:
+        """``watts``: a floor that is known, or what tells it: not to be learned."""
+        self._tell = watts if callable(watts) else None
         self._fixed = watts is not None
-        self._watts = math.nan if watts is None else watts
+        self._watts = math.nan if watts is None or callable(watts) else watts
         self._power = [0.0] * _BINS
         self._load = [0.0] * _BINS
         self._seconds = [0.0] * _BINS
@@ -31,7 +33,7 @@ class IdleFloor:
     @property
     def watts(self) -> float:
         """The floor, NaN until anything is known of it."""
-        return self._watts
+        return self._watts if self._tell is None else self._tell()
 
     def hold(self) -> None:
         """Learn no more: the floor stays what it is."""

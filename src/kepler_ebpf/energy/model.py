@@ -125,8 +125,9 @@ class ModelSource(Figures):
         """``threads``: hardware threads that are online now; later the topology is followed."""
         super().__init__(clock_ns)
         self.spec = spec
-        self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=threads * spec.idle_watts_per_thread))
+        self._threads = threads
         self._cpus: CpuUse | None = None
+        self.add(Domain("package", ALL_PACKAGES, self.name, "0", idle_watts=self.idle_watts))
         self._then_ns, self._busy = 0, 0.0
 
     def ask(self, cpus: CpuUse) -> None:
@@ -138,6 +139,10 @@ class ModelSource(Figures):
         """Begin anew: what was used until now is not this meter's."""
         if self._cpus is not None:
             self._then_ns, self._busy = self._cpus.sampled_ns, sum(self._cpus.busy_seconds)
+
+    def idle_watts(self) -> float:
+        """Power at no utilisation of the threads that were online at the latest reading."""
+        return self._threads * self.spec.idle_watts_per_thread
 
     def look(self) -> Taking:
         """See the CPUs' latest sample: the energy since the one before is that of the mean utilisation there."""
@@ -152,6 +157,7 @@ class ModelSource(Figures):
         if now <= self._then_ns:
             return
         seconds, threads = (now - self._then_ns) * 1e-9, max(online, 1)
+        self._threads = threads
         utilization = min(max((busy - self._busy) / (seconds * threads), 0.0), 1.0)
         self.book(0, Verdict(self.spec.watts(utilization, threads) * seconds, seconds), now, "the power model")
         self._then_ns, self._busy = now, busy

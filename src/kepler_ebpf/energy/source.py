@@ -25,7 +25,7 @@ class Domain:
     where no package alone can be told: then whatever ran anywhere pays. For a GPU it is the device's index.
     ``source`` is the label users see (``rapl-powercap``, ``rapl-perf``, ``hwmon``, ``nvml``, ``model``). ``zone`` is
     the value of the ``package`` label where a package has several zones of one component (dies); ``uuid`` and ``model``
-    are a GPU's. ``idle_watts``: the idle floor, where the source knows it.
+    are a GPU's. ``idle_watts``: the idle floor, where the source knows it; a function tells it as it is now.
     """
 
     component: Component
@@ -34,7 +34,7 @@ class Domain:
     zone: str = ""
     uuid: str = ""
     model: str = ""
-    idle_watts: float | None = None
+    idle_watts: float | Callable[[], float] | None = None
 
     @property
     def label(self) -> str:
