@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +75,22 @@ def test_a_meter_that_is_there_and_says_nothing(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.zone("intel-rapl:0", "package-0")
     assert "rapl-powercap has told no energy in 0.3 s → while it does not, a model's" in said(machine)
+
+
+def test_a_platform_zone_alone_is_shown_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "psys")
+    counter = tmp_path / "class/powercap/intel-rapl:0/energy_uj"
+
+    def goes_on(seconds: float) -> None:
+        time.sleep(seconds)
+        counter.write_text(f"{int(counter.read_text()) + 1000}")
+
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(sleep=goes_on, monotonic=time.monotonic))
+    monkeypatch.setattr(doctor, "_MOMENT_SECONDS", 20.0)
+    text = said(machine)
+    assert "power of the CPUs poorer no meter that answers → a model's" in text
+    assert "power of the machine ok rapl-powercap: platform 0" in text
 
 
 def said_of_names(**options: str) -> str:

@@ -15,7 +15,7 @@ from kepler_ebpf.energy.figures import Figures
 from kepler_ebpf.energy.meter import Meter
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.packages import PackageMeter
-from kepler_ebpf.energy.source import Domain, Taking
+from kepler_ebpf.energy.source import ALL_PACKAGES, Domain, Taking
 from tests.fakes import FakeTables
 from tests.needs import examples
 
@@ -53,6 +53,24 @@ class Counter(Figures):
 
     def close(self) -> None:
         pass
+
+
+class Platform(Counter):
+    """One that also has a platform zone of 80 W, which may fall silent by itself."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        super().__init__(clock, name)
+        self.platform_is_silent = False
+        self._platform = self.add(Domain("platform", ALL_PACKAGES, name, "0"))
+        self._platform_ns = clock.now_ns
+
+    def _take(self, now: int, silent: bool) -> None:
+        now = self.clock.now_ns
+        if now > self._platform_ns and not self.platform_is_silent:
+            seconds = (now - self._platform_ns) * 1e-9
+            self.book(self._platform, Verdict(80.0 * seconds, seconds), now, "the platform")
+            self._platform_ns = now
+        super()._take(now, silent)
 
 
 class Refreshed(Counter):
@@ -103,6 +121,39 @@ def test_a_meter_that_answers_counts_and_the_model_does_not() -> None:
     assert world.run(10)[0] == pytest.approx(500.0)
     assert world.meter.label == "rapl-fake"
     assert world.meter.live == [True, False]
+
+
+def test_a_platform_zone_is_shown_whoever_meters_the_packages() -> None:
+    """It is no package: while the model stands in for these it goes on, and of two sources one counts."""
+    world = World()
+    first, second = Platform(world.clock, "rapl-perf"), Platform(world.clock, "rapl-powercap")
+    world.counters = [first, second]
+    first.silent = second.silent = True
+    world.open()
+
+    def platform(seconds: float) -> dict[str, float]:
+        """Joules by source."""
+        used: dict[str, float] = {}
+        for _ in range(round(seconds * 10)):
+            world.clock.now_ns += 10**8
+            for domain, joules in zip(world.meter.domains, world.meter.read().joules):
+                if domain.component == "platform" and joules:
+                    used[domain.source] = used.get(domain.source, 0.0) + joules
+        return used
+
+    assert platform(20) == pytest.approx({"rapl-perf": 1600.0})
+    assert world.packages.name == "model"
+    live = {(domain.component, domain.source) for domain, live in zip(world.meter.domains, world.meter.live) if live}
+    assert live == {("platform", "rapl-perf"), ("package", "model")}
+    second.silent = False
+    assert platform(20) == pytest.approx({"rapl-perf": 1600.0}), "another one meters the packages"
+    assert world.packages.name == "rapl-powercap"
+    first.platform_is_silent = True
+    platform(10)
+    assert platform(10) == pytest.approx({"rapl-powercap": 800.0})
+    first.platform_is_silent = False
+    platform(10)
+    assert platform(10) == pytest.approx({"rapl-perf": 800.0})
 
 
 def test_a_meter_that_falls_silent_gives_way_to_the_model_and_takes_over_again() -> None:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..config import HOST, METERS, NAMES, Config, add_flags, from_arguments
@@ -19,6 +19,7 @@ from ..energy.choose import open_packages
 from ..energy.nvml import NvmlSource, library_is_here, load_binding
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
+from ..energy.source import Domain
 from ..energy.zones import OF_NO_NAME
 from ..errors import KeplerError
 from ..host import pids
@@ -174,23 +175,32 @@ def _power(config: Config) -> Iterator[Finding]:
         yield Finding("power of the CPUs", BROKEN, str(error))
         return
     until = time.monotonic() + _MOMENT_SECONDS
-    while not packages.live.any() and packages.name != packages.model.name and time.monotonic() < until:
+    measured = [domain.source != packages.model.name for domain in packages.domains]
+    while not packages.live.any() and any(measured) and time.monotonic() < until:
         time.sleep(0.1)
         packages.read()
+    live = [domain for domain, is_live in zip(packages.domains, packages.live.tolist()) if is_live]
+    mine = [domain for domain in live if domain.source == packages.name]
     name, model = packages.name, packages.model.spec
     off = "its error is not known" if math.isnan(model.error_ratio) else f"off by about {model.error_ratio:.0%}"
     modelled = f"a model's: {model.description}, {off}; kepler_node_info says so"
     if name == packages.model.name:
         yield Finding("power of the CPUs", POORER, "no meter that answers", modelled)
-    elif not packages.live.any():
+    elif not mine:
         seen = f"{name} has told no energy in {_MOMENT_SECONDS:g} s"
         yield Finding("power of the CPUs", POORER, seen, f"while it does not, {modelled}")
     else:
-        live = [domain for domain, is_live in zip(packages.domains, packages.live.tolist()) if is_live]
-        yield Finding("power of the CPUs", OK, f"{name}: " + ", ".join(f"{one.component} {one.zone}" for one in live))
+        yield Finding("power of the CPUs", OK, f"{name}: " + _listed(mine))
+    for source in dict.fromkeys(domain.source for domain in live if domain.source != name):
+        others = _listed([domain for domain in live if domain.source == source])
+        yield Finding("power of the machine", OK, f"{source}: {others}", "shown beside the packages, added to nothing")
     for note in packages.notes:
         yield Finding("left out", OK, note)
     packages.close()
+
+
+def _listed(domains: Sequence[Domain]) -> str:
+    return ", ".join(f"{domain.component} {domain.zone}" for domain in domains)
 
 
 def _gpus(fs: HostFS) -> Iterator[Finding]:

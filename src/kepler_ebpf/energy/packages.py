@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
+from ..columns import Component
 from .figures import CountedColumns, Spacing, look_safely
 from .marks import Mark
 from .model import ModelSource
@@ -27,6 +28,9 @@ class PackageMeter(CountedColumns):
     since the latest reading that was booked is kept, and the one that takes over brings it along, for as much time as
     nobody has booked. A meter that comes back after long brings what it counted over all that time: of that, the same
     part of its joules as of its time.
+
+    Platform zones are another thing, and are added to nothing: they are those of the first source where any answers,
+    whoever meters the packages.
     """
 
     def __init__(self, candidates: Sequence[PackageSource], model: ModelSource) -> None:
@@ -109,6 +113,10 @@ class PackageMeter(CountedColumns):
         elif covered_ns > 0:
             self._booked_ns, self._before = now_ns, now  # the time of what the others counted meanwhile is booked
 
+    def _platform(self) -> PackageSource | None:
+        """Whose platform zones count."""
+        return next((source for source in self._sources if _measures(source, "platform")), None)
+
     def _figures(self) -> list[tuple[float, int]]:
         """Joules and time of every domain, as its source has them."""
         counted = [source.counted() for source in self._sources]
@@ -120,14 +128,18 @@ class PackageMeter(CountedColumns):
         ``owed_ns``: where it has only just taken over, the time that nobody has booked: no more is believed of it.
         """
         longest_ns = 0
-        mine, active = self._counted, self._active.counted()
+        mine = self._counted
+        platform = self._platform()
         for position, (number, inner) in enumerate(self._order):
-            if self._sources[number] is not self._active:
+            source, is_platform = self._sources[number], self.domains[position].component == "platform"
+            if source is not (platform if is_platform else self._active):
                 mine.live[position] = False
+                if is_platform:
+                    self._before[position] = now[position]  # another one's count that, or nobody's
                 continue
-            mine.live[position] = active.live[inner]
+            mine.live[position] = source.counted().live[inner]
             joules, covered_ns = (new - old for new, old in zip(now[position], self._before[position]))
-            if owed_ns is not None and covered_ns > owed_ns:
+            if owed_ns is not None and covered_ns > owed_ns and not is_platform:
                 joules, covered_ns = joules * owed_ns / covered_ns, owed_ns
             mine.joules[position] += joules
             mine.time_ns[position] += round(covered_ns)
@@ -160,7 +172,7 @@ class PackageMeter(CountedColumns):
 
     def _choose(self, silent_ns: int) -> None:
         """``silent_ns``: for how long nothing has been booked."""
-        live = next((source for source in self._sources[:-1] if _measures_packages(source)), None)
+        live = next((source for source in self._sources[:-1] if _measures(source, "package")), None)
         if live is not None and live is not self._active:
             log.info("power is measured by %s from now on", live.name)
             self._active = live
@@ -181,10 +193,10 @@ class PackageMeter(CountedColumns):
             self._lengths[number] = len(source.domains)
 
 
-def _measures_packages(source: PackageSource) -> bool:
+def _measures(source: PackageSource, component: Component) -> bool:
     if not source.domains:
         return False
-    return any(domain.component == "package" and live for domain, live in zip(source.domains, source.counted().live))
+    return any(domain.component == component and live for domain, live in zip(source.domains, source.counted().live))
 
 
 def _answers(source: PackageSource) -> bool:
