@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_a_part_that_is_mounted_is_not_taken_for_the_hierarchy(
     assert folders_to_name(fs)[0] == tmp_path / f"mnt/{taken}"
 
 
+def test_a_mount_far_down_the_table_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives a page of it at a time."""
+    fs = host(tmp_path, "0::/\n")
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    (place / "cgroup.controllers").touch()
+    lines = [f"{30 + pod} 24 0:{pod} / /var/lib/kubelet/pods/{pod:036}/volumes rw - tmpfs x rw" for pod in range(500)]
+    lines.append(f"31 24 0:27 / {place} rw - cgroup2 x rw")
+    (fs.proc / "1/mountinfo").write_text("\n".join(lines) + "\n")
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, most: read(fd, min(most, 4096)))
+    assert [one.root for one in hierarchies(fs)] == [place]
+
+
 @pytest.mark.parametrize(
     "text", ["", "garbage", " - ", "1 2 3 - cgroup", "1 2 3 4 5 6 - cgroup2", "1 2 0:1 / /x\\999 rw - cgroup2"]
 )
@@ -132,3 +147,7 @@ def test_a_process_has_a_path_in_each() -> None:
     assert path_in(text, Hierarchy(Path("/"))) == "/b"
     assert path_in(text, Hierarchy(Path("/"), 4, "memory")) == "/docker/x:y"
     assert path_in(text, Hierarchy(Path("/"), 5, "pids")) is None
+    # A name may hold what looks like the end of a line.
+    odd = "/user.slice/x\x0c0::/kubepods/y\x85z"
+    assert path_in(f"1:cpu:/\n0::{odd}\n", Hierarchy(Path("/"))) == odd
+    assert path_in(f"1:cpu:{odd}\n0::/b\n", Hierarchy(Path("/"))) == "/b"

@@ -29,6 +29,16 @@ PROCESSORS = [
         "thead,c920",
     ),
     ("processor\t: 0\ncpu\t\t: POWER9, altivec supported\n\nplatform\t: PowerNV\n", "IBM", "POWER9"),
+    (
+        "".join(
+            f"processor\t: {cpu}\ncpu\t\t: POWER10 (architected), altivec supported\nclock\t\t: 3450.000000MHz\n"
+            "revision\t: 2.0 (pvr 0080 0200)\n\n"
+            for cpu in range(192)
+        )
+        + "timebase\t: 512000000\nplatform\t: pSeries\n",
+        "IBM",
+        "POWER10 (architected)",
+    ),
     ("vendor_id       : IBM/S390\nprocessor 0: version = FF,  machine = 2964\n", "IBM/S390", "2964"),
     ("CPU Family\t\t: Loongson-64bit\nModel Name\t\t: Loongson-3A6000\n", "Loongson", "Loongson-3A6000"),
     ("system type\t: Loongson-3A\ncpu model\t: Loongson-3A R4 V0.1\n", "", "Loongson-3A R4 V0.1"),

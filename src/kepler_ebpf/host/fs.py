@@ -37,6 +37,23 @@ def read_text(path: Path | str, limit: int = 65536) -> str:
         os.close(fd)
 
 
+def read_lines(path: Path | str, limit: int) -> list[str]:
+    """Lines of a pseudo file of many records: at most ``limit`` bytes, the last line whole or not.
+
+    Of such a file the kernel gives what fits into a page, whatever it is asked for (seq_read_iter in fs/seq_file.c).
+    Raises OSError as ``open`` and ``read`` do.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = b""
+        while len(content) < limit and (more := os.read(fd, limit - len(content))):
+            content += more
+    finally:
+        os.close(fd)
+    # Not splitlines(): names of mounts may hold form feeds and the like.
+    return content.decode("utf-8", "replace").split("\n")
+
+
 def same_file(fd: int, path: Path) -> bool:
     """Whether a descriptor is of what is at this path now: a driver that was bound anew has files of its own."""
     try:

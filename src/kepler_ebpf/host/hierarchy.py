@@ -10,10 +10,12 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .fs import HostFS, read_text
+from .fs import HostFS, read_lines, read_text
 
 # Memory comes first, as its files are read too. All have a subsystem of this name in the kernel (cgroup_subsys.h).
 _V1_CONTROLLERS = ("memory", "cpuacct", "cpu", "pids", "devices", "freezer", "cpuset")
+
+_MAX_MOUNTINFO = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def folders_to_name(fs: HostFS) -> list[Path]:
 
 def path_in(cgroups: str, hierarchy: Hierarchy) -> str | None:
     """The path in this hierarchy by the text of a ``/proc/PID/cgroup``; None where it has none there."""
-    for line in cgroups.splitlines():
+    for line in cgroups.split("\n"):  # alone "\n" is in no name of a cgroup (cgroup_mkdir in kernel/cgroup/cgroup.c)
         number, _, rest = line.partition(":")
         if number == str(hierarchy.number):
             return rest.partition(":")[2]
@@ -120,7 +122,7 @@ def _mounts(fs: HostFS) -> list[_Mount]:
     """
     for process in ("1", "self"):
         try:
-            lines = read_text(fs.proc / process / "mountinfo", 1 << 20).splitlines()
+            lines = read_lines(fs.proc / process / "mountinfo", _MAX_MOUNTINFO)
         except OSError:
             continue
         found: dict[str, list[_Mount]] = {"cgroup2": [], "cgroup": []}

@@ -178,7 +178,8 @@ def _named(fields: Mapping[str, str]) -> tuple[str, str]:
         vendor = _ARM_IMPLEMENTERS.get(implementer, fields["CPU implementer"])
         # Some kernels' "model name" is the architecture alone: "ARMv8 Processor rev 3 (v8l)".
         return vendor, _ARM_PARTS.get((implementer, part)) or fields.get("model name") or fields.get("CPU part", "")
-    if "cpu" in fields and "platform" in fields:  # POWER: "POWER9 (raw), altivec supported"
+    # POWER: "POWER9 (raw), altivec supported". Its "platform" stands behind all CPUs, too far down to be read.
+    if "cpu" in fields and ("(pvr" in fields.get("revision", "") or "platform" in fields):
         return "IBM", fields["cpu"].partition(",")[0]
     if fields.get("vendor_id", "").startswith("IBM/S390"):
         machine = re.search(r"machine = (\w+)", fields.get("processor 0", ""))
