@@ -93,6 +93,33 @@ def test_a_platform_zone_alone_is_shown_beside_the_model(tmp_path: Path, monkeyp
     assert "power of the machine ok rapl-powercap: platform 0" in text
 
 
+def test_what_can_be_read_beside_a_package_that_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root is no remedy where the kernel answers something else than that it may not be read."""
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "package-0")
+    machine.zone("intel-rapl:0:0", "dram")
+    (tmp_path / "class/powercap/intel-rapl:0/energy_uj").unlink()
+    counter = tmp_path / "class/powercap/intel-rapl:0:0/energy_uj"
+
+    def goes_on(seconds: float) -> None:
+        counter.write_text(f"{int(counter.read_text()) + 1000}")
+
+    monkeypatch.setattr(doctor, "time", SimpleNamespace(sleep=goes_on, monotonic=iter(range(100)).__next__))
+    monkeypatch.setattr(doctor, "_MOMENT_SECONDS", 50.0)
+    text = said(machine)
+    assert "ENOENT → serve asks again" in text
+    assert "as root" not in text
+    assert "left out ok rapl-powercap: dram 0: no package beside them" in text
+
+
+def test_zones_that_measure_what_nobody_knows_are_no_missing_driver(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.zone("intel-rapl:0", "mystery")
+    text = said(machine)
+    assert "modprobe" not in text
+    assert "(mystery): not known what it measures: left out" in text
+
+
 def said_of_names(**options: str) -> str:
     others = {f"{name}_socket": "off" for name in ("cri", "docker", "podman")}
     config = from_arguments(argparse.Namespace(**{**others, **options}), {})

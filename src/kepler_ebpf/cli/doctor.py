@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ..config import HOST, METERS, NAMES, Config, add_flags, from_arguments
 from ..energy.choose import open_packages
 from ..energy.nvml import NvmlSource, library_is_here, load_binding
+from ..energy.packages import PackageMeter
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
 from ..energy.source import Domain
@@ -36,6 +37,9 @@ from ..workloads.names.remedies import remedy
 
 OK, POORER, BROKEN = "ok", "poorer", "BROKEN"
 _MOMENT_SECONDS = 2.0
+
+
+_OF_ROOT_ALONE = "run as root: energy_uj is readable by root alone (CVE-2020-8694)"
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,10 @@ def _counters(fs: HostFS) -> Iterator[Finding]:
 
 
 def _powercap(fs: HostFS) -> Iterator[Finding]:
-    zones, of_no_name = inspect_zones(fs, Places(read_topology(fs)))
+    zones, of_no_name, is_any = inspect_zones(fs, Places(read_topology(fs)))
     for seen in of_no_name:
         yield Finding("powercap", POORER, seen, OF_NO_NAME)
-    if not zones and not of_no_name and is_x86(fs):
+    if not is_any and is_x86(fs):
         yield Finding(
             "powercap",
             POORER,
@@ -163,7 +167,9 @@ def _powercap(fs: HostFS) -> Iterator[Finding]:
                 f"powercap {zone.name}",
                 POORER,
                 f"{zone.path}: {zone.reason}",
-                "run as root: energy_uj is readable by root alone (CVE-2020-8694)",
+                _OF_ROOT_ALONE
+                if zone.reason in ("EACCES", "EPERM")
+                else "serve asks again; nothing is known of it until",
             )
 
 
@@ -194,9 +200,21 @@ def _power(config: Config) -> Iterator[Finding]:
     for source in dict.fromkeys(domain.source for domain in live if domain.source != name):
         others = _listed([domain for domain in live if domain.source == source])
         yield Finding("power of the machine", OK, f"{source}: {others}", "shown beside the packages, added to nothing")
+    if name == packages.model.name:
+        yield from _beside_no_package(packages)
     for note in packages.notes:
         yield Finding("left out", OK, note)
     packages.close()
+
+
+def _beside_no_package(packages: PackageMeter) -> Iterator[Finding]:
+    """What of packages can be read though these cannot."""
+    for source in packages.sources[:-1]:
+        live = [domain for domain, is_live in zip(source.domains, source.counted().live) if is_live]
+        inside = [domain for domain in live if domain.component not in ("package", "platform")]
+        if inside:
+            why = "no package beside them; the model's watts are those of whole machines"
+            yield Finding("left out", OK, f"{source.name}: {_listed(inside)}: {why}")
 
 
 def _listed(domains: Sequence[Domain]) -> str:

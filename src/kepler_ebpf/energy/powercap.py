@@ -215,14 +215,15 @@ class PowercapSource(Unmirrored):
         counter.raw, counter.out_of_range, counter.replaced = None, 0, False
 
 
-def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...]]:
-    """Every zone there is, and whether it can be read; and what is to be said of those whose name cannot be."""
+def inspect_zones(fs: HostFS, places: Places | None = None) -> tuple[list[ZoneFinding], tuple[str, ...], bool]:
+    """Every zone that is a domain, and whether it can be read; what is to be said of those whose name cannot be; and
+    whether there is any zone at all."""
     findings = []
     found = find_zones(fs, places or Places(), one_counter_a_socket(fs))
     for zone in found.zones:
         reason = unreadable(zone.path)
         findings.append(ZoneFinding(zone.path, zone.name, not reason, reason))
-    return findings, tuple(found.of_no_name.values())
+    return findings, tuple(found.of_no_name.values()), bool(found.zones or found.of_no_name or found.left_out)
 
 
 def _span(path: Path) -> int:
