@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +89,21 @@ def test_a_failed_reading_costs_one_reading_and_no_energy() -> None:
     node.tick(np.array([5.0]))
     assert node.process(10) == pytest.approx(10.0)
     assert node.ledger.peak_watts == pytest.approx(50.0), "two samples' energy over two samples' time"
+
+
+def test_a_socket_without_a_cpu_teaches_no_floor() -> None:
+    """A board's sensor goes on while all CPUs of its socket are off: that is less than it draws when idle."""
+    node = Node((Domain("package", 0, "fake", "0"), Domain("package", 1, "fake", "1")))
+    topology = node.kernel.topology
+    node.kernel.topology = replace(topology, online=tuple(cpu for cpu in topology.online if not topology.package[cpu]))
+    for _ in range(60):
+        node.tick(np.array([3.0, 0.5]))
+    assert node.ledger.floor_watts[0] == pytest.approx(30.0)
+    assert math.isnan(node.ledger.floor_watts[1])
+    node.kernel.topology = topology
+    for _ in range(60):
+        node.tick(np.array([3.0, 3.0]))
+    assert node.ledger.floor_watts.tolist() == pytest.approx([30.0, 30.0])
 
 
 def test_nobody_ran_nobody_pays() -> None:

@@ -117,7 +117,7 @@ class DomainColumns:
         if self._counts[domain] == "gpu":
             return sample.gpus[domain].load if domain in sample.gpus else math.nan
         wall = self._wall[domain]
-        return min(self._busy[domain] / wall, 1.0) if wall > 0 else 0.0
+        return min(self._busy[domain] / wall, 1.0) if wall > 0 else math.nan
 
 
 def _columns(rows: Sequence[Sequence[float]], width: int) -> Floats:
