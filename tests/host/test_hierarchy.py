@@ -119,6 +119,34 @@ def test_a_part_that_is_mounted_is_not_taken_for_the_hierarchy(
     assert folders_to_name(fs)[0] == tmp_path / f"mnt/{taken}"
 
 
+@pytest.mark.parametrize(
+    ("ours", "place", "above"),
+    [
+        ("/", "/pods/x/ours", "/pods/x/ours"),
+        ("/below", "/pods/x/ours/below", "/pods/x/ours"),
+        ("/pods/x", "/pods/x", ""),  # no namespace of our own
+        ("/", "/", ""),  # what is mounted is our part
+        ("/below", "/elsewhere", ""),
+        ("/../moved", "/moved", ""),
+    ],
+)
+def test_paths_count_from_our_cgroup_namespace(tmp_path: Path, ours: str, place: str, above: str) -> None:
+    """A collector in a container of its own namespace, with the host's whole hierarchy mounted into it."""
+    fs = host(tmp_path, "0::/../../..\n", "cgroup.controllers", "docker/y/cgroup.procs")
+    (fs.proc / "self").mkdir(exist_ok=True)
+    (fs.proc / "self/cgroup").write_text(f"0::{ours}\n")
+    (fs.cgroup / place[1:]).mkdir(parents=True, exist_ok=True)
+    (fs.cgroup / place[1:] / "cgroup.procs").write_text(f"7\n{os.getpid()}\n")
+    (hierarchy,) = hierarchies(fs)
+    assert hierarchy.above == above
+    if above:
+        assert path_in("0::/../../../docker/y\n", hierarchy) == "/docker/y"
+        assert path_in("0::/\n", hierarchy) == above
+        assert path_in("0::/../z\n", hierarchy) == "/pods/x/z"
+    else:
+        assert path_in("0::/../../docker/y\n", hierarchy) == "/../../docker/y"
+
+
 def test_a_mount_far_down_the_table_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives a page of it at a time."""
     fs = host(tmp_path, "0::/\n")

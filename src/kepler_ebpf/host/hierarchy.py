@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from .fs import HostFS, read_lines, read_text
 _V1_CONTROLLERS = ("memory", "cpuacct", "cpu", "pids", "devices", "freezer", "cpuset")
 
 _MAX_MOUNTINFO = 1 << 20
+_MAX_PROCS = 1 << 22
+_MAX_FOLDERS = 5000
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,15 @@ class Hierarchy:
     """``root``: where it is mounted. ``number``: its id in /proc/PID/cgroup, 0 for v2.
 
     ``controller``: a controller of the v1 hierarchy; empty for v2. ``memory``: where the memory controller of v1 is
-    mounted, which has the same paths; None where there is none.
+    mounted, which has the same paths; None where there is none. ``above``: the path of our cgroup namespace in it, from
+    which ``/proc/PID/cgroup`` counts (cgroup_namespaces(7)); empty where that counts from ``root``.
     """
 
     root: Path
     number: int = 0
     controller: str = ""
     memory: Path | None = field(default=None, compare=False)
+    above: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{'v1' if self.controller else 'v2'} at {self.root}"
@@ -57,7 +62,7 @@ def hierarchies(fs: HostFS) -> list[Hierarchy]:
             found += [one for one in _below(fs, mount.place, mounts) if one.number not in known]
         found.sort(key=lambda one: _V1_CONTROLLERS.index(one.controller) if one.controller else -1)
     memory = next((one.root for one in found if one.controller == "memory"), None)
-    return [replace(one, memory=memory) for one in found]
+    return [replace(one, memory=memory, above=_namespace(fs, one)) for one in found]
 
 
 def folders_to_name(fs: HostFS) -> list[Path]:
@@ -73,8 +78,42 @@ def path_in(cgroups: str, hierarchy: Hierarchy) -> str | None:
     for line in cgroups.split("\n"):  # alone "\n" is in no name of a cgroup (cgroup_mkdir in kernel/cgroup/cgroup.c)
         number, _, rest = line.partition(":")
         if number == str(hierarchy.number):
-            return rest.partition(":")[2]
+            path = rest.partition(":")[2]
+            return os.path.normpath(f"{hierarchy.above}{path}") if hierarchy.above else path
     return None
+
+
+def folders(root: Path) -> Iterator[str]:
+    """Paths of the cgroups below a root, it first, those near it before others: at most 5,000."""
+    queue = [""]
+    for relative in queue:
+        yield relative or "/"
+        try:
+            with os.scandir(f"{root}{relative}") as entries:
+                below = [f"{relative}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+        queue.extend(below[: max(0, _MAX_FOLDERS - len(queue))])
+
+
+def _namespace(fs: HostFS, hierarchy: Hierarchy) -> str:
+    """The path of our cgroup namespace: that of the cgroup we are in, without what we see of it ourselves."""
+    try:
+        ours = path_in(read_text(fs.proc / "self/cgroup"), hierarchy)
+    except OSError:
+        return ""
+    if ours is None or _has_us(hierarchy.root, ours):
+        return ""
+    seen = ours.rstrip("/")
+    found = (path for path in folders(hierarchy.root) if path.endswith(seen) and _has_us(hierarchy.root, path))
+    return next((path[: len(path) - len(seen)] for path in found), "")
+
+
+def _has_us(root: Path, path: str) -> bool:
+    try:
+        return str(os.getpid()) in read_lines(f"{root}{path}/cgroup.procs", _MAX_PROCS)
+    except OSError:
+        return False
 
 
 def _below(fs: HostFS, root: Path, mounts: list[_Mount]) -> list[Hierarchy]:

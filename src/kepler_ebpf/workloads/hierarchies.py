@@ -15,10 +15,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..host.fs import HostFS, read_text
-from ..host.hierarchy import Hierarchy, folders_to_name, hierarchies, path_in
+from ..host.hierarchy import Hierarchy, folders, folders_to_name, hierarchies, path_in
 from .owners import owner_above
 from .paths import parse
 
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 60.0
 _MAX_PROCESSES = 8192
-_MAX_FOLDERS = 5000
 _BATCH = 100
 _PAUSE_SECONDS = 0.02
 _NOBODY = "no container is there yet: the first that is mounted"
@@ -65,10 +63,10 @@ def choose(fs: HostFS) -> HierarchyChoice:
     """The hierarchy that names most containers; of equals the first: v2 before v1."""
     candidates = hierarchies(fs)
     if not candidates:
-        folders = " or ".join(map(str, folders_to_name(fs)))
+        places = " or ".join(map(str, folders_to_name(fs)))
         hint = (
-            f"process 1 has them at {folders}: point --cgroupfs there (for a container, mount that into it)"
-            if folders
+            f"process 1 has them at {places}: point --cgroupfs there (for a container, mount that into it)"
+            if places
             else "none is mounted"
         )
         return HierarchyChoice(None, f"no cgroup file system under {fs.cgroup}; {hint}")
@@ -163,7 +161,7 @@ def cgroups_of_all(fs: HostFS, pause_seconds: float = 0.0) -> Iterator[str]:
 
 def by_folders(candidates: list[Hierarchy]) -> HierarchyChoice:
     """By cgroups in which nothing runs yet: a kubelet makes a pod's before its first container, docker keeps them."""
-    found = [_told(one, set(_folders(one.root))) for one in candidates]
+    found = [_told(one, set(folders(one.root))) for one in candidates]
     best = max(found)
     if best == Evidence():
         return HierarchyChoice(candidates[0], _NOBODY, is_known=False)
@@ -186,15 +184,3 @@ def _told(hierarchy: Hierarchy, paths: set[str]) -> Evidence:
             inner.add(told.container_id if told.outer else "")
             pods.add(told.container_id if told.pod_uid else "")
     return Evidence(*(len(found - {""}) for found in (containers, pods, inner, weak)))
-
-
-def _folders(root: Path) -> Iterator[str]:
-    queue = [""]
-    for relative in queue:
-        yield relative or "/"
-        try:
-            with os.scandir(f"{root}{relative}") as entries:
-                below = [f"{relative}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError:
-            continue
-        queue.extend(below[: max(0, _MAX_FOLDERS - len(queue))])
