@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src/kepler_ebpf"
 LAYERS = (
-    ("__init__", "errors", "logs", "plain", "columns", "bpf", "data"),
+    ("__init__", "errors", "logs", "plain", "waiting", "columns", "bpf", "data"),
     ("host",),
     ("config", "options"),
     ("kernel", "energy", "workloads"),

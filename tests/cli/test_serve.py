@@ -53,7 +53,7 @@ def test_signals_after_the_first_do_nothing(early: bool, monkeypatch: pytest.Mon
             closed.append("assembly")
 
     monkeypatch.setattr(serve, "assemble", assemble)
-    monkeypatch.setattr(serve, "Endpoint", lambda *_: SimpleNamespace(start=lambda: None, stop=killed))
+    monkeypatch.setattr(serve, "Endpoint", lambda *_, **__: SimpleNamespace(start=lambda: None, stop=killed))
     monkeypatch.setattr(serve, "Site", lambda *_: SimpleNamespace(serve=lambda *_: None))
     assert run(["serve", "--listen", "127.0.0.1:0"], {}) == 0
     assert closed == (["assembly"] if early else ["collector", "assembly"])

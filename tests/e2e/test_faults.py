@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.needs import require
 pytestmark = pytest.mark.kernel
 
 
-def test_a_meter_that_never_answers_does_not_hold_up_a_signal_at_the_start(tmp_path: Path) -> None:
+def test_a_meter_that_never_answers_is_named_and_holds_up_neither_probes_nor_a_signal(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
     cpus = tmp_path / "devices/system/cpu"
     cpus.mkdir(parents=True)
@@ -33,24 +34,24 @@ def test_a_meter_that_never_answers_does_not_hold_up_a_signal_at_the_start(tmp_p
     (zone / "name").write_text("package-0\n")
     (zone / "max_energy_range_uj").write_text("262143328850\n")
     os.mkfifo(zone / "energy_uj")
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--sysfs", str(tmp_path), "--listen", f"127.0.0.1:{free_port()}"],
-        stderr=subprocess.PIPE,
-    )
+    port, log = free_port(), tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--sysfs", str(tmp_path), "--listen", f"127.0.0.1:{port}"], stderr=output
+        )
+    collector = Running(process, port, log)
     try:
-        # A writer can open the FIFO without waiting only once there is a reader: the collector.
-        writer, deadline = None, time.monotonic() + 30
-        while writer is None:
-            assert time.monotonic() < deadline, "the meter was never read"
-            try:
-                writer = os.open(zone / "energy_uj", os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:
-                time.sleep(0.02)
-        time.sleep(0.2)  # the reader is in read(2) by now; were it not, the signal would only be easier to take
+        deadline = time.monotonic() + 60
+        while "waiting for rapl-powercap" not in log.read_text():  # to be opened: nobody writes
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        assert collector.get("/healthz") == b"starting\n"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            collector.get("/readyz")
+        assert (refused.value.code, refused.value.read()) == (503, b"starting\n")
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=30)
-        assert process.returncode == 0, log.decode()
-        assert b"Traceback" not in log
+        assert process.wait(30) == 0, log.read_text()
+        assert len(log.read_text().splitlines()) == 3, log.read_text()  # listening, waiting, stopped
     finally:
         process.kill()
         process.wait()

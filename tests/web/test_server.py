@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -30,6 +31,7 @@ from kepler_ebpf.web.complaints import Complaints
 from kepler_ebpf.web.connection import Connection
 from kepler_ebpf.web.listen import bind, parse_listen
 from kepler_ebpf.web.server import MAX_CONNECTIONS, Endpoint
+from kepler_ebpf.web.webconfig import WebConfig
 from tests.needs import require
 
 BODY = b"".join(b'kepler_process_joules_total{pid="%d"} %d\n' % (i, i * 7) for i in range(10_000))
@@ -107,6 +109,22 @@ def test_serves_metrics_probes_and_a_landing_page(endpoint: Endpoint, content: F
     content.good = False
     assert ask(endpoint, "/healthz")[:2] == (503, b"the sampler stands still\n")
     assert ask(endpoint, "/readyz")[0] == 503
+
+
+def test_all_threads_of_the_endpoint_begin_alike(content: FakeContent, tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("")
+    before = set(threading.enumerate())
+    begun: list[set[threading.Thread]] = []
+    endpoint = Endpoint(
+        "127.0.0.1:0", content, WebConfig(tmp_path / "web.yml"), begin=lambda: begun.append(set(threading.enumerate()))
+    )
+    endpoint.start()
+    try:
+        assert ask(endpoint, "/metrics")[0] == 200
+        assert [{thread.name for thread in threads - before} for threads in begun] == [{"http"}]
+        assert {"http", "http-config"} < {thread.name for thread in set(threading.enumerate()) - before}
+    finally:
+        endpoint.stop()
 
 
 def test_the_page_s_answers_are_not_kept_and_compressed_where_worth_it(endpoint: Endpoint) -> None:

@@ -50,6 +50,17 @@ def test_the_site_is_well_only_as_long_as_publications_succeed(publisher: Publis
         assert "sampler" in line
 
 
+def test_a_start_that_is_never_over_is_not_alive() -> None:
+    now = [5.0]
+    site = Site(metrics_interval=5.0, clock=lambda: now[0])
+    now[0] += 119.0
+    assert (site.alive(), site.ready()) == ((True, "starting"), (False, "starting"))
+    now[0] += 2.0
+    for good, line in (site.alive(), site.ready()):
+        assert not good
+        assert line == "starting since 121 s: see the log for what is waited for"
+
+
 @pytest.mark.parametrize(("interval", "stale"), [(0.5, 10.0), (5.0, 15.0), (60.0, 180.0)])
 def test_a_snapshot_is_stale_after_three_intervals_and_ten_seconds(interval: float, stale: float) -> None:
     publisher, site = Publisher(), Site(interval)

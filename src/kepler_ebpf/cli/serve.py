@@ -14,6 +14,8 @@ from collections.abc import Mapping
 
 from ..assembly import assemble
 from ..config import add_flags, from_arguments
+from ..host import allocator
+from ..kernel import privileges
 from ..logs import set_up_logging
 from ..views.selection import Selection
 from ..web.server import Endpoint
@@ -35,19 +37,23 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         stop = _Stop()
         site = Site(config.metrics_interval, Selection(config.metrics, config.namespaces))
         web = WebConfig(config.web_config) if config.web_config else None
-        endpoint = Endpoint(config.listen, site, web)
-        with assemble(config) as assembly:
-            endpoint.start()
-            try:
-                for note in assembly.notes:
-                    log.warning("%s", note)
-                assembly.collector.start()
-                site.serve(assembly.collector, assembly.history)
-                stop.wait()
-                log.info("stopping")
-                assembly.collector.stop()
-            finally:
-                endpoint.stop()
+        endpoint = Endpoint(config.listen, site, web, begin=privileges.drop)
+        allocator.keep_a_little()  # before there are threads
+        endpoint.start()  # first: a meter that does not answer, or a compiler, may take long, and probes want to know
+        try:
+            with assemble(config) as assembly:
+                try:
+                    for note in assembly.notes:
+                        log.warning("%s", note)
+                    assembly.collector.start()
+                    site.serve(assembly.collector, assembly.history)
+                    stop.wait()
+                    log.info("stopping")
+                    assembly.collector.stop()
+                finally:
+                    endpoint.stop()  # before what it shows is closed
+        finally:
+            endpoint.stop()
     except _StoppedEarly:
         log.info("stopped while starting")
     return 0

@@ -11,6 +11,7 @@ from ..host.fs import HostFS
 from ..host.processor import is_virtual
 from ..host.syscalls import perf_event_open
 from ..host.topology import Topology
+from ..waiting import waiting_for
 from .chips import RULES, Rule
 from .hwmon import HwmonSource
 from .model import CpuUse, ModelSource, power_spec
@@ -64,11 +65,14 @@ def open_packages(
     """Open all meters of the packages; RAPL through perf is preferred where it offers all that powercap does."""
     places = places or Places(topology)
     virtual = is_virtual(fs)
-    perf = PerfRaplSource(fs, open_event, places, virtual=virtual)
-    powercap = PowercapSource(fs, places, virtual=virtual)
+    with waiting_for(PerfRaplSource.name):
+        perf = PerfRaplSource(fs, open_event, places, virtual=virtual)
+    with waiting_for(PowercapSource.name):
+        powercap = PowercapSource(fs, places, virtual=virtual)
     rules = (*(Rule(*rule) for rule in config.hwmon), *RULES)
     candidates: list[PackageSource] = [perf, powercap] if _offers(perf) >= _offers(powercap) else [powercap, perf]
-    candidates.append(HwmonSource(fs, rules, places))
+    with waiting_for(HwmonSource.name):
+        candidates.append(HwmonSource(fs, rules, places))
     spec = power_spec(fs, len(topology.online), config.model_idle_watts, config.model_max_watts)
     model = ModelSource(spec, len(topology.online))
     return PackageMeter(candidates, model)

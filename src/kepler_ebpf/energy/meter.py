@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import Floats
+from ..waiting import waiting_for
 from .figures import look_safely
 from .source import Counted, Domain, EnergySource, GpuSource, Taking
 
@@ -45,7 +46,8 @@ class Meter:
         self._order: list[tuple[int, int]] = []
         self._lengths = [0] * len(self.sources)
         for source in self.sources:
-            look_safely(source)()
+            with waiting_for(source.name):
+                look_safely(source)()
         self._adopt()
         self._joules, self._time_ns, self.live = self._gather()
 

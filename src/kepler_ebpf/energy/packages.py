@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..columns import Component
+from ..waiting import waiting_for
 from .figures import CountedColumns, Spacing, look_safely
 from .marks import Mark
 from .model import ModelSource
@@ -45,7 +46,8 @@ class PackageMeter(CountedColumns):
         self._spacing = Spacing()
         self._booked_ns: int | None = None  # by the model's clock: when the latest reading was booked
         for source in self._sources:
-            look_safely(source)()
+            with waiting_for(source.name):
+                look_safely(source)()
         self._active: PackageSource = next((s for s in candidates if _answers(s)), model)
         self._adopt()
 

@@ -13,6 +13,7 @@ from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
 from ..host.syscalls import Element, delete_keys
 from ..host.topology import Topology
+from ..waiting import waiting_for
 from . import counters, layout, procfs
 from .cgroup_events import take_events
 from .cpus import Cpus
@@ -70,7 +71,8 @@ class BpfTables:
             },
         }
         try:
-            self.loaded: Loaded = load_programs(defines, hierarchy)
+            with waiting_for("the BPF programs to be compiled"):
+                self.loaded: Loaded = load_programs(defines, hierarchy)
         except KeplerError:
             self._close_counters()
             raise

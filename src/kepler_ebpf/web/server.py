@@ -16,7 +16,7 @@ import logging
 import math
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..views.landing import PAGE_HEADERS
@@ -70,8 +70,9 @@ class Endpoint:
     """Serves ``content`` at every address of ``listen``, from :meth:`start` to :meth:`stop`.
 
     ``web`` gives TLS and passwords. At most :data:`MAX_CONNECTIONS` clients are held: beyond, the one that has
-    kept the endpoint waiting longest, with its request or in taking the answer, gives way. Raises
-    :class:`UsageError` for an address that does not parse.
+    kept the endpoint waiting longest, with its request or in taking the answer, gives way. ``begin``: called
+    first in the endpoint's thread, which starts all others of it. Raises :class:`UsageError` for an address that does
+    not parse.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Endpoint:
         content: Content,
         web: WebConfig | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._wanted = [parse_listen(value) for value in ([listen] if isinstance(listen, str) else listen)]
         self._content = content
         self._web = web
         self._open = Security()
         self._patience = patience_seconds
+        self._begin = begin
         self._listeners: list[socket.socket] = []
         self._clients: dict[asyncio.Task[None], Connection] = {}
         self._complaints = Complaints()
@@ -111,9 +114,6 @@ class Endpoint:
         self._viewers = Viewers(self._content)
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
-        if self._web is not None:
-            # A daemon: a file system that hangs keeps nobody from stopping.
-            threading.Thread(target=self._web.watch, args=(self._stopped,), name="http-config", daemon=True).start()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
         log.info("listening on %s", ", ".join(shown(*address) for address in self.addresses))
@@ -137,6 +137,10 @@ class Endpoint:
         self._listeners = []
 
     def _serve(self) -> None:
+        self._begin()
+        if self._web is not None:
+            # A daemon: a file system that hangs keeps nobody from stopping.
+            threading.Thread(target=self._web.watch, args=(self._stopped,), name="http-config", daemon=True).start()
         self._loop.run_until_complete(self._until_stopped())
         self._loop.close()
         self._viewers.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import parse_qsl
 
@@ -18,6 +19,7 @@ from ..views.usage import GROUPINGS
 from ..workloads.names.remedies import remedy
 
 _STALE_FLOOR_SECONDS = 10.0
+_LONGEST_START_SECONDS = 120.0  # twice as long as the loader may take
 
 
 class Publisher(Protocol):
@@ -35,14 +37,22 @@ class Publisher(Protocol):
 
 
 class Site:
-    """Answers from the first request on; before there is a collector it says that it is starting.
+    """Answers from the first request on; before there is a collector it says that it is starting, for so long
+    as a start may take.
 
     ``metrics_interval``: seconds between publications. A snapshot is stale after three of them, and ten seconds at
     least: the site then says that it is neither alive nor ready, although there is something to serve.
     """
 
-    def __init__(self, metrics_interval: float, selection: Selection = EVERYTHING) -> None:
+    def __init__(
+        self,
+        metrics_interval: float,
+        selection: Selection = EVERYTHING,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
+        self._clock = clock
+        self._began = clock()
         self._publisher: Publisher | None = None
         self._history: History | None = None
         self._run = secrets.token_hex(4)
@@ -66,6 +76,9 @@ class Site:
     def alive(self) -> tuple[bool, str]:
         """Whether samples and publications have succeeded recently."""
         if self._publisher is None:
+            began = self._clock() - self._began
+            if began > _LONGEST_START_SECONDS:
+                return False, f"starting since {began:.0f} s: see the log for what is waited for"
             return True, "starting"
         if not self._publisher.alive():
             return False, "the sampler has not ticked recently"
@@ -76,9 +89,9 @@ class Site:
 
     def ready(self) -> tuple[bool, str]:
         """Whether there is something to scrape that is not stale."""
-        if self.snapshot is None:
-            return False, "no snapshot yet"
         alive, line = self.alive()
+        if self.snapshot is None:
+            return False, "no snapshot yet" if line == "ok" else line
         return (True, "ready") if alive else (False, line)
 
     def live(self, query: str) -> bytes:
