@@ -45,7 +45,7 @@ def test_what_is_kept_comes_back_to_the_bit_and_is_small() -> None:
     assert same(decode(content, BOOT), BOOKS)
 
 
-finite = st.floats(0, 1e15)
+finite = st.floats(0, 1e14)
 
 
 @given(
@@ -55,8 +55,14 @@ finite = st.floats(0, 1e15)
     st.dictionaries(
         st.text(max_size=40),
         st.builds(
-            ZoneState, st.integers(0, 2**64), st.integers(0, 2**63), st.integers(0, 2**64), finite, st.floats(0, 1e6)
+            ZoneState,
+            st.integers(0, 2**64),
+            st.integers(10**18, 2**63),  # booted 30 years ago
+            st.integers(0, 2**64),
+            finite,
+            st.floats(0, 1e6),
         ),
+        min_size=1,
         max_size=8,
     ),
 )
@@ -103,6 +109,22 @@ HOSTILE: list[Any] = [
     GOOD | {"zones": {"x" * 1000: [1, 1, 1, 1, None]}},
     GOOD | {"zones": {str(number): [1, 1, 1, 1, None] for number in range(1000)}},
     GOOD | {"source": 5},
+    # more than a machine can have used in the 1,000 seconds since its boot
+    *(
+        GOOD
+        | {
+            "measured": [joules, 0, 0],
+            "idle": [0, 0, 0],
+            "unattributed": [joules, 0, 0],
+            "charged": {"process": [0] * 5, "container": [0] * 7},
+        }
+        for joules in (1e9 + 1e6, 1e16, 1e308)
+    ),
+    GOOD | {"charged": GOOD["charged"] | {"process": [*GOOD["charged"]["process"][:3], 1e9, 0]}},
+    GOOD | {"charged": GOOD["charged"] | {"process": [*GOOD["charged"]["process"][:4], 1e308]}},
+    GOOD | {"zones": {"package/0": [1, 10**12, 1, 1e308, None]}},
+    GOOD | {"zones": {"package/0": [1, 10**12, 1, 1, 1e308]}},
+    GOOD | {"zones": {}},
 ]
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 _MAX_BYTES = 65536
 _MAX_ZONES = 256
+_MOST_WATTS, _MOST_CPUS, _MOST_HERTZ = 1e6, 1e5, 1e11  # of a machine: more than there is
 _CLOSES = 1e-6  # relative: as the ledger holds of every sample
 _NAME, _NEW = "state.json", "state.json.new"
 _OF_NODE = ("measured", "idle", "unattributed")
@@ -79,6 +80,7 @@ def decode(content: bytes, boot: str) -> Carry:
         measured, idle, unattributed = (_column(fields[name], len(NODE)) for name in _OF_NODE)
         charged = {name: _column(fields["charged"][name], count) for name, count in _FIGURES.items()}
         zones = {_word(name): _zone(values) for name, values in _mapping(fields["zones"]).items()}
+        _require_possible([*measured, *idle, *unattributed], charged, zones)
         source = _word(fields["source"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise Unusable("it cannot be understood") from None
@@ -201,6 +203,23 @@ def _column(values: Any, count: int) -> Floats:
     if type(values) is not list or len(values) != count:
         raise ValueError
     return np.array([_number(value) for value in values])
+
+
+def _require_possible(of_node: Sequence[float], charged: Mapping[str, Floats], zones: Mapping[str, ZoneState]) -> None:
+    """Raises ValueError where there is more than a machine can have used since it was booted: a counter that goes on
+    from 1e300 would stand still, and its first rate would be a spike."""
+    seconds = max((zone.time_ns for zone in zones.values()), default=0) * 1e-9
+    joules = [*of_node, *(value for figures in charged.values() for value in figures[:-2])]
+    joules += [zone.joules for zone in zones.values()]
+    cpu_seconds, cycles = zip(*(figures[-2:] for figures in charged.values()))
+    for most, values in (
+        (_MOST_WATTS * seconds, joules),
+        (_MOST_CPUS * seconds, cpu_seconds),
+        (_MOST_CPUS * _MOST_HERTZ * seconds, cycles),
+        (_MOST_WATTS, [zone.floor_watts for zone in zones.values() if not math.isnan(zone.floor_watts)]),
+    ):
+        if max(values, default=0.0) > most:
+            raise ValueError
 
 
 def _word(value: Any) -> str:
