@@ -30,7 +30,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "30", "s", "-1s", "1 s", "1s garbage", "1d", "1e3s", "٣s", "1s\n", "0x10ms", "1,5s"]
+    "text", ["", "30", "s", "-1s", "1 s", "1s garbage", "1d", "1e3s", "٣s", "1s\n", "0x10ms", "1,5s", "1h1h", "30s1m"]
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError):

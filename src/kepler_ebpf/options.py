@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,10 +18,11 @@ if TYPE_CHECKING:  # it imports numpy, which `health` need not wait for
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
+# Each unit once, the longest first: 1h1h is a slip.
+_DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _SECONDS), re.ASCII)
 # Python's int and float take the digits of every script, 1_000 and space around it; what else reads a value does not.
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,22 @@ def option(default: str, parse: Callable[[str], T], help: str, group: str) -> T:
     return cast(T, field(metadata={"option": Option("", default, parse, help, group)}))
 
 
+def file_name(text: str) -> str:
+    """The name of a file, for argparse. Raises ArgumentTypeError."""
+    if not text:  # as of a variable of a shell that is not set
+        raise argparse.ArgumentTypeError("expected the name of a file")
+    return text
+
+
 # -- parsers ----------------------------------------------------------------------------------------------------------
 
 
 def parse_duration(text: str) -> float:
     """Seconds of ``500ms``, ``30s``, ``1m``, ``1m30s``. Raises ValueError."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
         raise ValueError("a duration such as 100ms, 30s or 1m30s")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return sum(float(number) * unit for number, unit in zip(match.groups("0"), _SECONDS.values()))
 
 
 def duration(least: float, most: float, form: str) -> Callable[[str], float]:

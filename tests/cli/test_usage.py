@@ -10,6 +10,14 @@ import pytest
 from kepler_ebpf.cli import VERBS, module_of, run
 from kepler_ebpf.config import ENDPOINT, GROUPS, HOST, MEASURING, METERS, NAMES, OPTIONS
 
+FILES = [
+    ("record", ["-o", ""]),
+    ("stat", ["-o", "", "true"]),
+    ("stat", ["--json", "", "true"]),
+    ("report", [""]),
+    ("report", ["x", ""]),
+    ("report", ["x", "--html", ""]),
+]
 REQUIRED = {"record": ["--output", "/dev/null"], "report": ["/dev/null"], "stat": ["-p", str(os.getpid())]}
 GROUPS_OF = {
     "serve": set(GROUPS),
@@ -138,3 +146,9 @@ def test_the_help_of_all_names_every_verb_in_a_line(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     for name in VERBS:
         assert f"{name} {(module_of(name).__doc__ or '').splitlines()[0]}" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("verb", "flags"), FILES)
+def test_an_empty_file_name_is_no_name(verb: str, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, *flags], {}) == 2
+    assert "expected the name of a file" in capsys.readouterr().err

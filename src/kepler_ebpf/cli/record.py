@@ -22,7 +22,7 @@ from ..collector import Collector
 from ..config import MEASURING, add_flags, from_arguments
 from ..errors import KeplerError, UsageError
 from ..logs import set_up_logging
-from ..options import parse_duration, parsed
+from ..options import file_name, parse_duration, parsed
 from ..plain import clean
 from ..recording.writer import Recorder
 from ..schedule import Schedule
@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         required=True,
         metavar="FILE",
+        type=file_name,
         help="file to write; one that is there is replaced; - for standard output",
     )
     parser.add_argument(

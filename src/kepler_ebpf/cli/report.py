@@ -10,11 +10,12 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..config import OPTIONS
 from ..errors import KeplerError, UsageError
-from ..options import number, parsed
+from ..options import file_name, number, parsed
 from ..plain import clean
 from ..recording.reader import read
 from ..report import compare, firefox, flame, picture, tables
@@ -38,8 +39,9 @@ OPERANDS = "FILE [FILE2]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a recording made by kepler-ebpf record, - for standard input")
-    parser.add_argument("other", metavar="FILE2", nargs="?", help="another recording, to compare with the first")
+    add = partial(parser.add_argument, type=file_name)
+    add("file", metavar="FILE", help="a recording made by kepler-ebpf record, - for standard input")
+    add("other", metavar="FILE2", nargs="?", help="another recording, to compare with the first")
     parser.add_argument(
         "--by",
         action="append",
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="TEXT", help="give only those a line who have TEXT in their name")
     made = parser.add_argument_group("outputs", "each takes a file to write, - for standard output")
     for name, (text, _) in _OUTPUTS.items():
-        made.add_argument(f"--{name}", metavar="FILE", help=text)
+        made.add_argument(f"--{name}", metavar="FILE", type=file_name, help=text)
     made.add_argument(
         "--frames", action="store_true", help="with --csv and --parquet: a line for every workload in every frame"
     )

@@ -18,6 +18,7 @@ from ..assembly import Session, open_session
 from ..config import MEASURING, Config, add_flags, from_arguments
 from ..errors import KeplerError
 from ..logs import set_up_logging
+from ..options import file_name
 from ..stat import export, text, watched
 from ..stat.child import invoking_user
 from ..stat.files import hand_out, opened, require_different
@@ -80,7 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time between samples (default 10ms)",
     )
     add("--no-wait", action="store_true", help="do not wait until the idle power of the machine is known")
-    add("--json", metavar="FILE", action=_Once, help="write all runs to this file, too, as JSON; - for standard output")
+    add(
+        "--json",
+        metavar="FILE",
+        type=file_name,
+        action=_Once,
+        help="write all runs to this file, too, as JSON; - for standard output",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print a line of CSV for each run")
     form.add_argument("--markdown", action="store_true", help="print a table in Markdown")
@@ -88,6 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
+        type=file_name,
         action=_Once,
         help="print to this file, not to standard error; - for standard output",
     )

@@ -164,6 +164,17 @@ def test_several_sockets_separated_by_commas() -> None:
     assert user_engines(options()) is None
 
 
+@pytest.mark.parametrize(("url", "why"), [("off", "--kubelet-url is off"), ("auto", "there is no service account")])
+def test_a_token_that_nobody_is_shown_is_said(
+    url: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(choose, "SERVICE_ACCOUNT", tmp_path)
+    assert name_providers(replace(options(kubelet_url=url), kubelet_ca=tmp_path / "ca")) == []
+    assert len(caplog.messages) == 1
+    assert "--kubelet-ca" in caplog.text
+    assert why in caplog.text
+
+
 @pytest.mark.parametrize(
     ("address", "owner"),
     [

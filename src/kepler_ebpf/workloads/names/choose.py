@@ -42,6 +42,11 @@ def name_providers(config: Config) -> list[NameProvider]:
                 verify=config.kubelet_verify,
             )
         )
+    else:
+        given = [flag for flag, value in (("token", config.kubelet_token), ("ca", config.kubelet_ca)) if value]
+        if given:
+            why = "--kubelet-url is off" if config.kubelet_url == "off" else "there is no service account here"
+            log.warning("--kubelet-%s is for nothing: no kubelet is asked for names (%s)", given[0], why)
     for address in _sockets(config.cri_socket, CRI_SOCKETS):
         try:
             from .cri import Cri  # 25 MiB
