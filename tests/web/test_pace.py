@@ -5,12 +5,29 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
 
-from kepler_ebpf.web.pace import AT_ONCE, PER_SECOND, Pace
+import pytest
+
+from kepler_ebpf.web import server
+from kepler_ebpf.web.pace import AT_ONCE, HANDSHAKE_TURNS, PER_SECOND, Pace
 from kepler_ebpf.web.server import Endpoint
 from tests.web.test_server import FakeContent, ask
+from tests.web.test_webconfig import TLS, Served, folder, made, served
+
+__all__ = ("folder", "made", "served")  # fixtures
 
 ANSWER = b"HTTP/1.1 404"
+
+
+class Counting(Pace):
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[int] = []
+
+    def wait_seconds(self, turns: int = 1) -> float:
+        self.taken.append(turns)
+        return super().wait_seconds(turns)
 
 
 def test_all_connections_may_ask_at_once_and_then_in_their_turn() -> None:
@@ -50,3 +67,14 @@ def test_a_flood_is_answered_no_faster_than_the_pace() -> None:
     finally:
         endpoint.stop()
     assert took >= 0.99
+
+
+def test_a_handshake_takes_turns_and_silence_takes_none(
+    served: Served, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Counting()
+    monkeypatch.setattr(server, "Pace", lambda: pace)
+    served.start(TLS + "}")
+    with socket.create_connection(served.address, timeout=30), socket.create_connection(served.address, timeout=30):
+        assert served.status(trust="server") == 200
+        assert pace.taken == [HANDSHAKE_TURNS, 1]

@@ -51,9 +51,14 @@ class Connection:
         finally:
             timer.cancel()
 
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Shake hands; a client that speaks plain HTTP is told so, and refused with ``OSError``."""
+    async def heard(self) -> None:
+        """Wait until the client has sent something, or has gone."""
         await self._ready(self._loop.add_reader, self._loop.remove_reader)
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Shake hands with a client that was heard; one that speaks plain HTTP is told so, and refused with
+        ``OSError``."""
+        self.waiting_since = self._loop.time()
         if self._socket.recv(1, socket.MSG_PEEK) not in (_TLS_HANDSHAKE, b""):
             # Read first: a socket closed with bytes unread is reset, and the answer would be lost.
             await self._retry(self._socket.recv, MAX_HEADER_BYTES)

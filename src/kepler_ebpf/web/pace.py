@@ -1,4 +1,4 @@
-"""How many requests are answered in a second, so that no flood of them takes the CPU from samples and other scrapers.
+"""How many requests are answered, and handshakes made, in a second: no flood takes the CPU from samples and scrapers.
 
 A page that is kept costs some 200 µs: an hour of asking for it as fast as it comes took a core for an hour, and where
 the collector may have a part of a core only, samples had to wait.
@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 
 PER_SECOND = 1000
+HANDSHAKE_TURNS = 2
+"""A TLS handshake costs some 800 µs: whoever made one and went had a core without a single request, half of one now.
+With more turns, probes behind a flood of them would come too late."""
 AT_ONCE = 512
 """As many as there are connections: all of them may ask in the same moment."""
 
@@ -21,8 +24,8 @@ class Pace:
         self._clock = clock
         self._next = -AT_ONCE / PER_SECOND + clock()
 
-    def wait_seconds(self) -> float:
-        """Take a turn, and tell how long it is until then."""
+    def wait_seconds(self, turns: int = 1) -> float:
+        """Take so many turns, and tell how long it is until then."""
         now = self._clock()
-        self._next = max(self._next, now - AT_ONCE / PER_SECOND) + 1 / PER_SECOND
+        self._next = max(self._next, now - AT_ONCE / PER_SECOND) + turns / PER_SECOND
         return max(0.0, self._next - now)

@@ -26,7 +26,7 @@ from .complaints import Complaints
 from .connection import Connection
 from .http1 import Dialogue, Request, Response, accepts_gzip, credentials
 from .listen import bind, parse_listen, require_descriptors, shown
-from .pace import Pace
+from .pace import HANDSHAKE_TURNS, Pace
 from .pages import Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
 from .viewers import Viewers
@@ -197,6 +197,10 @@ class Endpoint:
     async def _converse(self, connection: Connection) -> None:
         tls = self._security().tls
         if tls is not None:
+            with connection.within(self._patience):
+                await connection.heard()  # who is silent takes nobody's turn
+            connection.waiting_since = math.inf
+            await asyncio.sleep(self._pace.wait_seconds(HANDSHAKE_TURNS))
             with connection.within(self._patience):
                 await connection.secure(tls)
         dialogue, wait = Dialogue(), self._patience
