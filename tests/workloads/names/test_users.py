@@ -164,6 +164,18 @@ def test_several_sockets_separated_by_commas() -> None:
     assert user_engines(options()) is None
 
 
+def test_what_may_not_be_looked_for_is_said_and_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a folder that is closed to us: the name is too long to be looked for, which nobody's privileges help."""
+    closed = tmp_path / ("x" * 300)
+    monkeypatch.setattr(choose, "SERVICE_ACCOUNT", closed)
+    monkeypatch.setattr(choose, "CRI_SOCKETS", (closed, tmp_path / "none", tmp_path))
+    assert name_providers(options(kubelet_url="auto", cri_socket="")) == []
+    assert len(caplog.messages) == 2
+    assert all("no names from there" in line for line in caplog.messages)
+
+
 @pytest.mark.parametrize(("url", "why"), [("off", "--kubelet-url is off"), ("auto", "there is no service account")])
 def test_a_token_that_nobody_is_shown_is_said(
     url: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ def name_providers(config: Config) -> list[NameProvider]:
     Raises UsageError for a bad address, and for a CRI socket that is asked for without the library to ask.
     """
     providers: list[NameProvider] = []
-    if config.kubelet_url != "off" and (config.kubelet_url != "auto" or (SERVICE_ACCOUNT / "token").exists()):
+    if config.kubelet_url != "off" and (config.kubelet_url != "auto" or _mode(SERVICE_ACCOUNT / "token")):
         providers.append(
             Kubelet(
                 DEFAULT_KUBELET if config.kubelet_url == "auto" else config.kubelet_url,
@@ -88,4 +89,15 @@ def _engines(config: Config) -> tuple[tuple[str, str, tuple[Path, ...]], ...]:
 def _sockets(setting: str, usual: tuple[Path, ...]) -> list[Path]:
     if setting:
         return [] if setting == "off" else [Path(path) for path in setting.split(",")]
-    return [path for path in usual if path.is_socket()][:1]
+    return [path for path in usual if stat.S_ISSOCK(_mode(path))][:1]
+
+
+def _mode(path: Path) -> int:
+    """Of a file, its links followed; 0 where there is none, or where it may not be looked for, which is said."""
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        log.warning("%s: no names from there: %s", path, error.strerror)
+        return 0
