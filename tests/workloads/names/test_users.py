@@ -187,6 +187,21 @@ def test_a_token_that_nobody_is_shown_is_said(
     assert why in caplog.text
 
 
+def test_a_folder_that_may_not_be_searched_holds_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /run/podman is root's alone: who looks as another user is not to fail for it."""
+    require(os.geteuid() == 0, "becoming another user needs root")
+    tmp_path.chmod(0o700)
+    for name in ("CRI_SOCKETS", "DOCKER_SOCKETS", "PODMAN_SOCKETS"):
+        monkeypatch.setattr(f"kepler_ebpf.workloads.names.choose.{name}", (tmp_path / "engine.sock",))
+    monkeypatch.setattr("kepler_ebpf.workloads.names.choose.SERVICE_ACCOUNT", tmp_path)
+    config = options(kubelet_url="auto", cri_socket="", docker_socket="", podman_socket="")
+    os.seteuid(65534)
+    try:
+        assert name_providers(config) == []
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize(
     ("address", "owner"),
     [

@@ -83,12 +83,13 @@ def find_sockets(engine: str, folders: Path = RUNTIME_FOLDERS) -> list[tuple[str
         users = sorted(name for name in os.listdir(folders) if name.isdecimal())
     except OSError:
         return []
-    found = []
-    for user in users:
-        address = folders / user / USERS_SOCKETS[engine]
-        try:
-            if address.is_socket():
-                found.append((engine, address))
-        except OSError:
-            continue
-    return found
+    addresses = [folders / user / USERS_SOCKETS[engine] for user in users]
+    return [(engine, address) for address in addresses if _is_socket(address)]
+
+
+def _is_socket(address: Path) -> bool:
+    """Whether a socket is there; not where its folder may not be searched, as /run/podman by other users than root."""
+    try:
+        return address.is_socket()
+    except OSError:
+        return False
