@@ -39,7 +39,7 @@ case $verb in
             '(--hyperthread-ratio)--hyperthread-ratio=[energy of two busy hyperthreads over that of one]:VALUE: ' \
             '(--idle-watts)--idle-watts=[idle floor of all packages together, in place of the learned one, spread evenly over them]:VALUE: ' \
             '(--gpu-idle-watts)--gpu-idle-watts=[idle floor of each GPU, in place of the learned one]:VALUE: ' \
-            '(--system-slices)--system-slices=[one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
+            '(--system-slices)--system-slices=[on: one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
             '(--metrics-interval)--metrics-interval=[time between publications]:VALUE: ' \
             '(--metrics)--metrics=[levels of detail to publish, separated by commas]:VALUE:_values -s , level node pod container process vm' \
             '(--namespaces)--namespaces=[namespaces whose pods and containers have series, separated by commas]:VALUE: ' \
@@ -63,8 +63,8 @@ case $verb in
             '(--procfs)--procfs=[the host'\''s /proc]:VALUE:_files -/' \
             '(--sysfs)--sysfs=[the host'\''s /sys]:VALUE:_files -/' \
             '(--cgroupfs)--cgroupfs=[the host'\''s /sys/fs/cgroup]:VALUE:_files -/' \
-            '(--log-level)--log-level=[what is logged]:VALUE:(debug info warning error)' \
-            '(--log-format)--log-format=[how it is logged]:VALUE:(text json)' \
+            '(--log-level)--log-level=[what is logged: debug, info, warning, error]:VALUE:(debug info warning error)' \
+            '(--log-format)--log-format=[how it is logged: text, json]:VALUE:(text json)' \
             '(- *)--version[show the version]'
         ;;
     top)
@@ -83,7 +83,7 @@ case $verb in
             '(--hyperthread-ratio)--hyperthread-ratio=[energy of two busy hyperthreads over that of one]:VALUE: ' \
             '(--idle-watts)--idle-watts=[idle floor of all packages together, in place of the learned one, spread evenly over them]:VALUE: ' \
             '(--gpu-idle-watts)--gpu-idle-watts=[idle floor of each GPU, in place of the learned one]:VALUE: ' \
-            '(--system-slices)--system-slices=[one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
+            '(--system-slices)--system-slices=[on: one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
             '(--model-idle-watts)--model-idle-watts=[power model: watts of the idle node, where you know better]:VALUE: ' \
             '(--model-max-watts)--model-max-watts=[power model: watts of the node at full load, where you know better]:VALUE: ' \
             '(--hwmon)--hwmon=[board sensors to meter beside the known ones]:VALUE: ' \
@@ -98,7 +98,7 @@ case $verb in
             '(--procfs)--procfs=[the host'\''s /proc]:VALUE:_files -/' \
             '(--sysfs)--sysfs=[the host'\''s /sys]:VALUE:_files -/' \
             '(--cgroupfs)--cgroupfs=[the host'\''s /sys/fs/cgroup]:VALUE:_files -/' \
-            '(--log-format)--log-format=[how it is logged]:VALUE:(text json)'
+            '(--log-format)--log-format=[how it is logged: text, json]:VALUE:(text json)'
         ;;
     stat)
         _arguments -s -S '(-h --help)-h[show this help message and exit]' \
@@ -129,7 +129,7 @@ case $verb in
             '(--hyperthread-ratio)--hyperthread-ratio=[energy of two busy hyperthreads over that of one]:VALUE: ' \
             '(--idle-watts)--idle-watts=[idle floor of all packages together, in place of the learned one, spread evenly over them]:VALUE: ' \
             '(--gpu-idle-watts)--gpu-idle-watts=[idle floor of each GPU, in place of the learned one]:VALUE: ' \
-            '(--system-slices)--system-slices=[one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
+            '(--system-slices)--system-slices=[on: one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
             '(--model-idle-watts)--model-idle-watts=[power model: watts of the idle node, where you know better]:VALUE: ' \
             '(--model-max-watts)--model-max-watts=[power model: watts of the node at full load, where you know better]:VALUE: ' \
             '(--hwmon)--hwmon=[board sensors to meter beside the known ones]:VALUE: ' \
@@ -144,7 +144,7 @@ case $verb in
             '(--procfs)--procfs=[the host'\''s /proc]:VALUE:_files -/' \
             '(--sysfs)--sysfs=[the host'\''s /sys]:VALUE:_files -/' \
             '(--cgroupfs)--cgroupfs=[the host'\''s /sys/fs/cgroup]:VALUE:_files -/' \
-            '(--log-format)--log-format=[how it is logged]:VALUE:(text json)' \
+            '(--log-format)--log-format=[how it is logged: text, json]:VALUE:(text json)' \
             '(-):command: _command_names -e' \
             '*::arguments: _normal'
         ;;
@@ -163,7 +163,7 @@ case $verb in
             '(--hyperthread-ratio)--hyperthread-ratio=[energy of two busy hyperthreads over that of one]:VALUE: ' \
             '(--idle-watts)--idle-watts=[idle floor of all packages together, in place of the learned one, spread evenly over them]:VALUE: ' \
             '(--gpu-idle-watts)--gpu-idle-watts=[idle floor of each GPU, in place of the learned one]:VALUE: ' \
-            '(--system-slices)--system-slices=[one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
+            '(--system-slices)--system-slices=[on: one workload for each systemd service instead of one for all of them]:VALUE:(on off)' \
             '(--model-idle-watts)--model-idle-watts=[power model: watts of the idle node, where you know better]:VALUE: ' \
             '(--model-max-watts)--model-max-watts=[power model: watts of the node at full load, where you know better]:VALUE: ' \
             '(--hwmon)--hwmon=[board sensors to meter beside the known ones]:VALUE: ' \
@@ -178,7 +178,7 @@ case $verb in
             '(--procfs)--procfs=[the host'\''s /proc]:VALUE:_files -/' \
             '(--sysfs)--sysfs=[the host'\''s /sys]:VALUE:_files -/' \
             '(--cgroupfs)--cgroupfs=[the host'\''s /sys/fs/cgroup]:VALUE:_files -/' \
-            '(--log-format)--log-format=[how it is logged]:VALUE:(text json)' \
+            '(--log-format)--log-format=[how it is logged: text, json]:VALUE:(text json)' \
             '(-):command: _command_names -e' \
             '*::arguments: _normal'
         ;;

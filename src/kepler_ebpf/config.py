@@ -156,7 +156,7 @@ class Config:
         SAMPLING,
     )
     system_slices: bool = option(
-        "off", switch, "one workload for each systemd service instead of one for all of them", SHARING
+        "off", switch, "on: one workload for each systemd service instead of one for all of them", SHARING
     )
     kubelet_url: str = option(
         "auto",
@@ -217,8 +217,10 @@ class Config:
         "TLS and basic authentication of the endpoint (Prometheus web configuration file)",
         ENDPOINT,
     )
-    log_level: str = option("info", choice("debug", "info", "warning", "error"), "what is logged", LOGGING)
-    log_format: str = option("text", choice("text", "json"), "how it is logged", LOGGING)
+    log_level: str = option(
+        "info", choice("debug", "info", "warning", "error"), "what is logged: debug, info, warning, error", LOGGING
+    )
+    log_format: str = option("text", choice("text", "json"), "how it is logged: text, json", LOGGING)
 
     @property
     def fs(self) -> HostFS:

@@ -133,7 +133,7 @@ def test_what_the_kubelet_answers_and_what_to_do_about_it(tmp_path: Path) -> Non
     asked = {"kubelet_url": stand.url, "kubelet_token": str(stand.token)}
     try:
         good = said_of_names(**asked, kubelet_ca=str(stand.ca))
-        assert good == "names from kubelet ok 12 containers of 3 pods"
+        assert good == "names from kubelet ok 12 container(s) of 3 pod(s)"
         assert stand.requests == 1
         stand.status = 403
         refused = said_of_names(**asked, kubelet_ca=str(stand.ca))

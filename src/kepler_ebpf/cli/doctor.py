@@ -1,6 +1,6 @@
 """Say what this machine offers, what follows, and how to mend what is missing.
 
-Exit code 0 if ``serve`` would work here, 1 if not.
+Exit code 0 if serve would work here, 1 if not.
 """
 
 from __future__ import annotations
@@ -260,5 +260,5 @@ def _names(config: Config) -> Iterator[Finding]:
             yield Finding(f"names from {provider.name}", POORER, f"no answer ({error.reason})", follows)
         else:
             pods = len({name.pod_uid for name in names.values() if name.pod_uid})
-            seen = f"{len(names)} containers" + (f" of {pods} pods" if pods else "")
+            seen = f"{len(names)} container(s)" + (f" of {pods} pod(s)" if pods else "")
             yield Finding(f"names from {provider.name}", OK, seen)
