@@ -21,6 +21,7 @@ import pytest
 from kepler_ebpf.views.top.screen import columns_of
 from tests.e2e.conftest import COMMAND, ROOT
 from tests.needs import require
+from tests.runtimes import Podman, busy
 
 pytestmark = pytest.mark.kernel
 
@@ -43,6 +44,22 @@ def test_once_prints_a_table_that_adds_up_and_ends() -> None:
     printed = [float(row[place : place + 8]) for row in rows[begin:]]
     assert rows[-1].startswith("the node")
     assert sum(printed[:-1]) == pytest.approx(printed[-1], abs=0.005 * len(printed))
+
+
+def test_once_shows_containers_by_their_names(tmp_path: Path) -> None:
+    """Of several: who is wanted a moment after the first is not to wait for the next request."""
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    podman = Podman(tmp_path / "podman")
+    try:
+        with podman.service():
+            for name in ("web", "db"):
+                podman.run(name, busy(60))
+            sockets = ["--podman-socket", str(podman.socket), "--cri-socket", "off", "--docker-socket", "off"]
+            once = [*COMMAND, "top", "--once", "--by", "container", *sockets]
+            told = subprocess.run(once, capture_output=True, timeout=120, text=True, check=True).stdout
+    finally:
+        podman.close()
+    assert {"web", "db"} <= {row.split()[0] for row in told.splitlines()}, told
 
 
 # As a shell starts it, so that it can be stopped: by itself in a group, which is not orphaned.

@@ -32,6 +32,7 @@ from ..views.top.text import plain
 from ..views.usage import GROUPINGS
 
 _LOOK_SECONDS = 0.2
+_NAMES_SECONDS = 3.0
 _HELD_BYTES = 16 << 20
 
 
@@ -56,6 +57,11 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     # Nothing is scraped: publications are for names, and for who came and went.
     config = replace(config, metrics_interval=1.0, process_metrics="off")
     with open_session(config) as session:
+        if not live:  # what is printed is not drawn again when names come
+            session.workloads.wait_for_names(_NAMES_SECONDS, time.sleep)
+        # What was used until now is in no second that is shown.
+        session.sampler.look()
+        session.sampler.book()
         source = _Source(
             session,
             steps=History(session.sampler, session.tables, kept=256, limit_bytes=_HELD_BYTES),

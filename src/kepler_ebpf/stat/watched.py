@@ -15,7 +15,6 @@ from .child import is_alive
 from .target import Lineage, Target, WorkloadTarget
 
 _NAMES_SECONDS = 10.0
-_STEP_SECONDS = 0.1
 _MOST_LISTED = 10
 _SHORTEST_ID = 3
 
@@ -85,12 +84,8 @@ def container(session: Session, name: str, wait: Callable[[float], None]) -> Wat
     """
     if session.hierarchy is None:
         raise KeplerError("--container: no cgroup file system is mounted")
-    homes = session.workloads.containers()
-    for _ in range(round(_NAMES_SECONDS / _STEP_SECONDS)):
-        if all(session.workloads.current(one) is not None for one in homes.values()):
-            break
-        wait(_STEP_SECONDS)
-    named = {home: session.workloads.named(one) for home, one in homes.items()}
+    session.workloads.wait_for_names(_NAMES_SECONDS, wait)
+    named = {home: session.workloads.named(one) for home, one in session.workloads.containers().items()}
     found = {home: one for home, one in named.items() if _is_called(one, name)}
     if not found and len(name) >= _SHORTEST_ID:
         found = {home: one for home, one in named.items() if one.container_id.startswith(name)}

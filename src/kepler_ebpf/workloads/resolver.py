@@ -22,6 +22,7 @@ _MAX_HINTS = 16_384
 _MAX_KNOWN = 65_536
 _RETRY_SECONDS = 0.5
 """How long "not known yet" stands: asking costs system calls, and a sample asks for every cgroup that ran."""
+_STEP_SECONDS = 0.1
 _MAX_VOUCHING = 256
 """Containers inside others that the kubelet is asked for at once: a container may make such names by the thousand."""
 _LONG_PATH = 256
@@ -82,6 +83,17 @@ class WorkloadResolver:
             if workload is not None and workload.container_id:
                 found[parse(path).home or path] = workload
         return found
+
+    def wait_for_names(self, seconds: float, wait: Callable[[float], None]) -> None:
+        """Until every container that was there at the start has its name, or nobody knows it; so many seconds at most.
+
+        ``wait``: for so many seconds.
+        """
+        found = self.containers().values()
+        for _ in range(round(seconds / _STEP_SECONDS)):
+            if all(self.current(one) is not None for one in found):
+                return
+            wait(_STEP_SECONDS)
 
     def learn_path(self, cgroup_id: int, path: str) -> None:
         """Take the path a ``cgroup_mkdir`` event told: it may be gone before anybody looks.

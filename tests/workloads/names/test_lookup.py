@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,40 @@ def test_the_best_that_knows_it_names_it() -> None:
     world.run(1)
     assert world.naming.name("a") == POD
     assert world.cri.requests == 0
+
+
+def test_what_is_wanted_while_the_answer_is_under_way_is_learned_from_it() -> None:
+    """Else it waits for the next request, five seconds later, though its name was told."""
+    world = World()
+    world.kubelet.known.update(a=POD, b=POD)
+    world.cri.known["c"] = POD
+
+    def fetch() -> Mapping[str, ContainerName]:
+        world.naming.want("b")
+        world.naming.want("c")
+        return world.kubelet.known
+
+    world.kubelet.fetch = fetch  # type: ignore[method-assign]
+    world.naming.want("a")
+    world.naming.step()
+    assert (world.naming.name("a"), world.naming.name("b")) == (POD, POD)
+    assert world.naming.name("c") is None, "the kubelet, which knows best, was not asked for it"
+    assert world.naming.pending("c")
+
+
+def test_containers_that_are_found_one_after_the_other_are_asked_for_together() -> None:
+    kubelet = Provider("kubelet", {str(number): POD for number in range(10)})
+    naming = NameLookup([kubelet])
+    naming.start()
+    for number in range(10):
+        naming.want(str(number))
+        time.sleep(0.001)
+    until = time.monotonic() + 60
+    while not naming.name("9"):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    naming.close()
+    assert kubelet.requests <= 2
 
 
 def test_the_next_is_asked_while_the_best_lags_or_fails() -> None:

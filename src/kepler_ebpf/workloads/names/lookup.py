@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 5.0
 """Shortest time between two requests to one provider."""
 MAX_BACKOFF_SECONDS = 60.0
+_GATHER_SECONDS = 0.1
+"""Between the first container that is wanted and the request: those that come with it are not to wait for the next."""
 PATIENCE = 3
 """A provider that left a container out of so many answers does not know it. A kubelet's status lags by seconds."""
 HOLD_SECONDS = 15.0
@@ -70,7 +72,7 @@ class NameLookup:
         self._names: LRUCache[str, ContainerName] = LRUCache(_MAX_KNOWN)
         self._pods: LRUCache[str, tuple[str, str]] = LRUCache(_MAX_KNOWN)
         self._unknown: TTLCache[str, bool] = TTLCache(_MAX_KNOWN, UNKNOWN_SECONDS, timer=clock)
-        self._stopped = False
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def want(self, container_id: str, pod_uid: str = "", oldest: bool = False) -> None:
@@ -121,7 +123,7 @@ class NameLookup:
     def close(self) -> None:
         """Stop asking. A request under way is left to its own deadline."""
         with self._changed:
-            self._stopped = True
+            self._stopped.set()
             self._changed.notify()
         if self._thread:
             self._thread.join(1.0)
@@ -142,11 +144,11 @@ class NameLookup:
 
     def _run(self, prepare: Callable[[], None]) -> None:
         prepare()
-        while not self._stopped:
+        while not self._stopped.wait(_GATHER_SECONDS):
             self.step()
             with self._changed:
                 delay = self._delay()  # once more, as something may have been wanted since
-                if not self._stopped and delay != 0:
+                if not self._stopped.is_set() and delay != 0:
                     self._changed.wait(delay)
 
     def _asked(self, number: int) -> list[str]:
@@ -189,6 +191,9 @@ class NameLookup:
         pods = {name.pod_uid: name for name in names.values() if name.pod_uid}
         with self._changed:
             self._pods.update((uid, (name.pod, name.namespace)) for uid, name in pods.items())
+            for container_id in names.keys() & (set(self._asked(number)) - set(asked)):  # wanted since the request
+                self._names[container_id] = names[container_id]
+                del self._wanted[container_id]
             for container_id in asked:
                 wanted = self._wanted.get(container_id)
                 if wanted is None:
