@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import kepler_ebpf
 from kepler_ebpf.energy.source import Domain
 from kepler_ebpf.errors import KeplerError
 from kepler_ebpf.recording import schema
@@ -113,6 +115,13 @@ def test_pandas_like_readers_need_nothing_of_ours(tmp_path: Path) -> None:
         table = stream.read_all()
     assert table.column_names == [name for name, _, _ in COLUMNS]
     assert table["end"][0].as_py().year == 2023
+
+
+def test_pandas_is_asked_for_nothing() -> None:
+    """It is no dependency of ours. Up to pyarrow 22 at least ``DataType.to_pandas_dtype`` imports it: unseen where it
+    is installed, as it is for these tests."""
+    sources = Path(kepler_ebpf.__file__).parent.rglob("*.py")
+    assert [path.name for path in sources if re.search(r"\._?(to|from|read)_pandas\w*\(", path.read_text())] == []
 
 
 def test_what_was_written_before_a_crash_reads(tmp_path: Path) -> None:

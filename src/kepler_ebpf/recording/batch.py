@@ -205,9 +205,9 @@ def _arrow(form: Any, columns: _Columns) -> Any:
         if pa.types.is_dictionary(field.type):
             arrays.append(_words(pa, pieces, mask))
             continue
-        column = np.zeros(
-            columns.length, "int64" if pa.types.is_timestamp(field.type) else field.type.to_pandas_dtype()
-        )
+        # numpy knows these types by Arrow's names. pyarrow's own way (to_pandas_dtype) imports pandas, up to pyarrow 22
+        # at least; 21 is the latest for Python 3.9.
+        column = np.zeros(columns.length, "int64" if pa.types.is_timestamp(field.type) else str(field.type))
         for place, values in pieces:
             column[place] = values
         arrays.append(pa.array(column, field.type, mask=mask))
