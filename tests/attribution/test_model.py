@@ -65,6 +65,11 @@ class Sample:
         return Sample(self.slices + later.slices, told, self.gpu if later.gpu is None else later.gpu)
 
 
+def floor_of(meter: Domain) -> float:
+    assert not callable(meter.idle_watts)
+    return meter.idle_watts or 0.0
+
+
 def payer_of(meter: Domain) -> int:
     return meter.index if 0 <= meter.index < PACKAGES else PACKAGES
 
@@ -106,7 +111,7 @@ class Model:
         for component, name in enumerate(NODE):
             for payer in PAYERS:
                 mine = [n for n, one in enumerate(self.meters) if (one.component, payer_of(one)) == (name, payer)]
-                told = [(sample.told[n], self.meters[n].idle_watts or 0.0) for n in mine]
+                told = [(sample.told[n], floor_of(self.meters[n])) for n in mine]
                 joules = sum(used for (used, _), _ in told)
                 floor = sum(min(watts * seconds, used) for (used, seconds), watts in told)
                 self.measured[component] += joules
