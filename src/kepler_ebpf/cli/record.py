@@ -32,6 +32,7 @@ from ..stat.files import STDOUT
 from ..stat.request import command_of
 from ..stat.runs import Ending, exit_code
 from ..stat.signals import Signals, die_of
+from ..stat.text import amount
 from ..tty.redrawn import is_redrawn
 
 OPERANDS = "-o FILE [-- COMMAND [ARGUMENT]...]"
@@ -84,7 +85,8 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             status = _record(session, recorder, schedule, duration, signals, child, is_shown)
     written = recorder.progress
     print(
-        f"{written.frames} frames, {written.lines} lines, {written.bytes / 1e6:.1f} MB in {path}; "
+        f"{written.frames} frames, {written.lines} lines, {amount(written.bytes, 'B')} in "
+        f"{'standard output' if arguments.output == STDOUT else path}; "
         f"{schedule.late} samples late",
         file=sys.stderr,
     )

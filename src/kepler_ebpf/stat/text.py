@@ -119,7 +119,7 @@ def _comments(measured: Measured) -> dict[Figure, str]:
     samples, late = (sum(getattr(usage, name) for usage in measured.usages) for name in ("samples", "late"))
     seconds, cycles = measured.summary(CPU_TIME).mean, measured.summary(CYCLES).mean
     return {
-        PEAK: f"highest of {samples} samples" + (f", {late} missed" if late else ""),
+        PEAK: f"highest of {samples} sample{'s' if samples != 1 else ''}" + (f", {late} missed" if late else ""),
         CPU_TIME: f"{seconds / max(measured.summary(ELAPSED).mean, 1e-9):.3f} CPUs in use",
         CYCLES: f"{cycles / seconds / 1e9:.2f} GHz" if seconds > 0 else "",
     }

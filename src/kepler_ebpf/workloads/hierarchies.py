@@ -84,7 +84,7 @@ def by_processes(candidates: list[Hierarchy], cgroups: Iterable[str]) -> Hierarc
         return HierarchyChoice(candidates[0], _NOBODY, is_known=False)
     position = found.index(best)
     others = [f"{one} tells {seen}" for one, seen in zip(candidates, found) if seen < best]
-    return HierarchyChoice(candidates[position], "; ".join([f"it tells {best} apart now", *others]))
+    return HierarchyChoice(candidates[position], "; ".join([f"now {best}", *others]))
 
 
 def evidence(candidates: list[Hierarchy], cgroups: Iterable[str]) -> list[Evidence]:
