@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kepler_ebpf.columns import DRAM
 from kepler_ebpf.energy.gpu_use import HOLD_SECONDS
 from kepler_ebpf.energy.source import ALL_PACKAGES, Domain
 from kepler_ebpf.kernel.source import CgroupEvent
+from tests.fakes import FakeSource
 from tests.needs import QUICK
 from tests.node import DOMAINS, SECONDS, Node, package
 
@@ -237,6 +239,37 @@ def test_energy_that_could_not_be_read_belongs_to_those_who_ran_meanwhile() -> N
     assert frame.covered_seconds[0] == pytest.approx(0.3)
     peaks = node.ledger.levels["container"].peak_watts[[node.number(cgroup) for cgroup in (10, 11, 12)]]
     assert peaks == pytest.approx([100 / 3, 100 / 3, 200 / 3]), "joules over the time that they cover, no spike"
+
+
+def test_a_meter_that_was_given_up_and_comes_back_charges_those_who_ran_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After some seconds without an answer it is not live; the next answer tells of these seconds all the same."""
+    node = Node((package(), Domain("dram", 0, "fake", "0", idle_watts=0.0)), packages=1)
+    silent = False
+    monkeypatch.setattr(FakeSource, "live", property(lambda source: np.array([True, not silent])))
+
+    def second(tgid: int) -> None:
+        for _ in range(10):
+            if silent:
+                node.source.fail(1)
+            node.kernel.run(tgid, tgid, 0, 10**8)
+            node.tick(np.array([1.0, 1.0]))
+
+    second(10)
+    silent = True
+    for _ in range(20):
+        second(10)
+    silent = False
+    second(11)
+    dram = node.ledger.levels["container"].joules[DRAM]
+    assert dram[node.number(10)] == pytest.approx(10.0 + 200.0)
+    assert dram[node.number(11)] == pytest.approx(1.0 + 9.0)
+    # One that has gone for good keeps nobody's rows for ever.
+    silent = True
+    for _ in range(40):
+        second(10)
+    assert node.sampler.owed_since == pytest.approx(node.now)
 
 
 def test_who_ended_while_energy_was_owed_is_charged_before_its_row_is_settled() -> None:

@@ -113,10 +113,10 @@ class Reading:
         """Sums by component and payer over what CPUs pay for: float64[5, packages + 1]."""
         return (column @ self.layout.to_payers.T).reshape(*column.shape[:-1], len(WORKLOAD), self.packages + 1)
 
-    def answered(self) -> NDArray[np.bool_]:
-        """For which component and payer every live domain has a new reading: bool[2 * (packages + 1)]."""
-        silent = (self.live & (self.seconds <= 0)) @ self.layout.to_clocks.T
-        return np.asarray(silent == 0)
+    def answered(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """By component and payer, bool[2 * (packages + 1)] each: has every live domain a new reading; is none live."""
+        silent, live = (flags @ self.layout.to_clocks.T for flags in (self.live & (self.seconds <= 0), self.live))
+        return np.asarray(silent == 0), np.asarray(live == 0)
 
     def of(self, sample: int) -> Reading:
         """That of one sample of several."""

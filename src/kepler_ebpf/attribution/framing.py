@@ -13,7 +13,7 @@ from . import charging
 from .charging import GpuUsers
 from .everyone import Everyone, idle_weights
 from .frame import CPU_COMPONENTS, Entry, Frames, Reading
-from .stretches import Stretches
+from .stretches import Stretches, Told
 from .weights import share
 
 COMPONENTS: Mapping[str, tuple[Component, ...]] = {"process": NODE, "container": WORKLOAD}
@@ -43,11 +43,12 @@ def clocks(packages: int) -> int:
     return len(CPU_COMPONENTS) * (packages + 1) + 1
 
 
-def told_all(reading: Reading) -> NDArray[np.bool_]:
-    """Which clocks have told, with each sample, all there is: bool[k, clocks]."""
-    told = np.ones((len(reading.joules), clocks(reading.packages)), np.bool_)
-    told[:, :-1] = reading.answered()
-    return told
+def told_all(reading: Reading) -> Told:
+    """Which clocks have told, with each sample, all there is. The clock of CPU time always has."""
+    shape = len(reading.joules), clocks(reading.packages)
+    everything, mute = np.ones(shape, np.bool_), np.zeros(shape, np.bool_)
+    everything[:, :-1], mute[:, :-1] = reading.answered()
+    return Told(everything, mute)
 
 
 def _told(reading: Reading, everything: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -80,7 +81,7 @@ def make_frames(
     samples, shape = len(seconds), (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    everything = told_all(reading)
+    everything = stretches.told_all(told_all(reading))
     for told, stretch in stretches.owed(_told(reading, everything), everything):
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {

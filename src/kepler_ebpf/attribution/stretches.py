@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,18 @@ from ..kernel.table import Slices
 from .frame import Stretch
 
 MAX_SECONDS = 30.0
-"""How long slices wait for joules. A domain that is silent for longer is not live."""
+"""How long slices wait for joules."""
 MAX_SLICES = 100_000
 """Most slices kept, 5 MiB."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What clocks have told with each of k samples, bool[k, clocks] each. ``everything``: all there is, which of those
+    that are ``mute``, as none of their meters is live, is nothing."""
+
+    everything: NDArray[np.bool_]
+    mute: NDArray[np.bool_]
 
 
 class Stretches:
@@ -28,6 +37,7 @@ class Stretches:
 
     def __init__(self, clocks: int) -> None:
         self._since = np.zeros(clocks, np.int64)
+        self._spoke = np.full(clocks, -np.inf)  # when each last told all there was, a live meter of its at least
         self._kept: deque[Stretch] = deque()
         self._first = 0  # number of the oldest sample kept
         self._slices = 0
@@ -52,6 +62,16 @@ class Stretches:
             self._slices > MAX_SLICES or stretch.began[-1] - self._kept[0].began[0] > MAX_SECONDS
         ):
             self._drop()
+
+    def told_all(self, told: Told) -> NDArray[np.bool_]:
+        """Which clocks have charged what there is with each of the newest samples: bool[k, clocks].
+
+        One that is mute may speak again, and tell then what was used meanwhile: it is waited for.
+        """
+        if not told.mute.any():
+            return told.everything
+        waits = self.latest.began[-1] - self._spoke <= MAX_SECONDS
+        return np.asarray(told.everything & ~(told.mute & waits), np.bool_)
 
     def owed(self, told: NDArray[np.bool_], told_all: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
         """Who has to share what the clocks tell with the newest samples; clocks with the same answer together.
@@ -88,10 +108,12 @@ class Stretches:
                 ),
             )
 
-    def charged(self, told_all: NDArray[np.bool_]) -> None:
-        """What was owed is charged. ``told_all``: as for :meth:`owed`; such clocks need those samples no more."""
+    def charged(self, told: Told) -> None:
+        """What was owed is charged. Clocks that told all there is need those samples no more."""
+        told_all = self.told_all(told)
         end = self._first + len(self._began())
         self._since = np.where(told_all.any(axis=0), end - told_all[::-1].argmax(axis=0), self._since)
+        self._spoke[(told.everything & ~told.mute).any(axis=0)] = self.latest.began[-1]
         while self._kept and self._since.min() >= self._first + len(self._kept[0].began):
             self._drop()
 
