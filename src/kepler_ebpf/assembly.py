@@ -17,7 +17,7 @@ from .attribution.vms import VirtualMachines
 from .attribution.workload_rows import WorkloadTable
 from .collector import Collector
 from .config import Config
-from .energy.choose import Choice, choose_sources
+from .energy.choose import ChosenSources, choose_sources
 from .energy.meter import Meter
 from .energy.packages import PackageMeter
 from .history.ring import History
@@ -115,7 +115,7 @@ def open_session(
         )
 
 
-def _notes(fs: HostFS, choice: Choice, cgroups: HierarchyChoice) -> tuple[str, ...]:
+def _notes(fs: HostFS, choice: ChosenSources, cgroups: HierarchyChoice) -> tuple[str, ...]:
     found = [*choice.notes]
     if cgroups.hierarchy is None:
         found.append(f"{cgroups.reason}: containers cannot be told apart")
@@ -192,7 +192,7 @@ def _books_kept(config: Config, session: Session) -> Iterator[Callable[[], None]
         file.close()
 
 
-def _info(config: Config, tables: KernelTables, choice: Choice) -> dict[str, str]:
+def _info(config: Config, tables: KernelTables, choice: ChosenSources) -> dict[str, str]:
     """Labels of kepler_node_info that do not change."""
     processor = read_processor(config.fs)
     info = {

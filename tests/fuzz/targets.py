@@ -31,7 +31,7 @@ from kepler_ebpf.host.pids import are_the_kernels
 from kepler_ebpf.host.processor import is_virtual, is_x86, read_processor
 from kepler_ebpf.host.topology import read_topology
 from kepler_ebpf.kernel.btf import Types
-from kepler_ebpf.kernel.procfs import Processes
+from kepler_ebpf.kernel.procfs import ProcessFiles
 from kepler_ebpf.recording.unpacking import Unpacking
 from kepler_ebpf.state import Unusable, decode
 from kepler_ebpf.views.negotiation import FORMATS, best_format
@@ -132,9 +132,9 @@ def proc_files(data: bytes) -> None:
     """Nothing that stands in /proc raises: processes, mounts, hierarchies, processors, virtual machines."""
     root = _write(_PROC, data)
     fs = HostFS(root / "proc", root / "sys", root)
-    told = Processes(fs).look(7, Hierarchy(root, 4, "memory"))
+    told = ProcessFiles(fs).look(7, Hierarchy(root, 4, "memory"))
     assert told is None or len(told.comm) <= 15
-    Processes(fs).look(7, None)
+    ProcessFiles(fs).look(7, None)
     are_the_kernels(fs)
     candidates = [*hierarchies(fs), Hierarchy(root), Hierarchy(root, 4, "memory")]
     assert (

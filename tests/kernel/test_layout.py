@@ -13,7 +13,7 @@ import pytest
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.syscalls import object_info
 from kepler_ebpf.kernel import layout, sources
-from kepler_ebpf.kernel.procfs import Processes
+from kepler_ebpf.kernel.procfs import ProcessFiles
 from kepler_ebpf.kernel.tables import BpfTables
 
 
@@ -62,7 +62,7 @@ def test_fields_hold_what_their_names_say(accounting: Callable[..., BpfTables]) 
     assert mine["dead"] == 0
     assert mine["kernel"] == 0
     tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
-    told = Processes(HostFS()).look(os.getpid(), None)
+    told = ProcessFiles(HostFS()).look(os.getpid(), None)
     assert told is not None
     assert 0 <= int(mine["start_ns"]) - told.start_ns < tick_ns
     assert mine["parent"] == told.parent == os.getppid()

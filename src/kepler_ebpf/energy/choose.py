@@ -28,7 +28,7 @@ class Cpus(CpuUse, FollowsTopology, Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenSources:
     """``packages``: the meter of the CPUs; ``nvml``: that of GPUs, if there are any; ``notes`` for the log.
 
     ``places``: which package the meters' numbers mean. It, and the model, know nothing of the CPUs before :meth:`ask`.
@@ -78,7 +78,9 @@ def open_packages(
     return PackageMeter(candidates, model)
 
 
-def choose_sources(fs: HostFS, topology: Topology, config: Config, open_event: OpenEvent = perf_event_open) -> Choice:
+def choose_sources(
+    fs: HostFS, topology: Topology, config: Config, open_event: OpenEvent = perf_event_open
+) -> ChosenSources:
     """Open all meters. Raises UsageError where they would have to be read more often than the user wants."""
     places = Places(topology)
     packages = open_packages(fs, topology, config, open_event, places)
@@ -96,7 +98,7 @@ def choose_sources(fs: HostFS, topology: Topology, config: Config, open_event: O
     if packages.name == model.name:
         why = "no energy meter for the CPUs answers yet" if unread else "no energy meter for the CPUs on this machine"
         notes.append(f"{why}: their power is a model's ({model.spec.description})")
-    return Choice(packages, NvmlSource(fs.proc), places, tuple(notes))
+    return ChosenSources(packages, NvmlSource(fs.proc), places, tuple(notes))
 
 
 def _offers(source: PackageSource) -> set[tuple[str, int]]:

@@ -9,7 +9,7 @@ from .believe import NOTHING, Verdict
 from .gpu_calls import Calls, GpuHost, is_absent, is_lost, is_unloaded, reason_of
 from .gpu_meter import GpuMeter
 from .gpu_use import GpuUse, Release
-from .gpu_users import Users
+from .gpu_users import UserFinder
 from .source import Domain
 
 _RETRY_NS = 1_000_000_000
@@ -36,7 +36,7 @@ class Gpu:
         self._host = host
         self._meter = self._begin()
         self._use = GpuUse()
-        self._users = Users(calls, self._use, host, f"{self.name}'s users")
+        self._users = UserFinder(calls, self._use, host, f"{self.name}'s users")
         self._load = math.nan
         self._failures = 0
         self._retry_ns = 0

@@ -19,7 +19,7 @@ _LONGEST_STEP_NS = 1_000_000_000
 _MOST_MET = 10_000
 
 
-class Users:
+class UserFinder:
     """Asks for the users of one GPU, and hands them to ``use``.
 
     Utilisation is asked for each time, and counts as soon as it tells anybody. While it does not, those have the GPU's

@@ -26,7 +26,7 @@ from .mirrors import Shown, Unmirrored
 from .places import Places
 from .plausible import LIMIT_HEADROOM, PLAUSIBLE_WATTS
 from .source import Domain, Taking
-from .zones import OF_NO_NAME, SOURCE, Zone, ZoneFinding, find_zones, one_counter_a_socket, unreadable
+from .zones import OF_NO_NAME, SOURCE, ZoneFinding, ZoneFolder, find_zones, one_counter_a_socket, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class _Counter(Shown):
     how long the machine had been suspended by then. ``out_of_range``: how many readings in a row were beyond its range.
     ``replaced``: another zone stands for it now."""
 
-    zone: Zone
+    zone: ZoneFolder
     fd: int = -1
     refusal: int = 0
     raw: int | None = None
@@ -200,7 +200,7 @@ class PowercapSource(Unmirrored):
                 self._meet(counter, alike[component])
             self._open(counter, zone)
 
-    def _open(self, counter: _Counter, zone: Zone) -> None:
+    def _open(self, counter: _Counter, zone: ZoneFolder) -> None:
         self._close(counter)
         try:
             counter.fd = os.open(zone.path / "energy_uj", os.O_RDONLY | os.O_CLOEXEC)
@@ -235,7 +235,7 @@ def _span(path: Path) -> int:
     return most + 1 if most > 0 else 0
 
 
-def _most_watts(zone: Zone) -> float:
+def _most_watts(zone: ZoneFolder) -> float:
     """More than the zone can draw, by the highest limit it has or can be set to (``constraint_*_power_limit_uw``,
     ``…_max_power_uw``): of a desktop's the thermal design power is less than half of what its short-term limit allows.
 

@@ -34,7 +34,7 @@ OF_NO_NAME = (
 
 
 @dataclass(frozen=True)
-class Zone:
+class ZoneFolder:
     """A folder of the tree, its ``name`` file, and what it measures as far as the tree tells now.
 
     ``key``: its name, and that of the zone it is in: what it is, whatever number or neighbours it has.
@@ -84,7 +84,7 @@ class Found:
     ``of_no_name``: by the reason why names of zones cannot be read, what is to be said of these zones.
     """
 
-    zones: tuple[Zone, ...]
+    zones: tuple[ZoneFolder, ...]
     left_out: frozenset[tuple[str, str]]
     notes: tuple[str, ...]
     of_no_name: Mapping[str, str]
@@ -97,7 +97,7 @@ def find_zones(fs: HostFS, places: Places, by_socket: bool) -> Found:
     named = _one_of_each(fs, notes, no_names)
     packages = {int(match[1]) for zone in named.values() if (match := _PACKAGE.fullmatch(zone.outer))}
     dies = _dies(named.values()) if by_socket else {}
-    zones: dict[Domain, Zone] = {}
+    zones: dict[Domain, ZoneFolder] = {}
     left_out = set()
     for zone in named.values():
         domain = _domain(zone, packages, places)
@@ -111,7 +111,7 @@ def find_zones(fs: HostFS, places: Places, by_socket: bool) -> Found:
             left_out.add(zone.key)
             notes.append(f"{zone.path} ({zone.name}): {reason}: left out")
         elif domain is not None:
-            zones[domain] = Zone(zone.path, zone.name, domain, zone.key)
+            zones[domain] = ZoneFolder(zone.path, zone.name, domain, zone.key)
     of_no_name = {
         reason: f"{number} RAPL zone{'s' * (number > 1)} below {fs.sys}/class/powercap: name cannot be read ({reason})"
         for reason, number in no_names.items()

@@ -21,7 +21,7 @@ class Told:
     cgroup_id: int
 
 
-class Processes:
+class ProcessFiles:
     """Asks ``/proc``, unless that is of another PID namespace: then nothing is known of anybody."""
 
     def __init__(self, fs: HostFS) -> None:

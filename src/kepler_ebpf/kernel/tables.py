@@ -50,7 +50,7 @@ class BpfTables:
         """
         self.packages = packages_told_apart(topology, rows) if by_package else 1
         self._known_dead = self._known_events = 0
-        self._proc = procfs.Processes(fs)
+        self._proc = procfs.ProcessFiles(fs)
         self._hierarchy = hierarchy
         every_cpu = range(topology.cpus)
         wanted = {"cycle": cycles, "miss": misses, "instruction": instructions}

@@ -16,7 +16,7 @@ _HELD_FRAMES = 2000  # those of a minute, in three groupings
 _ROUNDING = 1e-6  # less is no one's
 
 
-class Entry(NamedTuple):
+class TopLine(NamedTuple):
     """``depth``: in a tree. ``peak``: highest power of a frame in the last minute. ``course``: the latest frames."""
 
     depth: int
@@ -25,12 +25,12 @@ class Entry(NamedTuple):
     course: tuple[float, ...]
 
 
-class Table(NamedTuple):
+class TopTable(NamedTuple):
     """``somebody``: what can be moved through. ``rest``: what makes its top level add up to the last of it, the
     node."""
 
-    somebody: list[Entry]
-    rest: list[Entry]
+    somebody: list[TopLine]
+    rest: list[TopLine]
 
 
 @lru_cache(maxsize=_HELD_FRAMES)
@@ -40,15 +40,15 @@ def _powers(frame: Step, by: str) -> dict[str, float]:
     return {NODE: frame.node_watts, **{line.label.key: line.watts for line in (*lines, *rest(frame, by, lines))}}
 
 
-def table(view: View, step: Step, frames: Sequence[Step], columns: int) -> Table:
+def table(view: View, step: Step, frames: Sequence[Step], columns: int) -> TopTable:
     """What ``view`` shows of ``step``. ``frames``: the latest ones up to it; ``columns``: how many of a course."""
 
-    def entry(depth: int, by: str, line: Line) -> Entry:
+    def entry(depth: int, by: str, line: Line) -> TopLine:
         key = line.label.key
         if key == OTHERS or key.startswith(ENDED):  # who these are changes from frame to frame
-            return Entry(depth, line, float("nan"), ())
+            return TopLine(depth, line, float("nan"), ())
         course = [_powers(frame, by).get(key, 0.0) for frame in frames]
-        return Entry(depth, line, max([*course, line.watts]), tuple(course[-columns:]))
+        return TopLine(depth, line, max([*course, line.watts]), tuple(course[-columns:]))
 
     listed = [(0, view.by, line) for line in named(step, view.by)]
     items = [entry(*item) for item in (_tree(step) if view.tree else listed)]
@@ -56,7 +56,7 @@ def table(view: View, step: Step, frames: Sequence[Step], columns: int) -> Table
     by = "container" if view.tree else view.by
     node = Line(Label(NODE, "the node", ""), step.node_watts, step.node_joules)
     lines = [*rest(step, by, [item.line for item in shown if item.depth == 0]), node]
-    return Table(shown, [entry(0, by, line) for line in lines])
+    return TopTable(shown, [entry(0, by, line) for line in lines])
 
 
 def _tree(step: Step) -> list[tuple[int, str, Line]]:
@@ -101,11 +101,11 @@ def _key(by: str, who: Process | Workload) -> str:
     return label.key if label else ""
 
 
-def _filtered(items: Sequence[Entry], wanted: str) -> list[Entry]:
+def _filtered(items: Sequence[TopLine], wanted: str) -> list[TopLine]:
     """Those that the filter names, and in a tree what they are in."""
     if not wanted:
         return list(items)
-    kept: list[Entry] = []
+    kept: list[TopLine] = []
     depth = 0  # whatever is above the item kept last, seen from the end of the list
     for item in reversed(items):
         label = item.line.label
@@ -117,7 +117,7 @@ def _filtered(items: Sequence[Entry], wanted: str) -> list[Entry]:
     return kept[::-1]
 
 
-_SORTS: dict[str, Callable[[Entry], Any]] = {
+_SORTS: dict[str, Callable[[TopLine], Any]] = {
     "watts": lambda item: -item.line.watts,
     "peak": lambda item: -item.peak,
     "joules": lambda item: -item.line.joules,
@@ -125,9 +125,9 @@ _SORTS: dict[str, Callable[[Entry], Any]] = {
 }
 
 
-def _sorted(items: Sequence[Entry], view: View, depth: int = 0) -> list[Entry]:
+def _sorted(items: Sequence[TopLine], view: View, depth: int = 0) -> list[TopLine]:
     """The items of this depth in order, each followed by what stands below it, likewise in order."""
-    families: list[list[Entry]] = []
+    families: list[list[TopLine]] = []
     for item in items:
         if item.depth == depth:
             families.append([])

@@ -13,7 +13,7 @@ from ...columns import NODE as COMPONENTS
 from ...energy.source import Domain
 from ...history.step import IDLE, MEASURED, Step
 from ..usage import GROUPINGS, IDLE_KEY, OTHERS, UNATTRIBUTED_KEY, of_model
-from .rows import NODE, Entry, Table, table
+from .rows import NODE, TopLine, TopTable, table
 from .state import HELP, View
 from .text import Row, Span, bar, fit, joules, sparkline, watts
 
@@ -90,7 +90,7 @@ def once(view: View, sight: Sight, width: int) -> list[Row]:
     return [*_head(view, sight, step, width), *lines]
 
 
-def _table(view: View, sight: Sight, step: Step, width: int) -> Table:
+def _table(view: View, sight: Sight, step: Step, width: int) -> TopTable:
     frames = [frame for frame in sight.frames if step.ended - _FRAMES_SECONDS < frame.ended <= step.ended + 1e-6]
     return table(view, step, frames, columns_of(width).course)
 
@@ -135,7 +135,7 @@ def _heading(title: str, size: int, view: View) -> str:
     return fit(marked, size) if title == "name" else f"{marked:>{size}}"
 
 
-def _line(entry: Entry, step: Step, columns: Columns) -> Row:
+def _line(entry: TopLine, step: Step, columns: Columns) -> Row:
     label, power, energy = entry.line
     style = _STYLES.get(label.key, "")
     indent = "  " * entry.depth
