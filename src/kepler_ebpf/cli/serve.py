@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         try:
             with assemble(config) as assembly:
                 try:
+                    log.info("listening on %s", endpoint)  # now: a start that is refused is one line
                     for note in assembly.notes:
                         log.warning("%s", note)
                     assembly.collector.start()

@@ -99,6 +99,9 @@ class Endpoint:
         """Host and port of each listening socket, the real port where 0 was asked for."""
         return [listener.getsockname()[:2] for listener in self._listeners]
 
+    def __str__(self) -> str:
+        return ", ".join(shown(*address) for address in self.addresses)
+
     def start(self) -> None:
         """Listen, and serve in a thread; :class:`KeplerError` naming the address where that cannot be."""
         try:
@@ -116,7 +119,6 @@ class Endpoint:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
-        log.info("listening on %s", ", ".join(shown(*address) for address in self.addresses))
 
     def stop(self) -> None:
         """Drop every client and close the sockets, well within a second; nothing to do where nothing runs."""
