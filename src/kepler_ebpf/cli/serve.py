@@ -33,7 +33,6 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Serve until told to stop. Raises UsageError and KeplerError."""
     config = from_arguments(arguments, environment)
     set_up_logging(config.log_level, config.log_format)
-    privileges.require()  # before anything listens that could never have something to say
     try:
         stop = _Stop()
         site = Site(config.metrics_interval, Selection(config.metrics, config.namespaces))
