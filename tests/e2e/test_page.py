@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +49,9 @@ def hostile() -> Iterator[None]:
 
 
 def looked_at(collector: Running, folder: Path, path: str = "/") -> str:
+    """The page, once there are steps to show: the browser's seconds pass faster than the collector's."""
+    while len(json.loads(collector.get("/live"))["steps"]) < 2:
+        time.sleep(0.1)
     return dumped(f"http://127.0.0.1:{collector.port}{path}", folder)
 
 
