@@ -124,12 +124,13 @@ class _Sampler:
 def measure() -> list[Figure]:
     """Both formats, each in a publication of its own; then pages without a break beside a sampler."""
     snapshot = node_of(_PROCESSES, _CONTAINERS)
-    renderer = Renderer(Published(snapshot))
+    published = Published(snapshot)
+    renderer = Renderer(published)
     figures = []
     for name, accept in (("Prometheus text", ""), ("OpenMetrics", _OPENMETRICS)):
         render, again = [], []
         for _ in range(_ROUNDS):
-            snapshot = _next(snapshot)
+            published.snapshot = snapshot = _next(snapshot)
             before = time.thread_time()
             text, _ = renderer.metrics(accept)
             render.append(1e3 * (time.thread_time() - before))
@@ -142,7 +143,7 @@ def measure() -> list[Figure]:
         figures.append(Figure(f"page: {name}, again", statistics.median(again), "ms", 5, "CPU time"))
     with _Sampler() as sampler:
         for _ in range(_ROUNDS_BESIDE_SAMPLER):
-            snapshot = _next(snapshot)
+            published.snapshot = snapshot = _next(snapshot)
             renderer.metrics("", compressed=True)
     late = max(sampler.late_ms)
     note = f"worst of {len(sampler.late_ms)}, pages written and compressed one after the other"

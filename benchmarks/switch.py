@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -41,8 +41,14 @@ def _cost_ns(programs: dict[str, int], run: Callable[[], object]) -> dict[str, f
     return {**cost, "empty": (cost["empty"] + cost["empty behind"]) / 2}
 
 
-def _pipe() -> None:
-    subprocess.run(["perf", "bench", "sched", "pipe", "-l", "60000"], check=True, capture_output=True)
+def _pipe(cpus: str) -> None:
+    """Two processes that hand over to each other, on one CPU, or (``0,1``) on two that are idle in between."""
+    command = ["perf", "bench", "sched", "pipe", "-l", "60000"]
+    subprocess.run(["taskset", "-c", cpus, *command], check=True, capture_output=True)
+
+
+def _ratio(rounds: Sequence[dict[str, float]]) -> float:
+    return statistics.median(one["on_switch"] / one["empty"] for one in rounds)
 
 
 _CROWD_SECONDS = 4.0
@@ -55,7 +61,7 @@ def _beside_a_crowd(programs: dict[str, int], processes: int, goal: float) -> li
         time.sleep(2.0)
         rounds = [_cost_ns(programs, partial(time.sleep, _CROWD_SECONDS)) for _ in range(_CROWD_ROUNDS)]
     ours = statistics.median(one["on_switch"] for one in rounds)
-    ratio = statistics.median(one["on_switch"] / one["empty"] for one in rounds)
+    ratio = _ratio(rounds)
     name = f"switch: {processes:,} wakers"
     return [
         Figure(f"{name}, ours", ours, "ns", note="each ten times a second"),
@@ -84,16 +90,21 @@ def measure() -> list[Figure]:
         programs = {**reference, "on_switch": accounting.loaded.programs["on_switch"], "empty behind": behind}
         siblings = _pose_as_siblings(accounting)
         _STATS.write_text("1")
-        _cost_ns(programs, _pipe)  # warm up
-        rounds = [_cost_ns(programs, _pipe) for _ in range(_ROUNDS)]
+        _cost_ns(programs, partial(_pipe, "0"))  # warm up
+        rounds, apart = ([_cost_ns(programs, partial(_pipe, cpus)) for _ in range(_ROUNDS)] for cpus in ("0", "0,1"))
         beside = [*_beside_a_crowd(programs, 1_000, 6.5), *_beside_a_crowd(programs, 5_000, 8.0)]
     median = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
-    ratio = statistics.median(one["on_switch"] / one["empty"] for one in rounds)
+    ratio, ratio_apart = (
+        statistics.median(one["on_switch"] / one["empty"] for one in some) for some in (rounds, apart)
+    )
     counted = "with a PMU" if accounting.cycles else "no PMU here"
     return [
         Figure("switch: empty program", median["empty"], "ns", note="perf bench sched pipe; mean of the two"),
         Figure("switch: one clock read", median["clock_only"], "ns"),
         Figure("switch: ours", median["on_switch"], "ns", note=f"{counted}, {siblings}"),
         Figure("switch: ours / empty", ratio, "×", 3.3, f"median of {_ROUNDS} rounds"),
+        Figure(
+            "switch: from CPU to CPU, ours / empty", ratio_apart, "×", None, "to idle and back; siblings' rows go along"
+        ),
         *beside,
     ]
