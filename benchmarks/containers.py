@@ -24,10 +24,11 @@ from kepler_ebpf.workloads.resolver import WorkloadResolver
 
 _LIVE = 1_000
 _CHURN = 10_000
-_WARM_UP = 2_000
+_BATCH = 1_000
 _ROUNDS = 30
 _WARM_UP_ROUNDS = 15
 _HOLD_SECONDS = 5
+_WARM_UP_SECONDS = 20.0
 
 
 class _Everyone:
@@ -100,20 +101,23 @@ def _churn() -> list[Figure]:
         subprocess.run(["/bin/sh", "-c", script.format(first, last)], check=True)
 
     with collector(9931, "--exit-hold", f"{_HOLD_SECONDS}s", "--metrics-interval", "1s") as pid:
-        fresh = resident_mib(pid)
-        live(1, _WARM_UP)  # until as many of the dead are shown at once as ever are
-        scrape(9931)
+        fresh, began, first = resident_mib(pid), time.monotonic(), 0
+        while time.monotonic() - began < _WARM_UP_SECONDS:  # until as many of the dead are kept at once as ever are
+            live(first, first + _BATCH - 1)
+            first += _BATCH
+            scrape(9931)
         time.sleep(2 * _HOLD_SECONDS + 2)
-        before, began = resident_mib(pid), time.monotonic()
-        for first in range(_WARM_UP, _WARM_UP + _CHURN, 1_000):
-            live(first, first + 999)
+        before, began, warm_up = resident_mib(pid), time.monotonic(), first
+        while first < warm_up + _CHURN:
+            live(first, first + _BATCH - 1)
+            first += _BATCH
             scrape(9931)
         rate = _CHURN / (time.monotonic() - began)
         time.sleep(2 * _HOLD_SECONDS + 2)
         scrape(9931)
         after = resident_mib(pid)
     os.rmdir(root)
-    note = f"{rate:.0f} a second; the first {_WARM_UP:,} took {before - fresh:.1f} MiB"
+    note = f"{rate:.0f} a second; the first {warm_up:,} took {before - fresh:.1f} MiB"
     return [Figure("memory: growth over 10,000 containers", after - before, "MiB", 5, note)]
 
 
