@@ -37,6 +37,9 @@ def read_text(path: Path | str, limit: int = 65536) -> str:
         os.close(fd)
 
 
+_PIECE_BYTES = 1 << 14
+
+
 def read_lines(path: Path | str, limit: int) -> list[str]:
     """Lines of a pseudo file of many records: at most ``limit`` bytes, the last line whole or not.
 
@@ -45,8 +48,8 @@ def read_lines(path: Path | str, limit: int) -> list[str]:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        content = b""
-        while len(content) < limit and (more := os.read(fd, limit - len(content))):
+        content = bytearray()  # by the piece: room for all of the limit would be asked for, and the heap keep it
+        while len(content) < limit and (more := os.read(fd, min(limit - len(content), _PIECE_BYTES))):
             content += more
     finally:
         os.close(fd)
