@@ -90,3 +90,15 @@ def test_what_is_no_host_name_is_one_line(host: str, capsys: pytest.CaptureFixtu
 def test_it_needs_nothing_that_starts_slowly() -> None:
     program = "import sys, kepler_ebpf.cli.health; print({'numpy', 'pyarrow'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_who_is_starting_is_not_well_yet() -> None:
+    """As whoever waits for a container to be healthy wants it to measure by then."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\nstarting\n")
+
+    with answering(answer) as address:
+        code, _, error = health(address)
+    assert code == 1
+    assert error.endswith("/readyz answers 503 starting\n")

@@ -1,6 +1,6 @@
 """Ask the running collector whether it is well; the exit code says so (health checks of containers).
 
-Asks /healthz at the address that it listens on, over TLS where a web configuration says so. Give it serve's options.
+Asks /readyz at the address that it listens on, over TLS where a web configuration says so. Give it serve's options.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..web.webconfig import WebConfig
 
 _TIMEOUT_SECONDS = 3.0
 _MOST_SAID = 200
+_Answer = tuple[int, str]  # a status, and what was said
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +35,9 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     tls = WebConfig(config.web_config).current().tls if config.web_config else None
     try:
         if tls is not None and tls.verify_mode == ssl.CERT_REQUIRED:  # we have no certificate to show
-            status = _in_time(lambda: _connect(host, port))
+            status, line = _in_time(lambda: _connect(host, port))
         else:
-            status = _in_time(lambda: _ask(host, port, secure=tls is not None))
+            status, line = _in_time(lambda: _ask(host, port, secure=tls is not None))
     except UnicodeError:
         raise KeplerError(f"no answer at {cut(shown(host, port), _MOST_SAID)}: not a host name") from None
     except (OSError, http.client.HTTPException) as error:
@@ -44,15 +45,16 @@ def run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
             f"no answer at {cut(shown(host, port), _MOST_SAID)}: {cut(str(error), _MOST_SAID)}"
         ) from error
     if status != 200:
-        raise KeplerError(f"the collector at {shown(host, port)} is not well: /healthz answers {status}")
+        said = f"{status} {' '.join(line.split())}".strip()
+        raise KeplerError(f"the collector at {shown(host, port)} is not well: /readyz answers {cut(said, _MOST_SAID)}")
     print("ok")
     return 0
 
 
-def _in_time(ask: Callable[[], int]) -> int:
+def _in_time(ask: Callable[[], _Answer]) -> _Answer:
     """What is answered within the timeout. A socket's own is of each read, and of each address of a name: who answers
     byte by byte would never be done. Nobody waits for the thread: it ends with us. Raises what asking raises."""
-    told: list[int | Exception] = []
+    told: list[_Answer | Exception] = []
 
     def work() -> None:
         try:
@@ -73,12 +75,12 @@ def _in_time(ask: Callable[[], int]) -> int:
     return told[0]
 
 
-def _connect(host: str, port: int) -> int:
+def _connect(host: str, port: int) -> _Answer:
     socket.create_connection((host, port), _TIMEOUT_SECONDS).close()
-    return 200
+    return 200, ""
 
 
-def _ask(host: str, port: int, secure: bool) -> int:
+def _ask(host: str, port: int, secure: bool) -> _Answer:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     if secure:
         # Our own certificate on our own machine: nothing secret is sent, and its name need not be this address.
@@ -86,7 +88,8 @@ def _ask(host: str, port: int, secure: bool) -> int:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
     try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return response.status, response.read(_MOST_SAID).decode("utf-8", "replace")
     finally:
         connection.close()
