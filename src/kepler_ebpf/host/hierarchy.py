@@ -50,6 +50,11 @@ class _Mount:
 
 
 def hierarchies(fs: HostFS) -> list[Hierarchy]:
+    """All that are mounted, each with the place of our cgroup namespace, which may take a walk through its folders."""
+    return [replace(one, above=_namespace(fs, one)) for one in mounted(fs)]
+
+
+def mounted(fs: HostFS) -> list[Hierarchy]:
     """All that could tell containers apart: v2 first, alone or beside v1 (hybrid), then those of v1.
 
     They are looked for below ``fs.cgroup``, and where that has none, wherever they are mounted (``fs.anywhere``).
@@ -62,7 +67,7 @@ def hierarchies(fs: HostFS) -> list[Hierarchy]:
             found += [one for one in _below(fs, mount.place, mounts) if one.number not in known]
         found.sort(key=lambda one: _V1_CONTROLLERS.index(one.controller) if one.controller else -1)
     memory = next((one.root for one in found if one.controller == "memory"), None)
-    return [replace(one, memory=memory, above=_namespace(fs, one)) for one in found]
+    return [replace(one, memory=memory) for one in found]
 
 
 def folders_to_name(fs: HostFS) -> list[Path]:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..host.fs import HostFS, read_text
-from ..host.hierarchy import Hierarchy, folders, folders_to_name, hierarchies, path_in
+from ..host.hierarchy import Hierarchy, folders, folders_to_name, hierarchies, mounted, path_in
 from .owners import owner_above
 from .paths import parse
 
@@ -119,7 +119,7 @@ class HierarchyWatch:
 
     def __init__(self, fs: HostFS, chosen: Hierarchy | None, seconds: float = WATCH_SECONDS) -> None:
         self._fs = fs
-        self._chosen = chosen if len(hierarchies(fs)) > 1 else None
+        self._chosen = chosen if len(mounted(fs)) > 1 else None
         self._seconds = seconds
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
