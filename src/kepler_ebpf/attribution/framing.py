@@ -43,7 +43,7 @@ def clocks(packages: int) -> int:
     return len(CPU_COMPONENTS) * (packages + 1) + 1
 
 
-def told_all(reading: Reading) -> Told:
+def clocks_told(reading: Reading) -> Told:
     """Which clocks have told, with each sample, all there is. The clock of CPU time always has."""
     shape = len(reading.joules), clocks(reading.packages)
     everything, mute = np.ones(shape, np.bool_), np.zeros(shape, np.bool_)
@@ -81,7 +81,7 @@ def make_frames(
     samples, shape = len(seconds), (len(CPU_COMPONENTS), rules.packages + 1)
     bills = []
     pieces: dict[str, list[Entry]] = {level: [] for level in COMPONENTS}
-    everything = stretches.told_all(told_all(reading))
+    everything = stretches.finished(clocks_told(reading))
     for told, stretch in stretches.owed(_told(reading, everything), everything):
         slices = {"process": stretch.processes, "container": stretch.workloads}
         splits = {

@@ -17,7 +17,7 @@ from .charging import GpuUsers
 from .domains import DomainColumns, FloorOptions
 from .everyone import Everyone, counts_everyone
 from .frame import Frames, Reading, Stretch
-from .framing import Rules, clocks, make_frames, told_all
+from .framing import Rules, clocks, clocks_told, make_frames
 from .ledger import Ledger, Level
 from .lifecycle import Lifecycle
 from .samples import GpuReading, Look, Sample, as_one, known_users
@@ -168,7 +168,7 @@ class Sampler:
         except Exception:
             self._owed = as_one(samples)  # their slices and joules are owed to the next ones
             raise
-        self._stretches.charged(told_all(frames.reading))
+        self._stretches.charged(clocks_told(frames.reading))
         # GPUs tell their users with a delay: who ended meanwhile is still to be found.
         linger = _GPU_LINGER_SECONDS if frames.reading.layout.is_gpu.any() else 0.0
         departed = self.lifecycle.find_dead(self._last, self.owed_since - linger)

@@ -63,7 +63,7 @@ class Stretches:
         ):
             self._drop()
 
-    def told_all(self, told: Told) -> NDArray[np.bool_]:
+    def finished(self, told: Told) -> NDArray[np.bool_]:
         """Which clocks have charged what there is with each of the newest samples: bool[k, clocks].
 
         One that is mute may speak again, and tell then what was used meanwhile: it is waited for.
@@ -73,14 +73,14 @@ class Stretches:
         waits = self.latest.began[-1] - self._spoke <= MAX_SECONDS
         return np.asarray(told.everything & ~(told.mute & waits), np.bool_)
 
-    def owed(self, told: NDArray[np.bool_], told_all: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
+    def owed(self, told: NDArray[np.bool_], finished: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], Stretch]]:
         """Who has to share what the clocks tell with the newest samples; clocks with the same answer together.
 
-        ``told``, ``told_all``: bool[k, clocks], whether a clock tells anything with a sample, and whether that is all
+        ``told``, ``finished``: bool[k, clocks], whether a clock tells anything with a sample, and whether that is all
         there is. Each item says for which clocks, bool[clocks], and who: ``sample`` of its slices is the one of the k
         samples with which they are charged.
         """
-        if len(self._kept) == 1 and told_all.all():
+        if len(self._kept) == 1 and finished.all():
             yield np.ones(len(self._since), np.bool_), self._kept[0]  # nothing is owed but the samples themselves
             return
         everything = self._joined()
@@ -88,7 +88,7 @@ class Stretches:
         before = len(everything.began) - samples
         starts = np.maximum(self._since - self._first, 0)
         answers, of_answer = np.unique(
-            np.concatenate((starts[np.newaxis], told, told_all)), axis=1, return_inverse=True
+            np.concatenate((starts[np.newaxis], told, finished)), axis=1, return_inverse=True
         )
         for number, answer in enumerate(answers.T):
             first, spans = int(answer[0]), []
@@ -110,9 +110,9 @@ class Stretches:
 
     def charged(self, told: Told) -> None:
         """What was owed is charged. Clocks that told all there is need those samples no more."""
-        told_all = self.told_all(told)
+        finished = self.finished(told)
         end = self._first + len(self._began())
-        self._since = np.where(told_all.any(axis=0), end - told_all[::-1].argmax(axis=0), self._since)
+        self._since = np.where(finished.any(axis=0), end - finished[::-1].argmax(axis=0), self._since)
         self._spoke[(told.everything & ~told.mute).any(axis=0)] = self.latest.began[-1]
         while self._kept and self._since.min() >= self._first + len(self._kept[0].began):
             self._drop()

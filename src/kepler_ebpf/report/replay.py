@@ -12,7 +12,7 @@ from ..attribution.charging import GpuUsers
 from ..attribution.domains import reading
 from ..attribution.everyone import Everyone
 from ..attribution.frame import Frame, Layout, Reading, Stretch
-from ..attribution.framing import Rules, clocks, make_frames, told_all
+from ..attribution.framing import Rules, clocks, clocks_told, make_frames
 from ..attribution.stretches import Stretches
 from ..columns import GPU, NODE, WORKLOAD, Floats, Indexes
 from ..errors import KeplerError
@@ -97,7 +97,7 @@ def frames(lines: Lines, rules: Rules) -> Iterator[Frame]:
         read = meters.reading(number)
         users = _gpu_users({level: columns.gpu(number) for level, columns in ran.items()})
         made = make_frames(rules, stretches, read, users, crowd.at(number), seconds[one], busy[one])
-        stretches.charged(told_all(read))
+        stretches.charged(clocks_told(read))
         began += float(seconds[number])
         yield made.last
 
