@@ -29,7 +29,7 @@ from .listen import bind, parse_listen, require_descriptors, shown
 from .pace import HANDSHAKE_TURNS, Pace
 from .pages import Metrics, Pages
 from .passwords import QUEUE_SECONDS, PasswordChecks, Users
-from .viewers import Viewers
+from .viewers import Live, Viewers
 from .webconfig import WebConfig
 from .webfile import Security
 
@@ -46,15 +46,9 @@ _OPEN_PATHS = ("/healthz", "/readyz")
 _PATHS = ("/", "/live", "/metrics", *_OPEN_PATHS)
 
 
-class Content(Metrics, Protocol):
+class Content(Metrics, Live, Protocol):
     """What the endpoint serves. All but :meth:`metrics` and :meth:`live` are called in the event loop: they must not
     block."""
-
-    def live(self, query: str) -> bytes:
-        """What the page at ``/`` asks for every second, as JSON. ValueError for a query that is none.
-
-        Called from one thread at a time, another than that of :meth:`metrics`.
-        """
 
     def alive(self) -> tuple[bool, str]:
         """Whether the collector works, and one line saying so or why not."""

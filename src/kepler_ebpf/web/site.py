@@ -13,7 +13,7 @@ from ..history.ring import History
 from ..snapshot.types import Snapshot
 from ..views.landing import landing_page
 from ..views.live import live_json
-from ..views.prometheus import Asked, Renderer
+from ..views.prometheus import Asked, Published, Renderer
 from ..views.selection import EVERYTHING, Selection
 from ..views.usage import GROUPINGS
 from ..workloads.names.remedies import remedy
@@ -22,12 +22,8 @@ _STALE_FLOOR_SECONDS = 10.0
 _LONGEST_START_SECONDS = 120.0  # twice as long as the loader may take
 
 
-class Publisher(Protocol):
+class RunningCollector(Published, Protocol):
     """What the site asks of the collector. Called from several threads, and must not block."""
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        """The latest publication; None before the first."""
 
     def alive(self) -> bool:
         """Whether samples have been taken recently."""
@@ -53,7 +49,7 @@ class Site:
         self._stale_seconds = max(_STALE_FLOOR_SECONDS, 3 * metrics_interval)
         self._clock = clock
         self._began = clock()
-        self._publisher: Publisher | None = None
+        self._collector: RunningCollector | None = None
         self._history: History | None = None
         self._run = secrets.token_hex(4)
         self._renderer = Renderer(self, selection)
@@ -61,11 +57,11 @@ class Site:
     @property
     def snapshot(self) -> Snapshot | None:
         """The latest publication; None before the first."""
-        return self._publisher.snapshot if self._publisher else None
+        return self._collector.snapshot if self._collector else None
 
-    def serve(self, publisher: Publisher, history: History | None = None) -> None:
+    def serve(self, collector: RunningCollector, history: History | None = None) -> None:
         """From now on answer for this collector. ``history``: what the page shows of the last minutes."""
-        self._publisher, self._history = publisher, history
+        self._collector, self._history = collector, history
 
     def metrics(self, accept: str, compressed: bool, query: str = "") -> tuple[bytes, str]:
         return self._renderer.metrics(accept, compressed, query)
@@ -75,14 +71,14 @@ class Site:
 
     def alive(self) -> tuple[bool, str]:
         """Whether samples and publications have succeeded recently."""
-        if self._publisher is None:
+        if self._collector is None:
             began = self._clock() - self._began
             if began > _LONGEST_START_SECONDS:
                 return False, f"starting since {began:.0f} s: see the log for what is waited for"
             return True, "starting"
-        if not self._publisher.alive():
+        if not self._collector.alive():
             return False, "the sampler has not ticked recently"
-        age = self._publisher.snapshot_age_seconds()
+        age = self._collector.snapshot_age_seconds()
         if age > self._stale_seconds:
             return False, f"the last publication is {age:.0f} s old: see the log for why there is no newer one"
         return True, "ok"

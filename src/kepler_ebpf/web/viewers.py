@@ -23,7 +23,10 @@ class Live(Protocol):
     """What tells the page."""
 
     def live(self, query: str) -> bytes:
-        """The answer to a query. Raises ValueError with what is wrong with it."""
+        """What the page at ``/`` asks for every second, as JSON. ValueError for a query that is none.
+
+        Called from one thread at a time, another than that of the metrics.
+        """
 
 
 class Viewers:
