@@ -236,10 +236,26 @@ def _values(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
 
 
 def _pairs(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
-    """Volts and amperes, for chips that give no power."""
+    """Volts and amperes, for chips that give no power: those of one label, else of one number.
+
+    A number alone can be two rails: volts are counted from 0, amperes from 1 (hwmon_attr_base, drivers/hwmon/hwmon.c).
+    """
     amperes = {path.name.partition("_")[0][len("curr") :]: path for path in chip.glob("curr*_input")}
     volts = {path.name.partition("_")[0][len("in") :]: path for path in chip.glob("in*_input")}
-    return [((volts[number], amperes[number]), False) for number in sorted(volts.keys() & amperes.keys())]
+    rail_of = {path: _rail(chip, path) for path in (*amperes.values(), *volts.values())}
+    volts_of = {rail_of[path]: path for path in volts.values() if rail_of[path]}
+    taken = {rail_of[path] for path in amperes.values()} & volts_of.keys()
+    pairs: list[tuple[tuple[Path, ...], bool]] = []
+    for number, ampere in sorted(amperes.items()):
+        volt = volts_of.get(rail_of[ampere], volts.get(number))
+        if volt is not None and (rail_of[volt] == rail_of[ampere] or rail_of[volt] not in taken):
+            pairs.append(((volt, ampere), False))
+    return pairs
+
+
+def _rail(chip: Path, value: Path) -> str:
+    """What a voltage or a current is of, as far as its label tells: pmbus has "vout1" and "iout1"."""
+    return re.sub("^[vi](?=in|out)", "", _label(chip, value))
 
 
 def _number(path: Path) -> int | None:
