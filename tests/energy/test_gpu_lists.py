@@ -153,3 +153,15 @@ def test_a_gpu_that_only_encodes_is_not_idle(device: int, encoder: int | None, e
             return [encoder, 167_000]
 
     assert Calls(Rates()).load(None) == pytest.approx(expected)
+
+
+def test_drivers_before_510_have_the_second_version_of_every_list() -> None:
+    class Former(Driver):
+        def __getattr__(self, name: str) -> object:
+            lists = {"Compute": [50, 60], "MPSCompute": [100], "Graphics": [200]}
+            kind = name.replace("nvmlDeviceGet", "").replace("RunningProcesses_v2", "")
+            if kind in lists:
+                return lambda handle: [SimpleNamespace(pid=pid) for pid in lists[kind]]
+            return self.absent
+
+    assert Calls(Former()).lists(None) == [Listed(WHOLE_GPU, 1, {50, 60, 100, 200})]

@@ -183,20 +183,24 @@ class Calls:
         return found
 
     def _pids(self, handle: Any) -> set[int]:
-        try:
-            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        except Exception:  # drivers before 510, the last for GPUs of 2012 among them, have the second version
-            processes = self._nvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
-        pids = set(map(_pid_of, processes))
-        clients = self._more_pids("nvmlDeviceGetMPSComputeRunningProcesses", handle)
+        pids = self._running("Compute", handle)
+        clients = self._more_pids("MPSCompute", handle)
         if clients:  # what they compute runs in the name of a server, which has the GPU open too
             pids = {pid for pid in pids if not self._serves_others(pid)} | clients
-        return pids | self._more_pids("nvmlDeviceGetGraphicsRunningProcesses", handle)
+        return pids | self._more_pids("Graphics", handle)
 
-    def _more_pids(self, call: str, handle: Any) -> set[int]:
+    def _running(self, kind: str, handle: Any) -> set[int]:
+        call = f"nvmlDeviceGet{kind}RunningProcesses"
+        try:
+            processes = getattr(self._nvml, call)(handle)
+        except Exception:  # drivers before 510, the last for GPUs of 2012 among them, have the second version
+            processes = getattr(self._nvml, f"{call}_v2")(handle)
+        return set(map(_pid_of, processes))
+
+    def _more_pids(self, kind: str, handle: Any) -> set[int]:
         """Of a list that need not be there: MIG instances have no graphics, old drivers and bindings no list of MPS."""
         try:
-            return set(map(_pid_of, getattr(self._nvml, call)(handle)))
+            return self._running(kind, handle)
         except Exception:
             return set()
 
