@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pynvml
@@ -74,38 +75,59 @@ class Driver:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
 
+class Open:
+    """The source of a driver's GPU. ``go_on``: joules by process in so many seconds."""
+
+    def __init__(self, driver: Driver, proc: Path = Path("/proc")) -> None:
+        self.driver = driver
+        self.source = NvmlSource(proc, lambda: driver, lambda: round((1 + driver.seconds) * SECOND))
+        self.source.recount()
+        self.source.poll()
+        self.source.read()
+
+    def go_on(self, seconds: int) -> dict[int, float]:
+        joules: dict[int, float] = {}
+        for _ in range(seconds * 10):
+            self.driver.seconds += 0.1
+            self.source.poll()
+            before = float(sum(self.source.joules))
+            self.source.read()
+            pids, weights = self.source.shares(0)
+            for pid, weight in zip(pids.tolist(), weights.tolist()):
+                part = weight / weights.sum() * (sum(self.source.joules) - before)
+                joules[pid] = joules.get(pid, 0.0) + float(part)
+        return joules
+
+
 def test_one_instance_whose_list_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Once it can be read again, that is said."""
     caplog.set_level("INFO")
     driver = Driver()
-    source = NvmlSource(binding=lambda: driver, clock_ns=lambda: round((1 + driver.seconds) * SECOND))
-
-    def go_on(seconds: int) -> dict[int, float]:
-        joules: dict[int, float] = {}
-        for _ in range(seconds * 10):
-            driver.seconds += 0.1
-            source.poll()
-            before = float(sum(source.joules))
-            source.read()
-            pids, weights = source.shares(0)
-            for pid, weight in zip(pids.tolist(), weights.tolist()):
-                part = weight / weights.sum() * (sum(source.joules) - before)
-                joules[pid] = joules.get(pid, 0.0) + float(part)
-        return joules
-
-    source.recount()
-    source.poll()
-    source.read()
-    go_on(5)
+    gpu = Open(driver)
+    gpu.go_on(5)
     driver.fails = {1}
-    assert go_on(5) == pytest.approx({100: 500 / 3, 200: 500 / 3, 300: 500 / 3}, rel=0.01)
-    go_on(10)
-    assert go_on(10) == pytest.approx({100: 1000 / 3, NOBODY: 2000 / 3}, rel=0.01)
+    assert gpu.go_on(5) == pytest.approx({100: 500 / 3, 200: 500 / 3, 300: 500 / 3}, rel=0.01)
+    gpu.go_on(10)
+    assert gpu.go_on(10) == pytest.approx({100: 1000 / 3, NOBODY: 2000 / 3}, rel=0.01)
     assert caplog.messages == ["energy of GPU 0's users is not known for now: Unknown"]
     driver.fails = set()
-    go_on(20)
-    assert go_on(5) == pytest.approx({100: 500 / 3, 200: 500 / 3, 300: 500 / 3}, rel=0.01)
+    gpu.go_on(20)
+    assert gpu.go_on(5) == pytest.approx({100: 500 / 3, 200: 500 / 3, 300: 500 / 3}, rel=0.01)
     assert caplog.messages[1:] == ["GPU 0's users can be read again"]
+
+
+def test_a_process_that_has_ended_does_not_pay_though_it_is_listed(tmp_path: Path) -> None:
+    """One that was never seen alive may be in a view of processes that is not ours: its part is its own."""
+    for pid in (100, 300):
+        (tmp_path / str(pid)).mkdir()
+    gpu = Open(Driver(), tmp_path)
+    gpu.go_on(5)
+    (tmp_path / "300").rmdir()
+    gpu.go_on(3)
+    assert gpu.go_on(10) == pytest.approx({100: 1000 / 3, 200: 2000 / 3}, rel=0.01)
+    (tmp_path / "100").rmdir()
+    gpu.go_on(3)
+    assert gpu.go_on(10) == pytest.approx({200: 1000}, rel=0.01)
 
 
 def test_where_no_list_can_be_read_that_is_raised() -> None:

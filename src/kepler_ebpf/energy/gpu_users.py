@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .gpu_calls import Calls, GpuHost, is_absent, is_refused, known_pid, reason_of
-from .gpu_lists import Lists
+from .gpu_lists import Listed, Lists
 from .gpu_samples import SampleStream
 from .gpu_use import HOLD_SECONDS, NOBODY, GpuUse
 
@@ -31,7 +32,7 @@ class UserFinder:
         self._calls = calls
         self._use = use
         self._host, self._name = host, name
-        self._met: set[int] = set()  # processes that were alive when they had a sample
+        self._met: set[int] = set()  # processes that were alive when they were told of
         self._stream = SampleStream()
         self._lists = Lists()
         self._ask_ns = self._asked_ns = 0
@@ -110,11 +111,19 @@ class UserFinder:
             self._by_list = False
             return "" if is_absent(error) else reason_of(error)
         self._by_list = True
-        shares = self._lists.shares(lists, now_ns)
+        shares = self._lists.shares([self._of_the_living(listed) for listed in lists], now_ns)
         for pid, share in shares.items():
             self._use.sample(pid, share, now_ns)
         self._use.only(shares.keys(), now_ns)
         return next((listed.reason for listed in lists if listed.reason), "")
+
+    def _of_the_living(self, listed: Listed) -> Listed:
+        """Without those that have ended, whom drivers may list for ever; see :meth:`_notice_ends`."""
+        if listed.pids is None:
+            return listed
+        alive = {pid for pid in listed.pids if self._host.is_alive(pid)}
+        self._met |= alive
+        return replace(listed, pids=listed.pids - (self._met - alive))
 
 
 def _wall_us() -> int:
