@@ -12,6 +12,7 @@ from kepler_ebpf.energy.gpu_calls import Calls
 from kepler_ebpf.energy.gpu_lists import WHOLE_GPU, Listed, Lists
 from kepler_ebpf.energy.gpu_use import NOBODY
 from kepler_ebpf.energy.nvml import NvmlSource
+from kepler_ebpf.host.fs import HostFS
 
 SECOND = 10**9
 
@@ -80,7 +81,7 @@ class Open:
 
     def __init__(self, driver: Driver, proc: Path = Path("/proc")) -> None:
         self.driver = driver
-        self.source = NvmlSource(proc, lambda: driver, lambda: round((1 + driver.seconds) * SECOND))
+        self.source = NvmlSource(HostFS(proc=proc), lambda: driver, lambda: round((1 + driver.seconds) * SECOND))
         self.source.recount()
         self.source.poll()
         self.source.read()

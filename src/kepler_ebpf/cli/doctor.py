@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from ..config import HOST, METERS, NAMES, Config, add_flags, from_arguments
 from ..energy.choose import open_packages
-from ..energy.nvml import NvmlSource, library_is_here, load_binding
+from ..energy.gpu_library import library_is_here, load_binding
+from ..energy.nvml import NvmlSource
 from ..energy.packages import PackageMeter
 from ..energy.places import Places
 from ..energy.powercap import inspect_zones
@@ -232,7 +233,7 @@ def _gpus(fs: HostFS) -> Iterator[Finding]:
             "NVML", POORER, "the driver library is here but its Python binding is not", "pip install nvidia-ml-py"
         )
         return
-    for well, line in NvmlSource(fs.proc).inspect() or [(False, "the driver shows no GPU")]:
+    for well, line in NvmlSource(fs).inspect() or [(False, "the driver shows no GPU")]:
         yield Finding("NVML", OK if well else POORER, line, "" if well else "check nvidia-smi; serve asks again")
 
 

@@ -98,7 +98,7 @@ def choose_sources(
     if packages.name == model.name:
         why = "no energy meter for the CPUs answers yet" if unread else "no energy meter for the CPUs on this machine"
         notes.append(f"{why}: their power is a model's ({model.spec.description})")
-    return ChosenSources(packages, NvmlSource(fs.proc), places, tuple(notes))
+    return ChosenSources(packages, NvmlSource(fs), places, tuple(notes))
 
 
 def _offers(source: PackageSource) -> set[tuple[str, int]]:

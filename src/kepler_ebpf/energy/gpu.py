@@ -22,14 +22,15 @@ class Gpu:
     """State of one GPU; the thread that asks NVML owns it.
 
     ``lost``: it is not asked until :meth:`found`. ``unmetered``: it told neither energy nor power, and is asked once
-    more after each :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed.
+    more after each :meth:`found`. ``accepted_ns``: when the latest reading of its energy was believed. ``used_ns``:
+    when it last had any load, or one that is not known.
     """
 
     def __init__(self, calls: Calls, handle: Any, domain: Domain, host: GpuHost) -> None:
         self.domain = domain
         self.lost = False
         self.unmetered = False
-        self.accepted_ns = 0
+        self.accepted_ns = self.used_ns = 0
         self.refresh_seconds = math.inf
         self._calls = calls
         self._handle = handle
@@ -110,6 +111,8 @@ class Gpu:
             self._host.report(self.name, "")
         if self._users.due(now_ns):
             self._load = self._calls.load(self._handle)
+            if self._load != 0:
+                self.used_ns = now_ns
             self._users.ask(self._handle, self._load, now_ns)
         if verdict.seconds > 0 or self._meter.waits:
             self.accepted_ns = now_ns

@@ -9,53 +9,36 @@ What is said here of drivers' behaviour is tested against a stand-in library (``
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import Floats
+from ..host.fs import HostFS
 from .believe import Verdict
 from .figures import Figures
 from .gpu import Gpu
 from .gpu_calls import Calls, is_unloaded, known_pid, reason_of
+from .gpu_library import load_binding
+from .gpu_sleep import GpuSleep
 from .gpu_use import NOBODY, Release
 from .source import Domain, Taking
 
 log = logging.getLogger(__name__)
 
-LIBRARY = "libnvidia-ml.so.1"
 _DRIVER = "the NVIDIA driver"
 _RECOUNT_SECONDS = 5.0
 _ABSENT_SECONDS = 60.0
+_ASLEEP_SECONDS = 1.0
 _FASTEST_POLL_SECONDS, _SLOWEST_POLL_SECONDS = 0.01, 0.1
 _LONGEST_STOP_SECONDS = 1.0
 _MOST_EVENTS = 1000
-
-
-def library_is_here() -> bool:
-    """Whether a driver's library is installed. Nothing is asked of the driver."""
-    try:
-        ctypes.CDLL(LIBRARY)
-    except OSError:
-        return False
-    return True
-
-
-def load_binding() -> Any:
-    """The Python binding of NVML, or None where no driver's library is installed. Raises ImportError."""
-    if not library_is_here():
-        return None
-    import pynvml
-
-    return pynvml
 
 
 class NvmlSource(Figures):
@@ -70,12 +53,14 @@ class NvmlSource(Figures):
 
     def __init__(
         self,
-        proc: Path = Path("/proc"),
+        fs: HostFS | None = None,
         binding: Callable[[], Any] = load_binding,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         super().__init__()
-        self._proc = proc
+        fs = fs or HostFS()
+        self._proc = fs.proc
+        self._sleep = GpuSleep(fs)
         self._binding = binding
         self._clock_ns = clock_ns
         self._calls: Calls | None = None
@@ -161,6 +146,8 @@ class NvmlSource(Figures):
         def ask() -> None:
             self.recount()
             self.poll()
+            if self._sleep.let_alone:
+                lines.append((True, "asleep, and not asked, as that would wake them"))
             lines.extend((gpu.well, gpu.describe()) for gpu in self._gpus)
 
         lines: list[tuple[bool, str]] = []
@@ -178,22 +165,27 @@ class NvmlSource(Figures):
         counted = -math.inf
         pause = 0.0
         while not self._stop.wait(pause):
-            every = _ABSENT_SECONDS if self._calls is None else _RECOUNT_SECONDS
             try:
-                if time.monotonic() - counted > every:
+                if time.monotonic() - counted > self._recount_seconds:
                     counted = time.monotonic()
                     self.recount()
                 self.poll()
             except Exception as error:  # a fault of ours costs a reading, not the thread
                 self.report("the GPUs", reason_of(error))
-            if self._gpus:
+            if self._gpus and not self._sleep.let_alone:
                 # Twice as often as the driver refreshes, so that no refresh is seen a whole period late.
                 fastest = min(gpu.refresh_seconds for gpu in self._gpus) / 2
                 pause = min(max(fastest, _FASTEST_POLL_SECONDS), _SLOWEST_POLL_SECONDS)
             else:
-                pause = _ABSENT_SECONDS if self._calls is None else _RECOUNT_SECONDS
+                pause = self._recount_seconds
         if self._calls is not None:
             self._calls.forget()
+
+    @property
+    def _recount_seconds(self) -> float:
+        if self._sleep.let_alone:
+            return _ASLEEP_SECONDS
+        return _ABSENT_SECONDS if self._calls is None else _RECOUNT_SECONDS
 
     def poll(self) -> None:
         """Ask every GPU once. Never raises what NVML raises."""
@@ -213,6 +205,9 @@ class NvmlSource(Figures):
         if self._calls is None and not self._load():
             return
         assert self._calls is not None
+        if self._sleep.decide(self._clock_ns(), max((gpu.used_ns for gpu in self._gpus), default=0)):
+            self._close_driver()
+            return
         try:
             count = self._calls.count()
         except Exception as error:
@@ -265,10 +260,14 @@ class NvmlSource(Figures):
 
     def _unload(self, error: Exception) -> None:
         """After an error that says that the driver has gone: begin anew at the next count."""
-        if self._calls is not None and is_unloaded(error):
+        if is_unloaded(error):
+            self._close_driver()
+
+    def _close_driver(self) -> None:
+        if self._calls is not None:
             self._calls.forget()
-            for gpu in self._gpus:
-                gpu.lose(reset=True)
+        for gpu in self._gpus:
+            gpu.lose(reset=True)
 
     def report(self, what: str, reason: str) -> None:
         """As :class:`.gpu_calls.GpuHost` says."""
