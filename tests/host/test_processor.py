@@ -20,8 +20,14 @@ PROCESSORS = [
     (arm(0x41, 0xD08, "ARMv7 Processor rev 3 (v7l)"), "ARM", "Cortex-A72"),  # the architecture is no model
     (arm(0x70, 0x662, "Phytium,FT-2000+/64"), "Phytium", "FTC662"),
     (arm(0x70, 0x1, "Phytium,S5000C"), "Phytium", "Phytium,S5000C"),
+    (arm(0x70, 0x862, "Phytium,S5000C/64"), "Phytium", "FTC862"),
+    (arm(0x51, 0x1), "Qualcomm", "Oryon 1"),
+    (arm(0x51, 0x805), "Qualcomm", "Kryo-4XX-Silver"),
+    (arm(0x43, 0xA0), "Cavium", "ThunderX"),
+    (arm(0x48, 0xD40), "HiSilicon", "Cortex-A76"),
     (arm(0x46, 0x1), "FUJITSU", "A64FX"),
     (arm(0x61, 0x32), "Apple", "Blizzard-M2"),
+    (arm(0x61, 0x34), "Apple", "Blizzard-M2-Pro"),
     (arm(0x99, 0x123), "0x99", "0x123"),
     (
         "processor\t: 0\nhart\t\t: 2\nisa\t\t: rv64imafdc\nuarch\t\t: thead,c920\nmvendorid\t: 0x5b7\n",
