@@ -340,6 +340,17 @@ def test_volts_and_amperes_of_one_rail_are_a_pair_whatever_their_numbers(
     assert source.joules.sum() == pytest.approx(0.1 * volts * 20)
 
 
+def test_sockets_of_amd_before_zen_have_a_chip_each(board: Board) -> None:
+    """As two Opterons have them: `lm-sensors` prints "power1: 64.78 W (crit = 115.02 W)"."""
+    for number, micro_watts in ((0, 64_780_000), (1, 30_110_000)):
+        board.chip(number, "fam15h_power", power1_input=micro_watts, power1_crit=115_020_000)
+    topology = Topology((0, 0, 1, 1), (0, 1), (0, 1, 2, 3), (0, 1, 2, 3))
+    source = board.source(places=Places(topology))
+    board.tick(source, 1)
+    assert [(domain.component, domain.index) for domain in source.domains] == [("package", 0), ("package", 1)]
+    assert source.joules.tolist() == pytest.approx([64.78, 30.11])
+
+
 def test_pairs_of_which_either_is_switched_off_are_not_read(board: Board) -> None:
     for number, kind in enumerate(("in", "curr")):
         files = {"in1_label": "VCORE", "in1_input": 1_000, "curr1_input": 42_000, f"{kind}1_enable": 0}

@@ -40,6 +40,8 @@ _NO_PACKAGE = "dram|memory|module|superchip|hopper|blackwell|sysio|gpu"
 RULES = (
     # Documentation/hwmon/amd_energy.rst: Ecore* and Esocket*; sockets contain their cores.
     Rule(r"amd_energy", r"Esocket(\d+)", "package"),
+    # AMD before Zen, whose processors have no RAPL (Documentation/hwmon/fam15h_power.rst): a chip a socket, no label.
+    Rule(r"fam15h_power", r"", "package"),
     # NVIDIA Grace through the ACPI power meter, in whatever order firmware words it. Its totals contain "CPU Power
     # Socket 0" and "SysIO Power Socket 0"; a module's, or superchip's, contains the GPU, which NVML tells.
     Rule(r"power_meter.*", _worded("dram|memory", but="gpu|hbm"), "dram"),
