@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from kepler_ebpf.energy.chips import RULES, Rule
 from kepler_ebpf.energy.hwmon import HwmonSource
 from kepler_ebpf.energy.model import ModelSource, PowerSpec
 from kepler_ebpf.energy.packages import PackageMeter
 from kepler_ebpf.energy.places import Places
+from kepler_ebpf.energy.sensor_rules import RULES, Rule
 from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.topology import Topology
 from tests.fakes import FakeTables
@@ -338,6 +338,35 @@ def test_volts_and_amperes_of_one_rail_are_a_pair_whatever_their_numbers(
     source = board.source([Rule("vrm", "VCORE|iout1|core amperes", "package")])
     board.tick(source)
     assert source.joules.sum() == pytest.approx(0.1 * volts * 20)
+
+
+@pytest.mark.parametrize(
+    ("package", "joules"),
+    [((0, 0, 0, 0), [10.0]), ((0, 0, 1, 1), [10.0, 6.0]), ((0, 1, 2, 3), [10.0, 6.0, 6.0, 6.0])],
+    ids=["a socket of four nodes", "two of two", "four of one"],
+)
+def test_sockets_that_are_numa_nodes_count_once(
+    board: Board, package: tuple[int, ...], joules: list[float], tmp_path: Path
+) -> None:
+    """The driver amd_energy shows a socket's counter for each of its NUMA nodes."""
+    files: dict[str, object] = {}
+    for node in range(4):
+        files |= {f"energy{node + 8}_label": f"Esocket{node}", f"energy{node + 8}_input": 1_000_000}
+        path = tmp_path / f"devices/system/node/node{node}"
+        path.mkdir(parents=True)
+        (path / "cpulist").write_text(f"{node}\n")
+    (tmp_path / "devices/system/node/node4").mkdir()  # memory alone
+    (tmp_path / "devices/system/node/node4/cpulist").write_text("\n")
+    chip = board.chip(0, "amd_energy", energy1_label="Ecore000", energy1_input=5, **files)
+    topology = Topology(package, tuple(range(max(package) + 1)), (0, 1, 2, 3), (0, 1, 2, 3))
+    source = board.source(places=Places(topology))
+    for node in range(4):
+        (chip / f"energy{node + 8}_input").write_text(f"{11_000_000 if package[node] == 0 else 7_000_000}\n")
+    board.tick(source, 1)
+    board.tick(source, 1)
+    found = sorted((domain.index, joules) for domain, joules in zip(source.domains, source.joules.tolist()))
+    assert found == [(rank, pytest.approx(told)) for rank, told in enumerate(joules)]
+    assert len(source.notes) == 4 - len(joules)
 
 
 def test_sockets_of_amd_before_zen_have_a_chip_each(board: Board) -> None:

@@ -9,56 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ..columns import Component
 from ..host.fs import HostFS, read_text
 from .places import Places
+from .sensor_rules import Rule
 from .source import ALL_PACKAGES, Domain
 
 _MOST_CHIPS = 1024
 _LONGEST_AVERAGE_MS = 1000  # a mean over longer, or since the chip was started, says nothing of a sample
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A sensor, by regular expressions on chip ``name`` and ``label``; group 1 of ``label``, if any, is the socket."""
-
-    chip: str
-    label: str
-    component: Component
-
-
-def _worded(words: str, but: str) -> str:
-    """A label that has one of these words, none of those others, and a socket's number."""
-    return rf"(?i)(?!.*(?:{but}))(?=.*(?<![a-z])(?:{words})(?![a-z])).*?socket[^0-9]*([0-9]+).*"
-
-
-_NO_PACKAGE = "dram|memory|module|superchip|hopper|blackwell|sysio|gpu"
-RULES = (
-    # Documentation/hwmon/amd_energy.rst: Ecore* and Esocket*; sockets contain their cores.
-    Rule(r"amd_energy", r"Esocket(\d+)", "package"),
-    # AMD before Zen, whose processors have no RAPL (Documentation/hwmon/fam15h_power.rst): a chip a socket, no label.
-    Rule(r"fam15h_power", r"", "package"),
-    # NVIDIA Grace through the ACPI power meter, in whatever order firmware words it. Its totals contain "CPU Power
-    # Socket 0" and "SysIO Power Socket 0"; a module's, or superchip's, contains the GPU, which NVML tells.
-    Rule(r"power_meter.*", _worded("dram|memory", but="gpu|hbm"), "dram"),
-    Rule(r"power_meter.*", _worded("grace|total", but=f"{_NO_PACKAGE}|cpu"), "package"),
-    Rule(r"power_meter.*", _worded("grace|total", but=_NO_PACKAGE), "package"),  # where there is none but the CPUs'
-    # IBM POWER9 and 10 without a hypervisor (Documentation/hwmon/ibmpowernv.rst): the chip, by the kernel's id of its
-    # package, beside its regulators ("Chip 8 Vdd") and the whole machine ("System").
-    Rule(r"ibmpowernv", r"Chip (\d+)", "package"),
-    # APM X-Gene (Documentation/hwmon/xgene-hwmon.rst).
-    Rule(r"apm_xgene", r"CPU power", "package"),
-    # Ampere Altra's SMpro (Documentation/hwmon/smpro-hwmon.rst): socket power, and that of its DIMMs. The driver in
-    # mainline (v6.2, drivers/hwmon/smpro-hwmon.c) tells regulators, which are added up.
-    Rule(r"smpro", r"CPU power", "package"),
-    Rule(r"smpro", r"DIMM power", "dram"),
-    Rule(r"smpro(?:_hwmon)?", r"(?i)(?:power[0-9]+ )?(?:core|soc|rca)(?: vrd)?(?: power)?", "package"),
-    Rule(r"smpro(?:_hwmon)?", r"(?i)(?:power[0-9]+ )?dimm vrd ?[0-9]*(?: power)?", "dram"),
-)
 
 
 @dataclass(frozen=True)
@@ -127,6 +88,8 @@ def find_sensors(
     rule_of: dict[tuple[str, str], Rule] = {}  # an earlier rule's total is not added to a later one's parts
     for rule in rules:
         of_rule = [match for match in matches if match.rule == rule]
+        if rule.by_node:
+            of_rule = _one_a_package(of_rule, places, fs, notes)
         of_chip = sockets_of.of(rule, list(dict.fromkeys(m.chip for m in of_rule if m.socket is None)))
         sockets = [match.socket for match in of_rule if match.socket is not None]
         for match in of_rule:
@@ -156,6 +119,21 @@ def find_sensors(
             if first.paths != match.paths:
                 notes.append(f"{match.paths[0]}: {domain.component} {domain.zone} is {first.paths[0]}'s: left out")
     return list(sensors.values()), tuple(notes)
+
+
+def _one_a_package(matches: Sequence[_Match], places: Places, fs: HostFS, notes: list[str]) -> list[_Match]:
+    """Sensors that are numbered by NUMA nodes, if these are: the first of each package, with the package's number."""
+    of_node = places.of_nodes(fs)
+    if not of_node or len({match.socket for match in matches}) <= places.packages:
+        return list(matches)
+    first: dict[int, _Match] = {}
+    for match in sorted(matches, key=lambda match: match.socket or 0):
+        package = of_node.get(match.socket or 0)
+        if package is not None and first.setdefault(package, match) is match:
+            continue
+        why = "no CPU is on it" if package is None else f"it shows its package's, as {first[package].paths[0]} does"
+        notes.append(f"{match.paths[0]} is NUMA node {match.socket}'s: {why}: left out")
+    return [replace(match, socket=package) for package, match in first.items()]
 
 
 def _chips(fs: HostFS) -> list[Chip]:

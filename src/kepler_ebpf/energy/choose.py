@@ -12,7 +12,6 @@ from ..host.processor import is_virtual
 from ..host.syscalls import perf_event_open
 from ..host.topology import Topology
 from ..waiting import waiting_for
-from .chips import RULES, Rule
 from .hwmon import HwmonSource
 from .model import CpuUse, ModelSource, power_spec
 from .nvml import NvmlSource
@@ -20,6 +19,7 @@ from .packages import PackageMeter
 from .perf_rapl import OpenEvent, PerfRaplSource
 from .places import FollowsTopology, Places
 from .powercap import PowercapSource
+from .sensor_rules import RULES, Rule
 from .source import EnergySource, PackageSource
 
 

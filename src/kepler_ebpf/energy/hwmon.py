@@ -18,11 +18,12 @@ from typing import Union
 
 from ..host.fs import HostFS, same_file
 from .believe import Believer, PowerBeliever, Verdict
-from .chips import RULES, Rule, Sensor, Sockets, find_sensors
+from .chips import Sensor, Sockets, find_sensors
 from .discovery import Discovering
 from .figures import reason_of
 from .places import Places
 from .plausible import PLAUSIBLE_WATTS
+from .sensor_rules import RULES, Rule
 from .source import Taking
 
 _MICRO = 1e-6

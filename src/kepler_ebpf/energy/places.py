@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import KeplerError
 from ..host.fs import HostFS
-from ..host.topology import Topology, read_topology
+from ..host.topology import Topology, packages_of_nodes, read_topology
 from .source import ALL_PACKAGES
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class Places:
             self._warned.add((source, number))
             log.warning("%s: no CPU is on package %d: all CPUs pay for its energy", source, number)
         return ALL_PACKAGES
+
+    def of_nodes(self, fs: HostFS) -> dict[int, int]:
+        """NUMA nodes that have CPUs, and the number (see :meth:`rank`) of the package that each is on."""
+        return packages_of_nodes(fs, self.topology) if self.topology else {}
 
     @staticmethod
     def label(number: int, rank: int) -> str:

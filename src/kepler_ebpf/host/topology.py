@@ -107,6 +107,20 @@ def read_topology(fs: HostFS, before: Topology | None = None) -> Topology:
     )
 
 
+def packages_of_nodes(fs: HostFS, topology: Topology) -> dict[int, int]:
+    """NUMA nodes with CPUs that are online, by number: the kernel's id of the package that the first of them is on."""
+    found = {}
+    for path in (fs.sys / "devices/system/node").glob("node*/cpulist"):
+        try:
+            node, cpus = int(path.parent.name[len("node") :]), parse_cpu_list(read_text(path))
+        except (OSError, ValueError):
+            continue
+        online = sorted(set(cpus) & set(topology.online))
+        if online:
+            found[node] = topology.physical_ids[topology.package[online[0]]]
+    return found
+
+
 def _cpu_list(fs: HostFS, name: str) -> list[int]:
     path = fs.sys / "devices/system/cpu" / name
     try:
