@@ -325,17 +325,18 @@ def test_volts_times_amperes_where_a_chip_gives_no_power(board: Board) -> None:
         ({"in0_label": "VCORE", "in1_label": "VSYS", "curr1_label": "VCORE", "curr2_label": "VSYS"}, 1.0),
         ({"in0_label": "VCORE", "in1_label": "VSYS", "curr1_label": "VCORE"}, 1.0),
         ({"in0_label": "vmon", "in1_label": "vcap", "in2_label": "vout1", "curr1_label": "iout1"}, 12.0),
+        ({"in0_label": "vout0 VCORE", "in1_label": "vout1 VSYS", "curr1_label": "iout1 VCORE"}, 1.0),
         ({"in0_label": "VSYS", "in1_label": "core volts", "curr1_label": "core amperes"}, 5.0),
         ({"in1_label": "VCORE"}, 5.0),
         ({"curr1_label": "VCORE"}, 5.0),
     ],
-    ids=["two rails", "one rail", "pmbus", "two words", "no label of amperes", "no label of volts"],
+    ids=["two rails", "one rail", "pmbus", "ampere", "two words", "no label of amperes", "no label of volts"],
 )
 def test_volts_and_amperes_of_one_rail_are_a_pair_whatever_their_numbers(
     board: Board, files: dict[str, str], volts: float
 ) -> None:
     board.chip(0, "vrm", in0_input=1_000, in1_input=5_000, in2_input=12_000, curr1_input=20_000, **files)
-    source = board.source([Rule("vrm", "VCORE|iout1|core amperes", "package")])
+    source = board.source([Rule("vrm", "(?:iout1 )?VCORE|iout1|core amperes", "package")])
     board.tick(source)
     assert source.joules.sum() == pytest.approx(0.1 * volts * 20)
 

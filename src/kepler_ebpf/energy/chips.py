@@ -234,8 +234,9 @@ def _pairs(chip: Path) -> list[tuple[tuple[Path, ...], bool]]:
 
 
 def _rail(chip: Path, value: Path) -> str:
-    """What a voltage or a current is of, as far as its label tells: pmbus has "vout1" and "iout1"."""
-    return re.sub("^[vi](?=in|out)", "", _label(chip, value))
+    """What a voltage or a current is of, as far as its label tells: pmbus has "vout1" and "iout1", Ampere's "vout0 CORE
+    VRD" and "iout1 CORE VRD"."""
+    return re.sub("^[vi]((in|out)[0-9]* |(?=in|out))", "", _label(chip, value))
 
 
 def _number(path: Path) -> int | None:
