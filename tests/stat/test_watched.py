@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,8 +12,9 @@ import pytest
 
 from kepler_ebpf.assembly import Session
 from kepler_ebpf.errors import KeplerError
+from kepler_ebpf.host.fs import HostFS
 from kepler_ebpf.host.hierarchy import Hierarchy
-from kepler_ebpf.stat.watched import cgroup, container
+from kepler_ebpf.stat.watched import cgroup, container, processes
 from kepler_ebpf.workloads.resolver import WorkloadResolver
 
 A, B = "a1" * 32, "b2" * 32
@@ -86,3 +89,17 @@ def test_what_is_no_cgroup_is_refused_in_one_line(path: str, tree: Path, monkeyp
 def test_through_a_link_to_the_mount_it_is_the_same(tree: Path) -> None:
     (tree / "mount").symlink_to("cgroup")
     assert singled_out(tree / "mount", str(tree / "cgroup/a")) == ("cgroup /a", "/a")
+
+
+def test_a_thread_is_no_process_and_its_process_is_said() -> None:
+    """It would be watched as a process that never runs: 0 J, without a word."""
+    session: Any = SimpleNamespace()
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    try:
+        with pytest.raises(KeplerError, match=f"-p: {thread.native_id} is a thread: .* such as {os.getpid()},"):
+            processes(cast(Session, session), HostFS(), [os.getpid(), thread.native_id or 0])
+    finally:
+        over.set()
+        thread.join()

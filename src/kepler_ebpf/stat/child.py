@@ -152,6 +152,15 @@ def is_alive(fs: HostFS, pid: int) -> bool:
         return False
 
 
+def process_of(fs: HostFS, number: int) -> int:
+    """The process that this thread is of; itself, where it is none or nothing is known of it."""
+    try:
+        found = re.search(r"^Tgid:\s*([0-9]+)$", read_text(fs.proc / str(number) / "status"), re.MULTILINE)
+    except OSError:
+        return number
+    return int(found[1]) if found else number
+
+
 def _environment() -> dict[bytes, bytes]:
     """As we got it: what we set for ourselves since is not the command's."""
     found = {}

@@ -11,7 +11,7 @@ from ..assembly import Session
 from ..errors import KeplerError
 from ..host.fs import HostFS
 from ..workloads.workload import Workload
-from .child import is_alive
+from .child import is_alive, process_of
 from .target import Lineage, Target, WorkloadTarget
 
 _NAMES_SECONDS = 10.0
@@ -33,6 +33,8 @@ def processes(session: Session, fs: HostFS, pids: Sequence[int]) -> Watched:
     for pid in pids:
         if not is_alive(fs, pid):
             raise KeplerError(f"-p: no process has the number {pid}")
+        if (process := process_of(fs, pid)) != pid:  # /proc has a folder of each thread, too
+            raise KeplerError(f"-p: {pid} is a thread: expected a process, such as {process}, which it is of")
     target = Lineage(session.tables.processes, pids)
     title = f"process {', '.join(map(str, pids))}" if len(pids) == 1 else f"processes {', '.join(map(str, pids))}"
     return Watched(title, target, lambda: not any(is_alive(fs, pid) for pid in pids))
