@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kepler_ebpf.columns import GPU
 from kepler_ebpf.report import compare, student
 from kepler_ebpf.report.book import Book, Charges
 from kepler_ebpf.report.people import Who
@@ -54,7 +55,7 @@ def machine(seed: int, watts: dict[str, float], memory: float = 0.9) -> Book:
         measured / 0.01,
         {"process": charges, "container": charges},
         ("fake",),
-        {},
+        {"idle_policy": "none", "hyperthread_ratio": 1.1},
         {},
         "",
     )
@@ -88,7 +89,38 @@ def test_what_differs_is_found_and_what_is_gone_is_named() -> None:
     assert found["new"].watts[0] == 0
     text = compare.text(first, second, "program", 10)
     assert [line for line in text.splitlines() if len(line) > WIDTH] == []
-    assert "the node's mean power differs" in text
+    assert "the node's mean power differs: B draws" in text
+    assert "% more than A" in text
+
+
+def test_what_is_known_of_one_alone_is_no_difference() -> None:
+    """Where only one machine's GPU has a meter, the other's is not less hungry by all of it."""
+    first, second = machine(1, {"a": 2.0}), machine(2, {"a": 2.0})
+    measured, covered = second.measured.copy(), second.covered_seconds.copy()
+    measured[GPU], covered[GPU] = 1.0, second.seconds
+    charges = second.levels["process"]
+    joules = charges.joules.copy()
+    joules[GPU] = 1.0
+    levels = dict.fromkeys(second.levels, replace(charges, joules=joules))
+    more = replace(second, measured=measured, covered_seconds=covered, levels=levels)
+    assert compare.compare(first, more, "program") == compare.compare(first, second, "program")
+    text = compare.text(first, more, "program", 5)
+    assert "GPU power is known in B alone: it is left out" in text
+    assert f"B {second.measured.sum():.3f} J" in text
+    unknown = replace(second, covered_seconds=np.zeros_like(covered))
+    assert compare.text(first, unknown, "program", 5).endswith("power in both: they cannot be compared\n")
+    assert not any(one.means_something for one in compare.compare(first, unknown, "program"))
+
+
+def test_meters_and_rules_that_differ_are_told_of_each() -> None:
+    """What differs in these may be all that differs."""
+    first = machine(1, {"a": 2.0})
+    other = {"idle_policy": "equal", "hyperthread_ratio": 1.1}
+    text = compare.text(first, replace(first, sources=("model",), rules=other), "program", 5)
+    assert "A: measured by fake\nB: power is a model's, not measured: unknown model\n" in text
+    assert "A: shared by CPU time; idle energy: none;" in text
+    assert "B: shared by CPU time; idle energy: equal;" in text
+    assert "A: measured" not in compare.text(first, first, "program", 5)
 
 
 def test_of_many_workloads_few_are_called_different_by_chance() -> None:

@@ -10,17 +10,18 @@ are still alike, the error is widened by as much as that makes of it. Of many wo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..columns import Floats
+from ..columns import TITLES, Floats
 from ..plain import cut
 from . import student
 from .book import Book
 from .groups import GROUPINGS, Groups, group, others
 from .series import Timeline
-from .text import WIDTH, folded, headline, number, sources_line
+from .text import WIDTH, folded, headline, number, rules_line, sources_line
 
 STRETCHES = 20
 LEAST_FRAMES = 5 * STRETCHES
@@ -53,14 +54,16 @@ class Difference:
 def compare(first: Book, second: Book, by: str) -> list[Difference]:
     """The node, and each workload that has the same name in both, or is in one only: most energy first.
 
-    Processes are compared by name, as they have other ids in every run.
+    Processes are compared by name, as they have other ids in every run. Power is that of the components that meters
+    told of in both; where there is none, nothing can be told.
     """
     books = (first, second)
+    both = _in_both(first, second)
     groups = [group(book, by) for book in books]
     labels = {label: None for one in groups for label in one.labels}
-    powers = [_powers(book, one) for book, one in zip(books, groups)]
+    powers = [_powers(book, one, both) for book, one in zip(books, groups)]
     nothing = np.zeros(STRETCHES)
-    short = any(len(book.seconds) < LEAST_FRAMES for book in books)
+    short = not both.any() or any(len(book.seconds) < LEAST_FRAMES for book in books)
     found = [
         _difference(label, powers[0].get(label, nothing), powers[1].get(label, nothing), short) for label in labels
     ]
@@ -68,20 +71,26 @@ def compare(first: Book, second: Book, by: str) -> list[Difference]:
     return [node, *sorted(_corrected(found), key=lambda one: -max(one.watts))]
 
 
-def _powers(book: Book, groups: Groups) -> dict[str | None, Floats]:
+def _in_both(first: Book, second: Book) -> Floats:
+    """1 for each component that both recordings have the energy of, 0 for the others: float64[3, 1]. What no meter
+    told is not known, and less of it than in the other recording is no difference."""
+    return (first.is_metered & second.is_metered)[:, np.newaxis].astype(np.float64)
+
+
+def _powers(book: Book, groups: Groups, both: Floats) -> dict[str | None, Floats]:
     """Mean power in each stretch, float64[STRETCHES], of the node and of each label."""
     timeline = Timeline(book)
     edges = np.linspace(0.0, timeline.frame_edges[-1], STRETCHES + 1)
     seconds = np.diff(edges)
     frames = len(book.seconds)
-    powers: dict[str | None, Floats] = {_NODE: timeline.spread(book.measured, edges) / seconds}
+    powers: dict[str | None, Floats] = {_NODE: timeline.spread(both * book.measured, edges) / seconds}
     order = np.argsort(groups.of_line, kind="stable")
     starts = np.searchsorted(groups.of_line[order], np.arange(len(groups) + 1))
     for position, label in enumerate(groups.labels):
         take = order[starts[position] : starts[position + 1]]
         frame, joules = groups.charges.frame[take], groups.charges.joules[:, take]
         by_frame = np.stack([np.bincount(frame, column, frames) for column in joules]).astype(np.float64)
-        powers[label] = powers.get(label, np.zeros(STRETCHES)) + timeline.spread(by_frame, edges) / seconds
+        powers[label] = powers.get(label, np.zeros(STRETCHES)) + timeline.spread(both * by_frame, edges) / seconds
     return powers
 
 
@@ -126,23 +135,43 @@ def short(one: Difference) -> bool:
 
 def text(first: Book, second: Book, by: str, top: int) -> str:
     """The comparison as plain text."""
-    found = compare(first, second, by)
     lines = [
         *(line for mark, book in (("A", first), ("B", second)) for line in _head(mark, book)),
-        *(line for fact in dict.fromkeys(map(sources_line, (first, second))) for line in folded(fact)),
+        *_told_of_both(first, second, sources_line),
+        *_told_of_both(first, second, rules_line),
+        *_left_out(first, second),
         "",
+        *_table(first, second, by, top),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(first: Book, second: Book, by: str, top: int) -> list[str]:
+    if not _in_both(first, second).any():
+        return ["no meter told the same part of the power in both: they cannot be compared"]
+    found = compare(first, second, by)
+    lines = [
         f"{'A mean W':>9} {'B mean W':>9} {'B - A W':>9} {'95 % interval':>21}  {'p':>7}  {by}",
         *(_row(one) for one in found[: top + 1]),
     ]
     if len(found) > top + 1:
         lines.append(f"({others(len(found) - top - 1)})")
-    lines.append("")
-    lines += _verdict(first, second, found)
-    return "\n".join(lines) + "\n"
+    return [*lines, "", *_verdict(first, second, found)]
 
 
 def _head(mark: str, book: Book) -> list[str]:
     return folded(f"{mark}: {book.path}: {headline(book)}")
+
+
+def _told_of_both(first: Book, second: Book, tell: Callable[[Book], str]) -> list[str]:
+    """A fact, or each recording's own: what differs in it may be all that differs."""
+    facts = [tell(first), tell(second)]
+    return folded(facts[0]) if facts[0] == facts[1] else [*folded(f"A: {facts[0]}"), *folded(f"B: {facts[1]}")]
+
+
+def _left_out(first: Book, second: Book) -> list[str]:
+    found = zip(TITLES, first.is_metered.tolist(), second.is_metered.tolist())
+    return [f"{title} power is known in {'A' if a else 'B'} alone: it is left out" for title, a, b in found if a != b]
 
 
 def _row(one: Difference) -> str:
@@ -154,7 +183,8 @@ def _row(one: Difference) -> str:
 
 
 def _verdict(first: Book, second: Book, found: list[Difference]) -> list[str]:
-    joules = [float(book.measured.sum()) for book in (first, second)]
+    both = _in_both(first, second)
+    joules = [float((both * book.measured).sum()) for book in (first, second)]
     energy = f"energy: A {joules[0]:.3f} J in {first.duration_seconds:.2f} s, "
     lines = [energy + f"B {joules[1]:.3f} J in {second.duration_seconds:.2f} s"]
     node = found[0]
@@ -162,7 +192,8 @@ def _verdict(first: Book, second: Book, found: list[Difference]) -> list[str]:
         lines.append(f"fewer than {LEAST_FRAMES} frames: too short to tell chance from difference")
     elif node.means_something and node.watts[0] > 0:
         change = 100 * (node.watts[1] / node.watts[0] - 1)
-        lines.append(f"the node's mean power differs: B is {change:+.1f} % of A")
+        than = "more than A" if change > 0 else "less than A"
+        lines.append(f"the node's mean power differs: B draws {abs(change):.1f} % {than}")
     else:
         lines.append("the node's mean power differs by no more than chance does")
     lines.append("* less likely than 5 % by chance; corrected for how many workloads are compared")
