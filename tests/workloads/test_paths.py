@@ -142,6 +142,17 @@ CONTAINERS = [
     ("/default/kata_sandbox-1", "kata", "sandbox-1", ""),
     (f"/kata/{A}", "", A, ""),
     (f"/kubepods.slice/kubepods-pod{LOW}.slice/cri-containerd-{A}.scope/kata_{A}", "kata", A, UID),
+    # runtimes whose ids are UUIDs; one directory for slice and container, as some write it
+    (
+        f"/kubepods/besteffort/pod{UID}/15aa6e53-b09a-40c7-8558-c6c31e36c88a",
+        "",
+        "15aa6e53-b09a-40c7-8558-c6c31e36c88a",
+        UID,
+    ),
+    (f"/kuberuntime/containerd/kubepods-pod{LOW}:cri-containerd:{A}", "containerd", A, UID),
+    # a scope without a prefix
+    (f"/docker/{A}.scope", "docker", A, ""),
+    (f"/system.slice/{A}.scope", "", A, ""),
     # actions runners, docker in a snap, Garden's daemon below systemd
     (f"/actions_job/{A}", "", A, ""),
     (f"/docker-ce/docker/{A}", "docker", A, ""),
@@ -230,6 +241,7 @@ def test_host_paths(path: str, unit: str) -> None:
         f"/kata_overhead/{A}",
         f"/kata_overhead/kubepods/besteffort/pod{UID}/{A}",
         f"/kata_overhead/kubepods/besteffort/pod{UID}/kata_{A}",
+        f"/kata.slice/kata-overhead.slice/runtime-rs-{A}.scope",
     ],
 )
 def test_monitors_work_for_their_container(path: str) -> None:
@@ -274,6 +286,7 @@ def test_what_kata_keeps_beside_a_pods_containers_is_that_pods() -> None:
 def test_a_sandbox_of_kata_whose_id_is_short() -> None:
     """As Kata's own documentation writes it."""
     assert parse("/kata_overhead/12345678").container_id == parse("/kubepods/kata_12345678").container_id == "12345678"
+    assert parse("/kata.slice/kata-overhead.slice/runtime-rs-12345678.scope").container_id == "12345678"
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,18 @@ _MAX_DEPTH = 40
 
 _ID = r"(?P<id>[0-9a-f]{64})"
 _SCOPE = re.compile(rf"(?P<prefix>[A-Za-z][\w.-]*?)[-_]{_ID}(?:\.scope|\.service)?\Z")
-_BARE = re.compile(rf"{_ID}\Z")
+# Also a scope where whoever asked systemd for it gave no prefix (getUnitName in runc's libcontainer/cgroups/systemd).
+_BARE = re.compile(rf"{_ID}(?:\.scope)?\Z")
 # A UUID, or for static pods a hash of the manifest (applyDefaults in the kubelet's pkg/kubelet/config/common.go). In a
 # slice's name systemd reads "-" as a level, so the kubelet writes the uid's dashes as underscores.
 _UID = r"(?P<uid>[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32})"
 _POD_SLICE = re.compile(rf"(?:.*-)?kubepods(?:-burstable|-besteffort|-guaranteed)?-pod{_UID}\.slice\Z")
 _POD_DIR = re.compile(rf"pod{_UID}\Z")
 _POD_CHILD = re.compile(r"[0-9A-Za-z][\w.-]{0,252}\Z")
+# Beside the sandbox: its runtime and what runs the machine, with the cgroupfs driver and with systemd's
+# (gen_overhead_path in Kata's src/runtime-rs).
+_OVERHEADS = ("kata_overhead", "kata-overhead.slice")
+_OVERHEAD_SCOPE = re.compile(r"runtime-rs-(?P<id>[0-9A-Za-z][\w.-]*)\.scope\Z")
 _KATA = re.compile(r"kata_(?!overhead\Z|sandboxed_pod\Z)(?P<id>[0-9A-Za-z][\w.-]*)\Z")
 # Fargate since platform version 1.4: the task's id and a number for the container.
 _FARGATE = re.compile(r"[0-9a-f]{32}-[0-9]{1,20}\Z")
@@ -39,7 +44,7 @@ _BUILDAH = re.compile(r"(?:[a-z]+-)?buildah-(?P<id>buildah[0-9]{1,20}(?:-[0-9]{1
 _NOMAD = re.compile(r"(?P<allocation>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?P<name>.+?)(?P<scope>\.scope)?\Z")
 # Cloud Foundry's Garden; what has more behind the id is a process beside the container, such as its health check.
 _GARDEN = re.compile(r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){4})(?P<beside>-[\w.-]+)?\Z")
-# Garden's ids in Concourse.
+# Ids of Garden's containers in Concourse, and of containers in pods by runtimes that are neither containerd nor CRI-O.
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _MACHINE = re.compile(r"machine-(?P<name>.+)\.scope\Z")
 _NSPAWN = re.compile(r"systemd-nspawn@(?P<name>.+)\.service\Z")
@@ -115,13 +120,13 @@ def parse(path: str) -> CgroupPath:
     in_kubepods = in_overhead = False
     for depth, part in enumerate(parts, 1):
         in_kubepods = in_kubepods or "kubepods" in part
-        in_overhead = in_overhead or part == "kata_overhead"
+        in_overhead = in_overhead or part in _OVERHEADS
         uid = _pod_uid(part, in_kubepods)
         # A kubelet on the cgroupfs driver above a runtime on the systemd driver makes one directory of
-        # "kubepods-…-pod<uid>.slice:cri-containerd:<id>".
+        # "kubepods-…-pod<uid>.slice:cri-containerd:<id>", or the same without ".slice".
         slice_, _, rest = part.partition(":")
         if rest and not uid:
-            uid = _pod_uid(slice_, True)
+            uid = _pod_uid(slice_ if slice_.endswith(".slice") else f"{slice_}.slice", True)
             part = rest.replace(":", "-", 1)
         if uid:
             pod_uid, outer_id, container = uid, "", None
@@ -177,6 +182,8 @@ def _pod_uid(part: str, in_kubepods: bool) -> str:
 
 
 def _container(part: str, before: str, pod_above: str, in_overhead: bool) -> _Match | None:
+    if before in _OVERHEADS and (match := _OVERHEAD_SCOPE.match(part)):
+        return _Match("kata", match["id"][:MAX_NAME], helper=True)
     if match := _SCOPE.match(part):
         prefix = match["prefix"]
         helper = in_overhead or prefix.endswith("conmon")
@@ -189,6 +196,8 @@ def _container(part: str, before: str, pod_above: str, in_overhead: bool) -> _Ma
         return _Match(runtime, match["id"], helper=in_overhead)
     if match := _KATA.match(part):
         return _Match("kata", match["id"][:MAX_NAME], helper=in_overhead)
+    if pod_above and _UUID.match(part):
+        return _Match("", part)
     if pod_above and _POD_CHILD.match(part) and not part.endswith((".slice", ".mount")):
         return _Match("", f"{pod_above}/{part}"[:MAX_NAME])  # kata_overhead is the same in every pod
     if before == "kata_overhead" and _POD_CHILD.match(part) and part != "kubepods":
