@@ -38,6 +38,10 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
         "kepler_node_gpu_watts": ("gpu", "gpu_uuid", "gpu_name", "vendor", "node_name"),
         "kepler_node_gpu_idle_watts": ("gpu", "gpu_uuid", "gpu_name", "vendor", "node_name"),
         "kepler_node_gpu_active_watts": ("gpu", "gpu_uuid", "gpu_name", "vendor", "node_name"),
+        "kepler_node_gpu_idle_joules_total": ("gpu", "gpu_uuid", "gpu_name", "vendor", "node_name"),
+        "kepler_node_gpu_active_joules_total": ("gpu", "gpu_uuid", "gpu_name", "vendor", "node_name"),
+        "kepler_node_gpu_joules_total": ("gpu", "gpu_uuid", "gpu_name"),
+        "kepler_pod_gpu_joules_total": ("pod_name", "pod_namespace", "state", "node_name"),
         "kepler_container_gpu_watts": ("container_id", "container_name", "state", "node_name"),
         "kepler_pod_gpu_watts": ("pod_name", "pod_namespace", "state", "node_name"),
         "kepler_process_gpu_watts": ("pid", "comm", "state", "container_id", "node_name"),
@@ -79,6 +83,16 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
     "Turbonomic's mapping of queries": {
         "kepler_container_joules_total": ("container_id", "container_name", "pod_name", "container_namespace"),
     },
+    "Grafana's Kubernetes Monitoring": {"kepler_exporter_build_info": ("version",)},
+    "schedulers and scripts that ask 0.9's node families as its own ServiceMonitor had them": {
+        "kepler_node_platform_joules_total": ("exported_instance",),
+        "kepler_node_core_joules_total": ("exported_instance",),
+    },
+    "scripts for Kepler up to 0.7": {
+        "kepler_container_bpf_cpu_time_us_total": _POD_0_9,
+        "kepler_process_bpf_cpu_time_us_total": ("pid", "command"),
+    },
+    "Climatik's power capping operator": {"kepler_node_joules_total": ("instance",)},
     "compute-gardener-scheduler": {"kepler_node_component_power_watts": ("instance", "component")},
     "Intel's telemetry-aware scheduling": {"node_package_power_avg": ("node",)},
 }
@@ -87,9 +101,13 @@ ASKED: dict[str, dict[str, tuple[str, ...]]] = {
 LEFT_OUT = (
     "kepler_platform_watts",
     "kepler_container_cache_miss_total",
+    "kepler_container_cgroupfs_cpu_usage_us_total",
     "kepler_container_cpu_instructions_total",
     "kepler_container_other_host_components_joules_total",
     "kepler_container_platform_joules_total",
+    "kepler_node_cpu_scaling_frequency_hertz",
+    "kepler_node_energy_stat",
+    "kepler_node_other_host_components_joules_total",
     "kepler_process_bpf_block_irq_total",
     "kepler_process_bpf_page_cache_hit_total",
     "kepler_process_cache_miss_total",

@@ -19,7 +19,7 @@ from tests.e2e.site import COMMAND, METERED, Prometheus, Result, site
 
 pytestmark = pytest.mark.kernel
 
-NOBODY_ELSE = re.compile(r"exported_")
+NOBODY_ELSE = re.compile(r"exported_(?!instance)")
 NAMES = {"namespace", "pod", "container"}
 # Absent by nature: there is nothing to see where all is well.
 WHEN_ABSENT = re.compile(r"^absent\((.*)\)$")
