@@ -121,6 +121,8 @@ def _notes(fs: HostFS, choice: ChosenSources, cgroups: HierarchyChoice) -> tuple
         found.append(f"{cgroups.reason}: containers cannot be told apart")
     if not pids.are_the_kernels(fs):
         found.append(f"{fs.proc} is of another PID namespace than the kernel counts by; {pids.OTHERWISE}")
+    elif pids.are_hidden(fs):  # once the privileges are dropped
+        found.append(f"{fs.proc} {pids.HIDDEN}")
     return tuple(found)
 
 

@@ -78,6 +78,28 @@ def test_a_pid_namespace_of_its_own_is_said_and_costs_no_process_its_row(tmp_pat
     assert "another PID namespace" in " ".join(doctor.stdout.split())
 
 
+@pytest.mark.parametrize("ahead", [1_000_000, -1000])
+def test_a_time_namespace_of_its_own_makes_no_cpu_time_and_loses_none(tmp_path: Path, ahead: int) -> None:
+    require(float(Path("/proc/uptime").read_text().split()[0]) > 1100, "a clock cannot be set to before the boot")
+    private = ["unshare", "--time", "--monotonic", str(ahead), "--boottime", str(ahead)]
+    with subprocess.Popen(spinner(3.0)) as busy, collectors(tmp_path, [*private, *COMMAND]) as serve:
+        collector = serve()
+        assert busy.wait(60) == 0
+        deadline = time.monotonic() + 30
+        while "kepler_process_cpu_time_seconds_total" not in collector.samples():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(1.0)
+        told = sum(value for _, value in collector.samples()["kepler_process_cpu_time_seconds_total"])
+    assert 0.1 < told < 3600
+
+
+def test_a_proc_that_hides_processes_is_said(tmp_path: Path) -> None:
+    hiding = ["unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=4 proc /proc && exec "$@"', "sh"]
+    with collectors(tmp_path, [*hiding, *COMMAND]) as serve:
+        assert serve().log.read_text().count("/proc hides processes (hidepid=, ProtectProc=)") == 1
+
+
 def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve: Callable[..., Running]) -> None:
     collector = serve()
     kept = 1 << 2 | 1 << 38 | 1 << 39  # DAC_READ_SEARCH, PERFMON, BPF

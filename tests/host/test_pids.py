@@ -47,3 +47,28 @@ def test_a_namespace_of_its_own(children: int) -> None:
     private = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     answer = subprocess.run([*private, sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert answer.stdout == "False\n", answer.stderr
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_who_is_hidden_from_us_is_not_gone(hidden: bool) -> None:
+    """Root that has given up CAP_SYS_PTRACE sees no others where /proc is mounted so."""
+    require(os.geteuid() == 0, "mount needs root")
+    code = (
+        "import os, subprocess\n"
+        "from kepler_ebpf.host import pids\n"
+        "from kepler_ebpf.host.fs import HostFS\n"
+        "from kepler_ebpf.kernel import privileges, procfs\n"
+        "over = subprocess.Popen('true')\n"
+        "over.wait()\n"
+        "files = procfs.ProcessFiles(HostFS())\n"
+        "privileges.drop()\n"
+        f"print(pids.are_hidden(HostFS()), files.is_gone({os.getpid()}), files.is_gone(over.pid))\n"
+    )
+    shell = f'mount -t proc -o hidepid={4 if hidden else 0} proc /proc && exec "$@"'
+    answer = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", shell, "sh", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.stdout == ("True False False\n" if hidden else "False False True\n"), answer.stderr

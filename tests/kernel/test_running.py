@@ -41,6 +41,15 @@ def test_an_open_slice_is_told_once_and_settled_when_it_ends() -> None:
     assert rows.read(np.array([2]))["alone_ns"][0] == 270
 
 
+def test_an_open_slice_is_as_long_as_by_the_kernels_clock() -> None:
+    """That of a time namespace may be days ahead, or behind."""
+    cpus = np.zeros(1, layout.CPU)
+    cpus["since_ns"], cpus["task"] = 400, 7
+    for ahead in (10**15, -200):
+        look = CpuRows(cpus, ahead).look(lambda ahead=ahead: 1000 + ahead)  # type: ignore[misc]
+        assert (look.elapsed_ns, look.time_ns) == ([600], 1000 + ahead)
+
+
 def test_one_row_tells_each_package() -> None:
     rows = table(packages=2)
     rows.rows["tgid"][3] = 1

@@ -13,6 +13,11 @@ OTHERWISE = (
     "it in the host's PID namespace (hostPID: true, --pid=host), or point --procfs at the host's /proc"
 )
 """What follows where they are not, and what to do."""
+HIDDEN = (
+    "hides processes (hidepid=, ProtectProc=): virtual machines are not told apart, and what uses a GPU alone has no "
+    "row: mount it with hidepid=0 (ProtectProc=default)"
+)
+"""What follows where /proc hides them."""
 
 
 def are_the_kernels(fs: HostFS) -> bool:
@@ -28,6 +33,14 @@ def are_the_kernels(fs: HostFS) -> bool:
         return not (_is_there(fs, "1") and _our_namespace(fs) not in (None, _INITIAL))
     except (OSError, ValueError, IndexError):
         return True
+
+
+def are_hidden(fs: HostFS) -> bool:
+    """Whether /proc hides processes of others from us (``hidepid=``, systemd's ``ProtectProc=``; proc(5)).
+
+    Process 1 has all capabilities: whoever may not look at all sees no process 1.
+    """
+    return not _is_there(fs, "1")
 
 
 def _is_there(fs: HostFS, process: str) -> bool:

@@ -20,9 +20,10 @@ class Looks:
     ``sampled_ns``: when that was (CLOCK_MONOTONIC).
     """
 
-    def __init__(self, processes: Table, cgroups: Table, cpus: Cpus) -> None:
+    def __init__(self, processes: Table, cgroups: Table, cpus: Cpus, clock_ahead_ns: int = 0) -> None:
+        """``clock_ahead_ns``: by how much our clock is ahead of the kernel's."""
         self._processes, self._cgroups, self._cpus = processes, cgroups, cpus
-        self._cpu_rows = CpuRows(cpus.rows)
+        self._cpu_rows = CpuRows(cpus.rows, clock_ahead_ns)
         self._looks: list[CpuLook] = []  # since the latest tell
         # By CPU, when two slices began: one of a kernel thread that was checked, and one whose row was recycled.
         self._checked, self._disowned = np.zeros((2, len(cpus.rows)), np.uint64)

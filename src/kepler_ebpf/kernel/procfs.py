@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ..host import clocks, pids
 from ..host.fs import HostFS, read_text
 from ..host.hierarchy import Hierarchy, path_in
-from ..host.pids import are_the_kernels
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class ProcessFiles:
     """Asks ``/proc``, unless that is of another PID namespace: then nothing is known of anybody."""
 
     def __init__(self, fs: HostFS) -> None:
-        self._proc = fs.proc
-        self._known = are_the_kernels(fs)
+        self._fs, self._proc = fs, fs.proc
+        self._known = pids.are_the_kernels(fs)
+        self._ahead_ns = clocks.ahead_ns(fs, clocks.BOOTTIME)  # /proc counts as our time namespace does
 
     def is_gone(self, tgid: int) -> bool:
-        """Whether no process has this number."""
-        return self._known and not (self._proc / str(tgid)).exists()
+        """Whether no process has this number. Who is hidden from us is not gone."""
+        return self._known and not (self._proc / str(tgid)).exists() and not pids.are_hidden(self._fs)
 
     def look(self, tgid: int, hierarchy: Hierarchy | None) -> Told | None:
         """A process, or None where that is not known."""
@@ -40,7 +41,8 @@ class ProcessFiles:
         try:
             fields = read_text(place / "stat").rpartition(")")[2].split()
             # proc_pid_stat(5), fields 22 and 4.
-            start_ns, parent = int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK")), int(fields[1])
+            start_ns = int(fields[19]) * (10**9 // os.sysconf("SC_CLK_TCK")) - self._ahead_ns
+            parent = int(fields[1])
             path = path_in(read_text(place / "cgroup"), hierarchy) if hierarchy else None
             if hierarchy and path is None:
                 return None

@@ -53,8 +53,9 @@ class Running:
 class CpuRows:
     """The CPUs' rows, to be read with every sample: to make a view of a column costs more than to read it."""
 
-    def __init__(self, rows: NDArray[np.void]) -> None:
-        self._rows = rows
+    def __init__(self, rows: NDArray[np.void], clock_ahead_ns: int = 0) -> None:
+        """``clock_ahead_ns``: by how much our clock is ahead of the rows'."""
+        self._rows, self._ahead_ns = rows, clock_ahead_ns
         self._since, self._task, self._busy = rows["since_ns"], rows["task"], rows["busy_ns"]
 
     def look(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> CpuLook:
@@ -67,9 +68,10 @@ class CpuRows:
         since = self._since.tolist()
         rows, tasks, closed = self._rows.tobytes(), self._task.tolist(), self._busy.tolist()
         now = clock_ns()
+        kernel_now = now - self._ahead_ns
         # Not in numpy: on cold caches a handful of calls costs more than this does for a hundred CPUs.
         elapsed = [
-            now - began if task and began == as_before and 0 < began < now else 0
+            kernel_now - began if task and began == as_before and 0 < began < kernel_now else 0
             for began, as_before, task in zip(since, self._since.tolist(), tasks)
         ]
         return CpuLook(now, rows, elapsed, [ns + more for ns, more in zip(closed, elapsed)])

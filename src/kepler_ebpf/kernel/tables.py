@@ -9,6 +9,7 @@ import numpy as np
 
 from ..columns import Indexes, are_among
 from ..errors import KeplerError
+from ..host import clocks
 from ..host.fs import HostFS
 from ..host.hierarchy import Hierarchy
 from ..host.syscalls import Element, delete_keys
@@ -96,7 +97,8 @@ class BpfTables:
             program = self.loaded.programs.get("open_slice")
             self._cpus = Cpus(fs, topology, self.packages, self.cpus, list(self._counters.values()), program)
             self._cpus.start()
-            self._looks = Looks(self.processes, self.cgroups, self._cpus)
+            ahead_ns = clocks.ahead_ns(fs, clocks.MONOTONIC)
+            self._looks = Looks(self.processes, self.cgroups, self._cpus, ahead_ns)
         except OSError as error:
             self.close()
             raise KeplerError(f"cannot set up the BPF maps: {error}") from error
