@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,18 @@ def run(*arguments: str, shell: str = '"$@"', before: Callable[[], None] | None 
         env={**os.environ, "PYTHONPATH": HERE, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def test_process_1_of_a_container_is_ended_before_a_verb_handles_signals() -> None:
+    require(os.geteuid() == 0, "unshare --pid needs root")
+    code = (
+        "import os, signal\n"
+        "from kepler_ebpf import __main__, cli\n"
+        "cli.run = lambda *_: os.kill(1, signal.SIGTERM)\n"
+        "__main__.main()\n"
+    )
+    done = subprocess.run(["unshare", "--pid", "--fork", sys.executable, "-c", code], timeout=60, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("verb", ["--help", "doctor"])
@@ -139,6 +152,19 @@ def test_too_little_memory_is_one_line(mebibytes: int) -> None:
     assert "Traceback" not in error
     assert error.count("\n") <= 1
     assert len(error) < 400, "what went wrong, not what a library advises"
+
+
+def test_too_few_threads_is_one_line() -> None:
+    require(os.geteuid() == 0, "root alone can become somebody whom the limit counts for")
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        os.setresuid(54321, 54321, 54321)
+
+    code, _, error = run("serve", "--listen", "127.0.0.1:0", shell='exec "$@"', before=few)
+    assert code == 1
+    assert error.startswith("kepler-ebpf: can't start new thread: a limit is too low (ulimit -u, pids.max")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["peak 3 µW ▼", "a ± b — 5 × 3 → …", "".join("▁▂▃▄▅▆▇█")])

@@ -6,11 +6,13 @@ import codecs
 import io
 import os
 import select
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
 
 _OUTPUT = "standard output"
+_NO_THREAD = "can't start new thread"  # in the words of Python's _thread module, all that tells it
 _PLAIN = {"→": "->", "×": "x", "µ": "u", "–": "-", "—": "-", "…": "...", "±": "+-", "·": ".", "▲": "^", "▼": "v"}
 _PLAIN.update(zip("▁▂▃▄▅▆▇█", ".:-=+*%#"))  # one character each: lines keep their width
 
@@ -27,6 +29,7 @@ def main() -> int:
     _name_standard_output()
     _let_standard_error_go()
     _write_in_any_encoding()
+    _let_signals_end_us()
     code = 0
     try:
         from .cli import run
@@ -38,6 +41,10 @@ def main() -> int:
         return 130  # 128 + SIGINT, as shells count
     except MemoryError:
         return _refused("not enough memory: a limit is too low (ulimit -v, of the container, of the unit)")
+    except RuntimeError as error:
+        if str(error) != _NO_THREAD:
+            raise
+        return _refused(f"{error}: a limit is too low (ulimit -u, pids.max of the container, TasksMax of the unit)")
     except (OSError, ImportError) as error:
         if isinstance(error, OSError) and error.filename == _OUTPUT:
             if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
@@ -140,6 +147,13 @@ def _write_in_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="kepler-plain")
+
+
+def _let_signals_end_us() -> None:
+    """Process 1 of a container is ended by no signal that it does not handle (pid_namespaces(7)): one that comes before
+    a verb handles it would be lost, and the end of the container be waited for."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:

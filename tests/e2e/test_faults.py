@@ -100,6 +100,29 @@ def test_a_proc_that_hides_processes_is_said(tmp_path: Path) -> None:
         assert serve().log.read_text().count("/proc hides processes (hidepid=, ProtectProc=)") == 1
 
 
+def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_end() -> None:
+    require(os.geteuid() == 0, "loading BPF programs needs root")
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while os.write(write, b"x" * 4096):
+            pass
+    os.set_blocking(write, True)
+    port = free_port()
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", "--log-level", "debug"], stderr=write
+    )
+    try:
+        Running(process, port, Path(os.devnull)).wait_ready()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(read)
+        os.close(write)
+
+
 def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve: Callable[..., Running]) -> None:
     collector = serve()
     kept = 1 << 2 | 1 << 38 | 1 << 39  # DAC_READ_SEARCH, PERFMON, BPF

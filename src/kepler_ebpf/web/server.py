@@ -112,7 +112,12 @@ class Endpoint:
         self._passwords = PasswordChecks()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._close_listeners()
+            self._loop.close()
+            raise
 
     def stop(self) -> None:
         """Drop every client and close the sockets, well within a second; nothing to do where nothing runs."""
