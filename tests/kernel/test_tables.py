@@ -374,7 +374,7 @@ def test_kernel_threads_have_their_own_account(accounting: Start) -> None:
         [
             "/bin/sh",
             "-c",
-            "dd if=/dev/zero of=/tmp/kepler-dirty bs=1M count=20 conv=fsync 2>/dev/null; rm /tmp/kepler-dirty",
+            "file=$(mktemp); dd if=/dev/zero of=$file bs=1M count=20 conv=fsync 2>/dev/null; rm $file",
         ],
         check=True,
     )
