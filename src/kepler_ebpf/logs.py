@@ -50,9 +50,9 @@ class _Handler(logging.Handler):
         try:
             line = self.format(record) + "\n"
             if self._lost and self._takes():
-                said = ("%d lines of the log are lost: nobody read them", (self._lost,))
+                said = f"{self._lost} lines of the log are lost: nobody read them"
                 self._lost = 0
-                self.emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, *said, None))
+                self.emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, said, None, None))
             for start in range(0, len(line), _PIECE):
                 if not self._takes():
                     self._lost += 1

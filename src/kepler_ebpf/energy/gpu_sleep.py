@@ -7,6 +7,8 @@ lets sleep (its README, chapter "PCI-Express Runtime D3 (RTD3) Power Management"
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..host.fs import HostFS, read_text
 
 _UNUSED_NS = 30_000_000_000
@@ -55,8 +57,8 @@ class GpuSleep:
         return bool(told) and all(status.startswith("Enabled") for status in told)
 
 
-def _read(path: object) -> str:
+def _read(path: Path) -> str:
     try:
-        return read_text(str(path), 4096)
+        return read_text(path)
     except OSError:
         return ""
