@@ -8,7 +8,6 @@ import os
 import pty
 import termios
 import tty
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,32 +16,10 @@ from kepler_ebpf import logs
 log = logging.getLogger("x")
 
 
-@pytest.fixture(autouse=True)
-def _afterwards() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before, level
-
-
 def log_to(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.FileIO(fd, "w", closefd=False)
     monkeypatch.setattr("sys.stderr", io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", line_buffering=True))
     logs.set_up_logging("info", "text")
-
-
-@pytest.fixture
-def full_pipe() -> Iterator[tuple[int, int]]:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    try:
-        while os.write(write, b"x" * 4096):
-            pass
-    except BlockingIOError:
-        os.set_blocking(write, True)
-    yield read, write
-    os.close(read)
-    os.close(write)
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_counted(

@@ -100,17 +100,11 @@ def test_a_proc_that_hides_processes_is_said(tmp_path: Path) -> None:
         assert serve().log.read_text().count("/proc hides processes (hidepid=, ProtectProc=)") == 1
 
 
-def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_end() -> None:
+def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_end(full_pipe: tuple[int, int]) -> None:
     require(os.geteuid() == 0, "loading BPF programs needs root")
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    with suppress(BlockingIOError):
-        while os.write(write, b"x" * 4096):
-            pass
-    os.set_blocking(write, True)
     port = free_port()
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", "--log-level", "debug"], stderr=write
+        [*COMMAND, "serve", "--listen", f"127.0.0.1:{port}", "--log-level", "debug"], stderr=full_pipe[1]
     )
     try:
         Running(process, port, Path(os.devnull)).wait_ready()
@@ -119,8 +113,6 @@ def test_a_log_that_nobody_reads_holds_up_neither_probes_nor_the_end() -> None:
     finally:
         process.kill()
         process.wait()
-        os.close(read)
-        os.close(write)
 
 
 def test_every_thread_keeps_three_capabilities_and_nothing_gives_them_back(serve: Callable[..., Running]) -> None:

@@ -8,6 +8,7 @@ import http.client
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,19 @@ def test_a_verified_login_is_answered_at_once_in_a_flood_of_wrong_ones(
     endpoint.stop()
 
 
-def check_all(users: Users, asked: list[tuple[str, bytes]]) -> list[bool | None]:
-    """The results for name and password, all asked at once in this order."""
+def check_all(
+    users: Users, asked: list[tuple[str, bytes]], then: Callable[[], object] = lambda: None
+) -> list[bool | None]:
+    """The results for name and password, all asked at once in this order. ``then``: what comes once all are asked."""
 
     async def ask() -> list[bool | None]:
         checks = PasswordChecks()
-        results = await asyncio.gather(*(checks.passes(users, *one) for one in asked))
+        results = [asyncio.ensure_future(checks.passes(users, *one)) for one in asked]
+        await asyncio.sleep(0)
+        then()
+        await asyncio.gather(*results)
         checks.stop()
-        return results
+        return [one.result() for one in results]
 
     return asyncio.run(ask())
 
@@ -125,18 +131,9 @@ def test_only_so_many_checks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
             assert all_asked.wait(60)
             return super().verify(name, password)
 
-    async def ask() -> list[bool | None]:
-        checks = PasswordChecks()
-        asked = [asyncio.ensure_future(checks.passes(users, "mallory", b"%d" % number)) for number in range(200)]
-        await asyncio.sleep(0)
-        all_asked.set()
-        results = await asyncio.gather(*asked)
-        checks.stop()
-        return results
-
     checked = Checked(monkeypatch)
     users = Held({"alice": HASH.encode()})
-    results = asyncio.run(ask())
+    results = check_all(users, [("mallory", b"%d" % number) for number in range(200)], then=all_asked.set)
     assert results.count(False) == len(checked) == 11, "ten wait for the first, at the 0.1 s that each is taken to need"
     assert results.count(None) == 200 - len(checked)
 
